@@ -1,0 +1,53 @@
+"""Triptych: the Transformer of "Attention Is All You Need", in three panels, for the Hugging Face ecosystem.
+
+Importing the package registers its models with transformers' Auto classes; that is the only side effect.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .configuration import (
+    TriptychConfig,
+    TriptychDecoderConfig,
+    TriptychEncoderConfig,
+    preset_info,
+    preset_names,
+)
+from .modeling import (
+    TriptychDecoderForCausalLM,
+    TriptychDecoderModel,
+    TriptychEncoderForMaskedLM,
+    TriptychEncoderModel,
+    TriptychForConditionalGeneration,
+    TriptychModel,
+)
+from .modeling.auto import register
+
+if TYPE_CHECKING:
+    from .pipelines import pipeline
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TriptychConfig",
+    "TriptychDecoderConfig",
+    "TriptychDecoderForCausalLM",
+    "TriptychDecoderModel",
+    "TriptychEncoderConfig",
+    "TriptychEncoderForMaskedLM",
+    "TriptychEncoderModel",
+    "TriptychForConditionalGeneration",
+    "TriptychModel",
+    "pipeline",
+    "preset_info",
+    "preset_names",
+]
+
+register()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "pipeline":  # imported at first use: transformers' pipelines take long to import
+        from .pipelines import pipeline
+
+        return pipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

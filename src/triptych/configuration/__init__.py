@@ -1,0 +1,14 @@
+"""Configurations: three families, one vocabulary of fields, published sizes as data."""
+
+from .base import TriptychBaseConfig
+from .families import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
+from .presets import preset_info, preset_names
+
+__all__ = [
+    "TriptychBaseConfig",
+    "TriptychConfig",
+    "TriptychDecoderConfig",
+    "TriptychEncoderConfig",
+    "preset_info",
+    "preset_names",
+]

@@ -1,0 +1,157 @@
+"""The vocabulary of fields that the three families share, one sentence each."""
+
+import math
+from typing import Any
+
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+
+from .fields import field, number, probability, size, word
+from .presets import load_preset
+
+POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
+SINUSOID_LAYOUTS = ("interleaved", "concatenated")
+RESIDUALS = ("post", "pre", "parallel")
+NORMS = ("layer", "rms")
+FEED_FORWARDS = ("plain", "gated")
+INITIALIZERS = ("normal", "depth_scaled", "xavier")
+
+Derived = Any  # None as given means "derive it from the other fields"; once the configuration is made, an int
+
+
+class TriptychBaseConfig(PreTrainedConfig):
+    """What the encoder–decoder, the encoder and the decoder have in common.
+
+    A value is checked when it is set, relations between values when the configuration is made, saved or handed to
+    a model; the error names the field, the value and the remedy.
+    """
+
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    # --- size
+    vocab_size: int = size(37000, "Number of tokens; of the source where source and target have separate ones.")
+    hidden_size: int = size(512, "Width of the residual stream, d_model.")
+    num_attention_heads: int = size(8, "Number of attention heads, h.")
+    num_key_value_heads: Derived = size(None, "Number of key and value heads (GQA; 1 is MQA); None: as many as h.")
+    head_dim: Derived = size(None, "Width of a query and a key, d_k; None: d_model / h.")
+    value_head_dim: Derived = size(None, "Width of a value, d_v; None: d_k.")
+    intermediate_size: int = size(2048, "Inner width of the feed-forward, d_ff.")
+    max_position_embeddings: int = size(1024, "Longest sequence; a hard limit for learned positions only.")
+    type_vocab_size: int = number(0, "Number of segment types (BERT: 2); 0: no segment embedding.", at_least=0)
+
+    # --- choice, one word each
+    positions: str = word("sinusoidal", "How token order enters.", POSITIONS)
+    residual: str = word("post", "Where the layer norm stands relative to the residual path.", RESIDUALS)
+    norm: str = word("layer", "The kind of normalisation.", NORMS)
+    feed_forward: str = word("plain", "Equation (2), or a gated linear unit.", FEED_FORWARDS)
+    activation: str = word("relu", "The activation of the feed-forward.", ACT2FN)
+    sinusoid_layout: str = word(
+        "interleaved", "Sine and cosine alternate as in section 3.5, or stand in two halves.", SINUSOID_LAYOUTS
+    )
+
+    # --- detail
+    norm_eps: float = number(1e-5, "The epsilon of the normalisation.", above=0)
+    norm_bias: bool = field(True, "Whether a layer norm has a bias.")
+    attention_bias: bool = field(False, "Whether the query, key and value projections have a bias.")
+    attention_output_bias: bool = field(False, "Whether the output projection of attention has a bias.")
+    feed_forward_bias: bool = field(True, "Whether the feed-forward has biases.")
+    embedding_norm: bool = field(False, "Whether the sum of the embeddings is normalised (BERT).")
+    embedding_scale: float | int | None = number(1.0, "Factor on token embeddings; None: √d_model.", above=0)
+    attention_scale: float | int | None = number(None, "Factor on q·k; None: 1/√d_k.", above=0)
+    logit_scale: float | int = number(1.0, "Factor on the logits (T5 and PaLM: 1/√d_model).", above=0)
+    head_bias: bool = field(False, "Whether the map to the vocabulary has a bias.")
+    position_offset: int = number(0, "First row of the learned position table (RoBERTa, BART: 2).", at_least=0)
+    rope_parameters: dict | None = field(None, "Rotary positions: rope_type, rope_theta and their scaling.")
+    rotary_dim: int | None = size(None, "How many dimensions of a head are rotated; None: all.")
+    relative_num_buckets: int = number(32, "Relative positions: number of distance buckets.", at_least=4)
+    relative_max_distance: int = number(128, "Relative positions: from this distance on, one bucket.", at_least=2)
+    tie_word_embeddings: bool = field(True, "Whether the output projection is the (target) embedding matrix.")
+
+    # --- training
+    dropout: float | int = probability(0.1, "Dropout on sublayer outputs and on the embedding sum, P_drop.")
+    attention_dropout: float | int = probability(0.0, "Dropout on attention weights.")
+    activation_dropout: float | int = probability(0.0, "Dropout inside the feed-forward, after the activation.")
+    label_smoothing: float | int = probability(0.0, "Label smoothing, ε_ls, uniform over the vocabulary.")
+    initializer: str = word("xavier", "How weights start.", INITIALIZERS)
+    initializer_range: float | int = number(0.02, "Standard deviation of normal initialisers.", at_least=0)
+
+    # --- what transformers expects of every configuration
+    use_cache: bool = field(True, "Whether keys and values are kept for the next step of generation.")
+    pad_token_id: int | None = number(0, "Id of the padding token.", at_least=0)
+    bos_token_id: int | None = number(2, "Id of the token that begins a sequence.", at_least=0)
+    eos_token_id: int | list[int] | None = field(3, "Id, or ids, of the token that ends a sequence.")
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> "TriptychBaseConfig":
+        """The published configuration `name` (see `triptych.preset_names()`), with any field replaced.
+
+        Raises:
+            ValueError: the name is unknown, or belongs to another family.
+        """
+        return cls(**{**load_preset(name, cls.model_type), **overrides})
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.head_dim is None:
+            if self.hidden_size % self.num_attention_heads:
+                raise ValueError(
+                    f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads="
+                    f"{self.num_attention_heads}; change one of them or set head_dim"
+                )
+            self.head_dim = self.hidden_size // self.num_attention_heads
+        self.value_head_dim = self.head_dim if self.value_head_dim is None else self.value_head_dim
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+        if self.positions == "rotary":
+            self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0, **(self.rope_parameters or {})}
+            if self.rotary_dim is not None:
+                self.rope_parameters["partial_rotary_factor"] = self.rotary_dim / self.head_dim
+        super().__post_init__(**kwargs)
+        if self.positions != "rotary":  # transformers fills them in for every model that has the field
+            self.rope_parameters = None
+
+    def validate_architecture(self) -> None:
+        """Relations between fields; run when the configuration is made and saved, and by every model."""
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads={self.num_attention_heads} is not a multiple of num_key_value_heads="
+                f"{self.num_key_value_heads}; choose a divisor of num_attention_heads"
+            )
+        if self.positions == "sinusoidal" and self.hidden_size % 2:
+            raise ValueError(f"sinusoidal positions need an even hidden_size, got {self.hidden_size}")
+        if self.positions == "rotary":
+            width = self.head_dim if self.rotary_dim is None else self.rotary_dim
+            if width % 2 or width > self.head_dim:
+                raise ValueError(
+                    f"rotary positions rotate pairs: rotary_dim={width} must be even and at most "
+                    f"head_dim={self.head_dim}"
+                )
+        exact_buckets = self.relative_num_buckets // 2
+        if self.positions == "relative" and self.relative_max_distance <= exact_buckets:
+            raise ValueError(
+                f"relative_max_distance={self.relative_max_distance} must exceed relative_num_buckets/2="
+                f"{exact_buckets}, the distances that have a bucket of their own"
+            )
+
+    def validate_token_ids(self) -> None:
+        """Every special token stands in the vocabulary that it is read from or written to."""
+        for name, vocab_size in self._special_token_vocabularies().items():
+            ids = getattr(self, name)
+            for token_id in ids if isinstance(ids, list) else [ids]:
+                if token_id is not None and not 0 <= token_id < vocab_size:
+                    raise ValueError(
+                        f"{name}={token_id} lies outside the vocabulary of {vocab_size} tokens; "
+                        f"set it to an id below {vocab_size}, to None, or enlarge the vocabulary"
+                    )
+
+    def _special_token_vocabularies(self) -> dict[str, int]:
+        return dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), self.vocab_size)
+
+    @property
+    def embedding_factor(self) -> float:
+        """The number that token embeddings are multiplied with; √d_model in section 3.4."""
+        return math.sqrt(self.hidden_size) if self.embedding_scale is None else self.embedding_scale
+
+    @property
+    def attention_factor(self) -> float:
+        """The number that q·k is multiplied with; 1/√d_k in equation (1)."""
+        return self.head_dim**-0.5 if self.attention_scale is None else self.attention_scale

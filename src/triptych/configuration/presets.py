@@ -1,0 +1,42 @@
+"""Published sizes by name. They are data: `presets/*.json`, one file per system."""
+
+import functools
+import json
+from importlib import resources
+from typing import Any
+
+
+@functools.cache
+def _presets() -> dict[str, dict[str, Any]]:
+    folder = resources.files(__package__) / "presets"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".json")), key=lambda f: f.name)
+    return {name: entry for f in files for name, entry in json.loads(f.read_text(encoding="utf-8")).items()}
+
+
+def preset_names(model_type: str | None = None) -> list[str]:
+    """The names of all presets, or of those of one family (`triptych`, `triptych_encoder`, `triptych_decoder`)."""
+    return [name for name, entry in _presets().items() if model_type in (None, entry["model_type"])]
+
+
+def load_preset(name: str, model_type: str) -> dict[str, Any]:
+    """The configuration fields of the preset `name`.
+
+    Raises:
+        ValueError: no such preset, or one of another family.
+    """
+    if name not in _presets():
+        raise ValueError(f"unknown preset {name!r}; choose one of: {', '.join(preset_names(model_type))}")
+    entry = _presets()[name]
+    if entry["model_type"] != model_type:
+        raise ValueError(
+            f"preset {name!r} is a {entry['model_type']!r}, not a {model_type!r}; use the configuration class of that "
+            f"family or choose one of: {', '.join(preset_names(model_type))}"
+        )
+    return dict(entry["config"])
+
+
+def preset_info(name: str) -> dict[str, Any]:
+    """What was published about the preset: parameters, scores and the source."""
+    if name not in _presets():
+        raise ValueError(f"unknown preset {name!r}; choose one of: {', '.join(preset_names())}")
+    return dict(_presets()[name]["published"])

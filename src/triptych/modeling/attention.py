@@ -1,0 +1,140 @@
+"""Attention: equation (1), and multi-head attention as in section 3.2.2.
+
+Shapes: B batch, T queries, S keys, H heads, G key/value heads, d residual width, d_k and d_v widths of a head.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Cache, EncoderDecoderCache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from ..configuration import TriptychBaseConfig
+from .positions import Rotation, rotate
+
+
+def eager_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    position_bias: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor]:
+    """Equation (1), softmax(Q Kᵀ / √d_k) V, in plain tensor operations.
+
+    query (B, H, T, d_k), key (B, G, S, d_k), value (B, G, S, d_v) → (B, T, H, d_v) and the weights (B, H, T, S).
+    """
+    groups: Any = module.num_key_value_groups
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    scores = query @ key.transpose(-2, -1) * scaling
+    for term in (position_bias, attention_mask):
+        if term is not None:
+            scores = scores + term
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class AttentionWeightsTap(nn.Module):
+    """Where attention weights can be recorded (`output_attentions`); nothing passes on from here."""
+
+    def forward(self, weights: Tensor | None) -> tuple[Tensor | None]:
+        return (weights,)
+
+
+class MultiHeadAttention(nn.Module):
+    """MultiHead(Q, K, V) = Concat(head_1, …, head_h) Wᴼ, head_i = Attention(Q Wᵢ^Q, K Wᵢ^K, V Wᵢ^V)."""
+
+    def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool = False):
+        super().__init__()
+        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.config, self.layer_idx, self.is_causal = config, layer_idx, is_causal
+        self.num_key_value_groups = heads // kv_heads
+        self.head_dim, self.value_head_dim = config.head_dim, config.value_head_dim
+        self.scaling, self.dropout = config.attention_factor, config.attention_dropout
+        self.q_proj = nn.Linear(config.hidden_size, heads * self.head_dim, bias=config.attention_bias)
+        self.k_proj = nn.Linear(config.hidden_size, kv_heads * self.head_dim, bias=config.attention_bias)
+        self.v_proj = nn.Linear(config.hidden_size, kv_heads * self.value_head_dim, bias=config.attention_bias)
+        self.o_proj = nn.Linear(heads * self.value_head_dim, config.hidden_size, bias=config.attention_output_bias)
+        self.weights = AttentionWeightsTap()
+
+    def queries(self, x: Tensor) -> Tensor:
+        """(B, T, d) → (B, H, T, d_k)"""
+        return self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def keys(self, x: Tensor) -> Tensor:
+        """(B, S, d) → (B, G, S, d_k)"""
+        return self.k_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def values(self, x: Tensor) -> Tensor:
+        """(B, S, d) → (B, G, S, d_v)"""
+        return self.v_proj(x).unflatten(-1, (-1, self.value_head_dim)).transpose(1, 2)
+
+    def keys_values(
+        self, x: Tensor, memory: Tensor | None, rotation: Rotation | None, cache: Cache | None
+    ) -> tuple[Tensor, Tensor]:
+        """Where keys and values come from: all that self- and cross-attention differ in."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        mask: Tensor | None = None,
+        rotation: Rotation | None = None,
+        position_bias: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """(B, T, d) → (B, T, d)"""
+        query = rotate(self.queries(x), rotation)
+        key, value = self.keys_values(x, memory, rotation, past_key_values)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        heads, weights = attend(
+            self,
+            query,
+            key,
+            value,
+            mask,
+            scaling=self.scaling,
+            dropout=self.dropout if self.training else 0.0,
+            position_bias=position_bias,
+            **kwargs,
+        )
+        self.weights(weights)
+        return self.o_proj(heads.flatten(2))
+
+
+class SelfAttention(MultiHeadAttention):
+    """Queries, keys and values from one sequence; earlier keys and values from the cache."""
+
+    def keys_values(
+        self, x: Tensor, memory: Tensor | None, rotation: Rotation | None, cache: Cache | None
+    ) -> tuple[Tensor, Tensor]:
+        key, value = rotate(self.keys(x), rotation), self.values(x)
+        if cache is None:
+            return key, value
+        own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+        return own.update(key, value, self.layer_idx)
+
+
+class CrossAttention(MultiHeadAttention):
+    """Queries from the decoder, keys and values from the encoder: computed once, kept for every later step."""
+
+    def keys_values(
+        self, x: Tensor, memory: Tensor | None, rotation: Rotation | None, cache: Cache | None
+    ) -> tuple[Tensor, Tensor]:
+        assert memory is not None
+        if not isinstance(cache, EncoderDecoderCache):
+            return self.keys(memory), self.values(memory)
+        if not cache.is_updated.get(self.layer_idx):
+            cache.cross_attention_cache.update(self.keys(memory), self.values(memory), self.layer_idx)
+            cache.is_updated[self.layer_idx] = True
+        kept = cache.cross_attention_cache.layers[self.layer_idx]
+        return kept.keys, kept.values

@@ -1,0 +1,218 @@
+"""The original Transformer: both halves of Figure 1, and its head."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import Cache
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils.generic import can_return_tuple
+
+from ..configuration import TriptychConfig
+from .base import TriptychPreTrainedModel
+from .generation import TriptychGenerationMixin
+from .lookup import lookup
+from .losses import shift_right, token_cross_entropy
+from .stack import TransformerStack
+
+
+class Encoder(TransformerStack):
+    """The left half of Figure 1."""
+
+    config: TriptychConfig
+
+
+class Decoder(TransformerStack):
+    """The right half of Figure 1."""
+
+    config: TriptychConfig
+    is_causal = True
+    has_memory = True
+
+
+class TriptychModel(TriptychPreTrainedModel):
+    """The encoder–decoder without a head. It owns the embeddings: one matrix, or one per language."""
+
+    config: TriptychConfig
+
+    def __init__(self, config: TriptychConfig):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        if not config.share_encoder_decoder_embeddings:
+            self.decoder_embed_tokens = nn.Embedding(config.target_vocab_size, config.hidden_size)
+        self.encoder = Encoder(config, config.encoder_layers)
+        self.decoder = Decoder(config, config.decoder_layers)
+        self.encoder.lookup = self.embed_source  # type: ignore[method-assign]
+        self.decoder.lookup = self.embed_target  # type: ignore[assignment, method-assign]
+        self.post_init()
+
+    @property
+    def target_embeddings(self) -> nn.Embedding:
+        """The matrix that embeds the decoder's tokens."""
+        return self.embed_tokens if self.config.share_encoder_decoder_embeddings else self.decoder_embed_tokens
+
+    def embed_source(self, input_ids: Tensor) -> Tensor:
+        """(B, S) → (B, S, d)"""
+        return lookup(self.embed_tokens, input_ids, "input_ids", "vocab_size")
+
+    def embed_target(self, decoder_input_ids: Tensor) -> Tensor:
+        """(B, T) → (B, T, d)"""
+        size = "vocab_size" if self.config.decoder_vocab_size is None else "decoder_vocab_size"
+        return lookup(self.target_embeddings, decoder_input_ids, "decoder_input_ids (or labels)", size)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        decoder_position_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqModelOutput:
+        """Encode the source, unless `encoder_outputs` are given, and decode.
+
+        Args:
+            input_ids: (B, S) source token ids, with `attention_mask` (B, S); or `inputs_embeds` (B, S, d).
+            decoder_input_ids: (B, T) target token ids, with `decoder_attention_mask` (B, P + T); or
+                `decoder_inputs_embeds` (B, T, d).
+            past_key_values: the cache of the P target positions before these.
+
+        Raises:
+            ValueError: the decoder has no input.
+        """
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            raise ValueError(
+                f"{type(self).__name__} needs decoder_input_ids or decoder_inputs_embeds (or labels, with a head)"
+            )
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(
+                input_ids,
+                attention_mask,
+                position_ids=position_ids,
+                token_type_ids=token_type_ids,
+                inputs_embeds=inputs_embeds,
+                **kwargs,
+            )
+        elif isinstance(encoder_outputs, (tuple, list)):
+            encoder_outputs = BaseModelOutput(*encoder_outputs)
+        decoder_outputs = self.decoder(
+            decoder_input_ids,
+            decoder_attention_mask,
+            position_ids=decoder_position_ids,
+            inputs_embeds=decoder_inputs_embeds,
+            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=decoder_outputs.last_hidden_state,
+            past_key_values=decoder_outputs.past_key_values,
+            decoder_hidden_states=decoder_outputs.hidden_states,
+            decoder_attentions=decoder_outputs.attentions,
+            cross_attentions=decoder_outputs.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+        )
+
+
+class TriptychForConditionalGeneration(TriptychGenerationMixin, TriptychPreTrainedModel):
+    """The encoder–decoder with the linear map to the target vocabulary: translation, summarisation, …"""
+
+    config: TriptychConfig
+
+    def __init__(self, config: TriptychConfig):
+        super().__init__(config)
+        self.model = TriptychModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.target_vocab_size, bias=config.head_bias)
+        owner = "embed_tokens" if config.share_encoder_decoder_embeddings else "decoder_embed_tokens"
+        self._tied_weights_keys = {"lm_head.weight": f"model.{owner}.weight"}
+        self.post_init()
+
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """The labels behind the start token, one step to the right: (B, T) → (B, T).
+
+        Raises:
+            ValueError: the configuration has no `decoder_start_token_id` or no `pad_token_id`.
+        """
+        start, pad = self.config.decoder_start_token_id, self.config.pad_token_id
+        if start is None or pad is None:
+            raise ValueError(
+                "labels can only be shifted right with a start and a padding token, got "
+                f"decoder_start_token_id={start}, pad_token_id={pad}; set them in the config"
+            )
+        return shift_right(labels, start, pad)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+        encoder_outputs: Any | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        decoder_inputs_embeds: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        decoder_position_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """See `TriptychModel.forward` for the inputs.
+
+        Args:
+            labels: (B, T) target token ids, -100 where none is asked for; the decoder's input is made from them
+                when it is not given.
+            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+            logits_to_keep: compute only the last so many logits (0: all), or those at the given positions.
+        """
+        if labels is not None:
+            use_cache = bool(use_cache)  # training wants none, whatever the configuration says
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        outputs = self.model(
+            input_ids,
+            attention_mask,
+            decoder_input_ids,
+            decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            position_ids=position_ids,
+            decoder_position_ids=decoder_position_ids,
+            token_type_ids=token_type_ids,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        hidden = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        logits = self.lm_head(hidden * self.config.logit_scale)
+        loss = None
+        if labels is not None:
+            loss = token_cross_entropy(logits, labels, self.config.label_smoothing, num_items_in_batch)
+        return Seq2SeqLMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            decoder_hidden_states=outputs.decoder_hidden_states,
+            decoder_attentions=outputs.decoder_attentions,
+            cross_attentions=outputs.cross_attentions,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+            encoder_attentions=outputs.encoder_attentions,
+        )

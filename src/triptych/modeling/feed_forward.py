@@ -1,0 +1,37 @@
+"""The position-wise feed-forward network: section 3.3."""
+
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from ..configuration import TriptychBaseConfig
+
+
+class FeedForward(nn.Module):
+    """FFN(x) = act(x W₁ + b₁) W₂ + b₂: equation (2). (B, T, d) → (B, T, d)"""
+
+    def __init__(self, config: TriptychBaseConfig):
+        super().__init__()
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.feed_forward_bias)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.feed_forward_bias)
+        self.activation, self.dropout = ACT2FN[config.activation], nn.Dropout(config.activation_dropout)
+
+    def expand(self, x: Tensor) -> Tensor:
+        """(B, T, d) → (B, T, d_ff)"""
+        return self.activation(self.up_proj(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.dropout(self.expand(x)))
+
+
+class GatedFeedForward(FeedForward):
+    """FFN(x) = (act(x W) ⊗ x V) W₂: Shazeer 2020, equation (6)."""
+
+    def __init__(self, config: TriptychBaseConfig):
+        super().__init__(config)
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.feed_forward_bias)
+
+    def expand(self, x: Tensor) -> Tensor:
+        return self.activation(self.gate_proj(x)) * self.up_proj(x)
+
+
+FEED_FORWARDS = {"plain": FeedForward, "gated": GatedFeedForward}

@@ -1,0 +1,181 @@
+"""Position schemes. Token order enters a Transformer in three places only, one verb each:
+
+- `embed`: added to the token embeddings (learned, sinusoidal),
+- `rotation`: turns queries and keys (rotary),
+- `bias`: added to the attention scores (relative).
+
+A scheme is silent wherever it does not override the verb.
+
+Shapes: B batch, T queries, S keys, H heads, d width of the residual stream, r rotated width of a head.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
+
+from ..configuration import TriptychBaseConfig
+from .lookup import lookup
+
+Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32, each (B or 1, 1, T, r)
+
+
+class Positions(nn.Module):
+    """No positions: silence at all three places."""
+
+    def __init__(self, config: TriptychBaseConfig, is_causal: bool):
+        super().__init__()
+
+    def embed(self, position_ids: Tensor, dtype: torch.dtype) -> Tensor | float:
+        """What is added to the token embeddings: (B or 1, T, d)."""
+        return 0.0
+
+    def rotation(self, position_ids: Tensor) -> Rotation | None:
+        """Cosine and sine that turn queries and keys."""
+        return None
+
+    def bias(self, query_length: int, key_length: int, past: int | Tensor) -> Tensor | None:
+        """What is added to the attention scores: (1, H, T, S); queries start `past` keys after the first key."""
+        return None
+
+
+class LearnedPositions(Positions):
+    """A trained vector per position (Gehring et al. 2017; row E of table 3; BERT, GPT)."""
+
+    def __init__(self, config: TriptychBaseConfig, is_causal: bool):
+        super().__init__(config, is_causal)
+        self.offset = config.position_offset
+        self.table = nn.Embedding(config.max_position_embeddings + self.offset, config.hidden_size)
+
+    def embed(self, position_ids: Tensor, dtype: torch.dtype) -> Tensor:
+        name = "position_ids (plus position_offset)"
+        return lookup(self.table, position_ids + self.offset, name, "max_position_embeddings")
+
+
+def angles(position_ids: Tensor, width: int, base: float = 10000.0) -> Tensor:
+    """pos / 10000^(2i / width) for i = 0 … width/2 - 1: float32, position_ids.shape + (width / 2,)."""
+    two_i = torch.arange(0, width, 2, device=position_ids.device, dtype=torch.float32)
+    return position_ids[..., None].float() / base ** (two_i / width)
+
+
+def interleaved(angle: Tensor) -> Tensor:
+    """PE(pos, 2i) = sin, PE(pos, 2i+1) = cos: as section 3.5 writes it."""
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
+
+
+def concatenated(angle: Tensor) -> Tensor:
+    """All sines, then all cosines: as tensor2tensor and Marian compute it."""
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+SINUSOIDS = {"interleaved": interleaved, "concatenated": concatenated}
+
+
+class SinusoidalPositions(Positions):
+    """Sine and cosine of different frequencies (section 3.5); computed, so of any length."""
+
+    def __init__(self, config: TriptychBaseConfig, is_causal: bool):
+        super().__init__(config, is_causal)
+        self.width, self.layout = config.hidden_size, SINUSOIDS[config.sinusoid_layout]
+
+    def embed(self, position_ids: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.layout(angles(position_ids, self.width)).to(dtype)
+
+
+def default_frequencies(config: TriptychBaseConfig, device: Any = None, **kwargs: Any) -> tuple[Tensor, float]:
+    """θ_i = base^(-2i / r): Su et al. 2021, equation (15)."""
+    parameters = config.rope_parameters
+    assert parameters is not None
+    width = int(config.head_dim * parameters.get("partial_rotary_factor", 1.0))
+    two_i = torch.arange(0, width, 2, dtype=torch.float32, device=device)
+    return 1.0 / parameters["rope_theta"] ** (two_i / width), 1.0
+
+
+FREQUENCIES = {**ROPE_INIT_FUNCTIONS, "default": default_frequencies}
+
+
+class RotaryPositions(Positions):
+    """Rotates each pair of dimensions (i, i + r/2) by pos · θ_i (Su et al. 2021), with transformers' scalings."""
+
+    inv_freq: Tensor
+    original_inv_freq: Tensor
+
+    def __init__(self, config: TriptychBaseConfig, is_causal: bool):
+        super().__init__(config, is_causal)
+        assert config.rope_parameters is not None
+        self.config, self.rope_type = config, config.rope_parameters["rope_type"]
+        self.max_seq_len_cached = self.original_max_seq_len = config.max_position_embeddings
+        frequencies, self.attention_scaling = FREQUENCIES[self.rope_type](config)
+        self.register_buffer("inv_freq", frequencies, persistent=False)
+        self.register_buffer("original_inv_freq", frequencies.clone(), persistent=False)
+
+    def reset(self) -> None:
+        """Refill the buffers, which no checkpoint holds, after a load through the meta device."""
+        frequencies, self.attention_scaling = FREQUENCIES[self.rope_type](self.config)
+        init.copy_(self.inv_freq, frequencies)
+        init.copy_(self.original_inv_freq, frequencies)
+
+    def rotation(self, position_ids: Tensor) -> Rotation:
+        return self(position_ids, position_ids)
+
+    @torch.no_grad()
+    @dynamic_rope_update  # recomputes inv_freq where the scaling depends on the length; it wants (x, position_ids)
+    def forward(self, x: Tensor, position_ids: Tensor) -> Rotation:
+        angle = position_ids[:, None, :, None].float() * self.inv_freq.float()
+        angle = torch.cat([angle, angle], dim=-1)
+        return angle.cos() * self.attention_scaling, angle.sin() * self.attention_scaling
+
+
+def rotate(x: Tensor, rotation: Rotation | None) -> Tensor:
+    """Turn the first r dimensions of each head of x, (B, H, T, d_k); the rest passes."""
+    if rotation is None:
+        return x
+    cos, sin = (part.to(x.dtype) for part in rotation)
+    width = cos.shape[-1]
+    turned, rest = x[..., :width], x[..., width:]
+    first, second = turned.chunk(2, dim=-1)
+    turned = turned * cos + torch.cat([-second, first], dim=-1) * sin
+    return torch.cat([turned, rest], dim=-1)
+
+
+class RelativePositions(Positions):
+    """A learned bias per head and distance bucket, one table for all layers (Raffel et al. 2020, section 2.1)."""
+
+    def __init__(self, config: TriptychBaseConfig, is_causal: bool):
+        super().__init__(config, is_causal)
+        self.bidirectional = not is_causal
+        self.num_buckets, self.max_distance = config.relative_num_buckets, config.relative_max_distance
+        self.table = nn.Embedding(self.num_buckets, config.num_attention_heads)
+
+    def bias(self, query_length: int, key_length: int, past: int | Tensor) -> Tensor:
+        device = self.table.weight.device
+        queries = torch.arange(query_length, device=device)[:, None] + past
+        keys = torch.arange(key_length, device=device)[None, :]
+        return self.table(self.bucket(keys - queries)).permute(2, 0, 1).unsqueeze(0)
+
+    def bucket(self, distance: Tensor) -> Tensor:
+        """Half of the buckets are one distance each, the other half widen logarithmically up to max_distance."""
+        buckets, first = self.num_buckets, torch.zeros_like(distance)
+        if self.bidirectional:
+            buckets //= 2
+            first = (distance > 0).long() * buckets
+            distance = distance.abs()
+        else:
+            distance = (-distance).clamp(min=0)
+        exact = buckets // 2
+        # the order of operations is T5's: another one rounds some distances into the neighbouring bucket
+        growth = torch.log(distance.float().clamp(min=1) / exact) / math.log(self.max_distance / exact)
+        far = (exact + (growth * (buckets - exact)).long()).clamp(max=buckets - 1)
+        return first + torch.where(distance < exact, distance, far)
+
+
+POSITIONS = {
+    "none": Positions,
+    "learned": LearnedPositions,
+    "sinusoidal": SinusoidalPositions,
+    "rotary": RotaryPositions,
+    "relative": RelativePositions,
+}

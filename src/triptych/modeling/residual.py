@@ -1,0 +1,61 @@
+"""Norms, and the path around the sublayers: where the norm stands relative to the residual connection."""
+
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+
+from ..configuration import TriptychBaseConfig
+
+Sublayers = dict[str, Callable[[Tensor], Tensor]]
+
+NORMS = {
+    "layer": lambda config: nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias),
+    "rms": lambda config: nn.RMSNorm(config.hidden_size, eps=config.norm_eps),
+}
+
+
+def build_norm(config: TriptychBaseConfig) -> nn.Module:
+    """The configured normalisation over d_model."""
+    return NORMS[config.norm](config)
+
+
+class PostNorm(nn.Module):
+    """LayerNorm(x + Sublayer(x)): section 3.1."""
+
+    def __init__(self, config: TriptychBaseConfig, sublayers: Iterable[str]):
+        super().__init__()
+        self.norms = nn.ModuleDict({name: build_norm(config) for name in sublayers})
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
+        for name, sublayer in sublayers.items():
+            x = self.norms[name](x + self.dropout(sublayer(x)))
+        return x
+
+
+class PreNorm(PostNorm):
+    """x + Sublayer(LayerNorm(x)): Xiong et al. 2020, figure 1(b)."""
+
+    def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
+        for name, sublayer in sublayers.items():
+            x = x + self.dropout(sublayer(self.norms[name](x)))
+        return x
+
+
+class Parallel(nn.Module):
+    """x + Attention(LayerNorm(x)) + FFN(LayerNorm(x)), one norm for all: GPT-J; Chowdhery et al. 2022, section 2."""
+
+    def __init__(self, config: TriptychBaseConfig, sublayers: Iterable[str]):
+        super().__init__()
+        self.norm = build_norm(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
+        h = self.norm(x)
+        return x + sum(self.dropout(sublayer(h)) for sublayer in sublayers.values())
+
+
+RESIDUALS = {"post": PostNorm, "pre": PreNorm, "parallel": Parallel}
+
+# Post-norm ends every layer with a norm; the others leave the sum of all sublayers, which wants one at the end.
+FINAL_NORMS = {"post": lambda config: nn.Identity(), "pre": build_norm, "parallel": build_norm}
