@@ -1,0 +1,39 @@
+"""Pairs of sentences, from files or the shipped corpus, to the token batches of each update.
+
+The names load on first use: importing this package does not import `datasets`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .batches import TranslationBatches as TranslationBatches
+    from .batching import TokenBudgetBatchSampler as TokenBudgetBatchSampler
+    from .batching import shard as shard
+    from .collators import TranslationCollator as TranslationCollator
+    from .corpus import available_corpora as available_corpora
+    from .corpus import load_corpus as load_corpus
+    from .pairs import load_pairs as load_pairs
+    from .tokenize import tokenize_pairs as tokenize_pairs
+
+MODULES = {
+    "TokenBudgetBatchSampler": "batching",
+    "TranslationBatches": "batches",
+    "TranslationCollator": "collators",
+    "available_corpora": "corpus",
+    "load_corpus": "corpus",
+    "load_pairs": "pairs",
+    "shard": "batching",
+    "tokenize_pairs": "tokenize",
+}
+__all__ = list(MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *MODULES])
