@@ -1,0 +1,212 @@
+"""Train a tokenizer, or one for the source and one for the target, on files or on a data set.
+
+    python scripts/train_tokenizer.py --train_file pairs.tsv --model bpe --vocab_size 8000 --output_dir tokenizer
+    python scripts/train_tokenizer.py --train_file pairs.tsv --separate --output_dir tokenizers
+    python scripts/train_tokenizer.py --train_file a.txt b.txt --model wordpiece --family encoder --output_dir bert
+    python scripts/train_tokenizer.py --dataset_name wikitext --dataset_config_name wikitext-103-raw-v1 \\
+        --text_column text --family decoder --output_dir gpt
+
+Pairs (tsv, csv, jsonl, parquet) have a source and a target column, trained on together unless --separate is given;
+text of another kind has one column, --text_column; a txt file has one text per line. The result loads with
+`AutoTokenizer.from_pretrained(output_dir)`, with --separate the target's with `subfolder="target_tokenizer"`.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import HfArgumentParser, PreTrainedTokenizerBase
+
+from triptych.data import load_pairs
+from triptych.data.pairs import FORMATS, check_file, read_file
+from triptych.tokenization import FAMILIES, MODELS, NORMALIZATIONS, TARGET_SUBFOLDER, save_tokenizers, train_tokenizer
+from triptych.tokenization.train import in_slices
+
+TOKENIZER_FILES = {
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    TARGET_SUBFOLDER,
+}
+SAMPLE = 10_000  # texts that the summary counts tokens in
+
+
+def option(default: Any, help: str, **extra: Any) -> Any:
+    return field(default=default, metadata={"help": help, **extra})
+
+
+@dataclass
+class Arguments:
+    """What to train on, what to train, and where to put it."""
+
+    output_dir: str = field(metadata={"help": "Directory of the tokenizer; a new or an empty one."})
+    overwrite: bool = option(False, "Replace the tokenizer that output_dir holds.")
+    train_file: list[str] | None = field(
+        default=None, metadata={"help": f"One or more files: txt, {', '.join(FORMATS)}; may be compressed."}
+    )
+    dataset_name: str | None = option(None, "Instead of files: a data set of the Hub, or a directory with one.")
+    dataset_config_name: str | None = option(None, "Configuration of the data set.")
+    source_column: str = option("source", "Column of the source texts.")
+    target_column: str = option("target", "Column of the target texts.")
+    text_column: str | None = option(None, "The one column to train on, where the texts are not pairs.")
+    separate: bool = option(False, "Train one tokenizer for the source and one for the target.")
+    model: str = option("bpe", "Model.", choices=list(MODELS))
+    vocab_size: int = option(8000, "Greatest number of tokens, special ones included.")
+    family: str = option("encoder-decoder", "Family whose special tokens are used.", choices=list(FAMILIES))
+    normalization: str = option("none", "What is done to the text first.", choices=list(NORMALIZATIONS))
+    limit_alphabet: int | None = option(None, "Keep only this many of the most frequent characters.")
+    model_max_length: int | None = option(None, "Number of tokens at which truncation cuts.")
+
+    def __post_init__(self) -> None:
+        if (self.train_file is None) == (self.dataset_name is None):
+            raise ValueError("give either --train_file or --dataset_name")
+        if self.separate and (self.text_column or self.is_plain_text):
+            raise ValueError("--separate needs pairs: a file or data set with a source and a target column")
+
+    @property
+    def is_plain_text(self) -> bool:
+        return self.train_file is not None and all(".txt" in Path(name).suffixes for name in self.train_file)
+
+
+def main() -> None:
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    try:
+        run(HfArgumentParser(Arguments).parse_args_into_dataclasses()[0])
+    except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
+        # `datasets` says no more than that there was an error, and gives the reason as its cause.
+        reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetBuildError) else None
+        print(f"error: {' '.join(str(reason or error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run(arguments: Arguments) -> None:
+    output_dir = Path(arguments.output_dir).resolve()
+    check_output_dir(output_dir, arguments.overwrite)
+    columns = read_columns(arguments)
+    if arguments.separate:
+        tokenizers = [train(name, [texts], arguments) for name, texts in columns.items()]
+    else:
+        tokenizers = [train(" + ".join(columns), list(columns.values()), arguments)]
+    save(output_dir, tokenizers)
+    print(f"saved in {output_dir}")
+
+
+def train(name: str, columns: list[Iterable[str]], arguments: Arguments) -> PreTrainedTokenizerBase:
+    words = ("model", "vocab_size", "family", "normalization", "limit_alphabet", "model_max_length")
+    try:
+        tokenizer = train_tokenizer(Chained(columns), **{word: getattr(arguments, word) for word in words})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    print(f"{name}: {summary(tokenizer, columns)}")
+    return tokenizer
+
+
+@dataclass
+class Chained:
+    """Several columns as one; unlike `itertools.chain` it can be read twice."""
+
+    columns: list[Iterable[str]]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(map(in_slices, self.columns))
+
+
+def summary(tokenizer: PreTrainedTokenizerBase, columns: list[Iterable[str]]) -> str:
+    sample = [text for texts in columns for text in islice(texts, SAMPLE) if text.strip()]
+    encoded = tokenizer(sample, add_special_tokens=False)["input_ids"]
+    tokens, words = sum(map(len, encoded)), sum(len(text.split()) for text in sample)
+    unknown = sum(ids.count(tokenizer.unk_token_id) for ids in encoded)
+    example = " ".join(max(sample[:100], key=len).split()[:8])
+    return (
+        f"{len(tokenizer)} tokens, {tokens / words:.2f} tokens per word, {unknown / max(tokens, 1):.2%} unknown\n"
+        f"  {example}\n  {' | '.join(tokenizer.convert_ids_to_tokens(tokenizer(example)['input_ids']))}"
+    )
+
+
+def read_columns(arguments: Arguments) -> dict[str, Iterable[str]]:
+    """Column name → its texts, of all files or of the data set's training part."""
+    if arguments.text_column or arguments.is_plain_text:
+        columns: tuple[str, ...] = (arguments.text_column or "text",)
+        read: Callable[..., datasets.Dataset] = read_texts
+    else:
+        columns = ("source", "target")
+        read = read_pairs
+    if arguments.train_file:
+        parts = [read(arguments, train_file=file) for file in arguments.train_file]
+    else:
+        name, config = arguments.dataset_name, arguments.dataset_config_name
+        parts = [read(arguments, dataset_name=name, dataset_config_name=config)]
+    return {column: Chained([part[column] for part in parts]) for column in columns}
+
+
+def read_pairs(arguments: Arguments, **origin: Any) -> datasets.Dataset:
+    """The columns source and target of one file or data set."""
+    splits = load_pairs(source_column=arguments.source_column, target_column=arguments.target_column, **origin)
+    if "train" not in splits:
+        raise ValueError(f"{arguments.dataset_name} has no split 'train'; it has {', '.join(splits)}")
+    return splits["train"]
+
+
+def read_texts(
+    arguments: Arguments,
+    train_file: str | None = None,
+    dataset_name: str | None = None,
+    dataset_config_name: str | None = None,
+) -> datasets.Dataset:
+    """The text column, among others, of one file or data set."""
+    column = arguments.text_column or "text"
+    if train_file is None:
+        rows = datasets.load_dataset(dataset_name, dataset_config_name, split="train")
+    elif arguments.is_plain_text:
+        if os.path.isfile(train_file) and os.path.getsize(train_file) == 0:
+            raise ValueError(f"{train_file} is empty; it must hold one text per line")
+        rows = datasets.load_dataset("text", data_files=train_file, split="train")
+    else:
+        check_file(Path(train_file))
+        rows = read_file(Path(train_file), "train", (column, column))
+    if column not in rows.column_names:
+        origin = train_file or dataset_name
+        raise ValueError(
+            f"{origin} has no column {column!r}; it has {', '.join(rows.column_names)}: see --text_column"
+        )
+    return rows
+
+
+def check_output_dir(path: Path, overwrite: bool) -> None:
+    """
+    Raises:
+        FileExistsError: something stands there that is not to be replaced.
+    """
+    if path.is_file():
+        raise FileExistsError(f"--output_dir {path} is a file; choose another name")
+    held = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+    if others := [name for name in held if name not in TOKENIZER_FILES]:
+        raise FileExistsError(f"--output_dir {path} holds something else ({', '.join(others[:3])}); choose another")
+    if held and not overwrite:
+        raise FileExistsError(f"--output_dir {path} holds a tokenizer already; choose another, or give --overwrite")
+
+
+def save(output_dir: Path, tokenizers: list[PreTrainedTokenizerBase]) -> None:
+    """Writes the directory under another name, then renames it: it appears whole or not at all."""
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    new, old = (output_dir.with_name(f".{output_dir.name}.{word}-{os.getpid()}") for word in ("new", "old"))
+    try:
+        save_tokenizers(new, *tokenizers)
+        if output_dir.exists():
+            os.rename(output_dir, old)
+        os.rename(new, output_dir)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

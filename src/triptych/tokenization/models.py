@@ -1,0 +1,272 @@
+"""The models of a tokenizer, each with the parts around it and the training that fills it.
+
+| word            | model                                                   | decoding gives back                    |
+|-----------------|---------------------------------------------------------|----------------------------------------|
+| `bpe`           | byte-level byte-pair encoding (Sennrich 2016; GPT-2)    | every text, exactly                    |
+| `wordpiece`     | BERT's WordPiece (Schuster 2012; Devlin 2018)           | known characters; spaces at marks vary |
+| `unigram`       | unigram language model (Kudo 2018), a space is `▁`      | known characters; one space for a run  |
+| `unigram-bytes` | the same, unknown characters spelt in bytes (Llama 2)   | every text; one space for a run        |
+| `word`          | words and punctuation marks, a space is `▁`             | known words; one space for a run       |
+| `character`     | one token per character                                 | known characters, exactly              |
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+SPACE = "▁"
+CONTINUATION = "##"
+BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+# A token that occurs once teaches a model nothing, so subwords are merged only where they recur.
+_MIN_FREQUENCY = 2
+
+NORMALIZATIONS: dict[str, tuple[normalizers.Normalizer, ...]] = {
+    "none": (),
+    "nfc": (normalizers.NFC(),),
+    "nfkc": (normalizers.NFKC(),),
+    # As the uncased BERT models: lower case without accents.
+    "uncased": (normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase(), normalizers.NFC()),
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model is fitted to.
+
+    Attributes:
+        texts: the texts; iterated over any number of times.
+        symbols: the single characters that the pre-tokenizer lets through to the model, most frequent first.
+        special_tokens: they take the first ids, in this order.
+        unk_token: the one among them that stands for what the model does not know.
+        vocab_size: the greatest number of tokens, special ones included.
+    """
+
+    texts: Iterable[str]
+    symbols: Sequence[str]
+    special_tokens: Sequence[str]
+    unk_token: str
+    vocab_size: int
+
+    @property
+    def unk_id(self) -> int:
+        return self.special_tokens.index(self.unk_token)
+
+    def run(self, model: models.Model, parts: "Parts", trainer: trainers.Trainer) -> Tokenizer:
+        tokenizer = Tokenizer(model)
+        parts.surround(tokenizer)
+        tokenizer.train_from_iterator(self.texts, trainer)
+        return tokenizer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts around a model.
+
+    Attributes:
+        fit: trains the model.
+        pre_tokenizer: cuts the text into the pieces that no token crosses.
+        alphabet: the tokens that the model cannot do without, made from the symbols.
+        normalizer: what is done to the text first, after the normalization that the caller chose.
+        decoder: turns tokens back into text.
+        post_processor: trims offsets; None: nothing to trim.
+        mask_takes_space: whether the mask token swallows the space before it, as the token that it hides would.
+    """
+
+    fit: Callable[["Parts", Training], models.Model]
+    pre_tokenizer: pre_tokenizers.PreTokenizer
+    decoder: decoders.Decoder
+    alphabet: Callable[["Parts", Sequence[str]], Sequence[str]]
+    normalizer: tuple[normalizers.Normalizer, ...] = ()
+    post_processor: processors.PostProcessor | None = None
+    mask_takes_space: bool = False
+
+    def surround(self, tokenizer: Tokenizer) -> None:
+        if self.normalizer:
+            tokenizer.normalizer = normalizers.Sequence(list(self.normalizer))
+        tokenizer.pre_tokenizer = self.pre_tokenizer
+        tokenizer.decoder = self.decoder
+
+    def symbols(self, characters: Iterable[str]) -> list[str]:
+        """The characters that reach the model, in the order given."""
+        cut = (piece for character in characters for piece, _ in self.pre_tokenizer.pre_tokenize_str(character))
+        return list(dict.fromkeys("".join(cut)))
+
+
+# --- byte-level BPE
+
+
+def _byte_alphabet(parts: Parts, symbols: Sequence[str]) -> Sequence[str]:
+    return sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def _fit_bpe(parts: Parts, training: Training) -> models.Model:
+    trainer = trainers.BpeTrainer(
+        vocab_size=training.vocab_size,
+        min_frequency=_MIN_FREQUENCY,
+        initial_alphabet=_byte_alphabet(parts, training.symbols),
+        special_tokens=list(training.special_tokens),
+        show_progress=False,
+    )
+    return training.run(models.BPE(), parts, trainer).model
+
+
+# --- WordPiece
+
+
+def _wordpiece_alphabet(parts: Parts, symbols: Sequence[str]) -> Sequence[str]:
+    """Every symbol, and again with ## if it can continue a word: then no word of known symbols is unknown."""
+    continuing = [s for s in symbols if len(parts.pre_tokenizer.pre_tokenize_str(f"a{s}")) == 1]
+    return sorted(symbols) + [CONTINUATION + symbol for symbol in sorted(continuing)]
+
+
+def _fit_wordpiece(parts: Parts, training: Training) -> models.Model:
+    # The trainer numbers ## symbols in the order of a randomly seeded hash map, and ties between merges are broken
+    # by these numbers. Declared as special tokens they are numbered before it starts; training is then repeatable.
+    alphabet = _wordpiece_alphabet(parts, training.symbols)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=training.vocab_size,
+        min_frequency=_MIN_FREQUENCY,
+        special_tokens=[*training.special_tokens, *alphabet],
+        continuing_subword_prefix=CONTINUATION,
+        show_progress=False,
+    )
+    trained = training.run(models.WordPiece(unk_token=training.unk_token), parts, trainer)
+    vocabulary = trained.get_vocab(with_added_tokens=False)
+    return models.WordPiece(vocabulary, unk_token=training.unk_token, continuing_subword_prefix=CONTINUATION)
+
+
+# --- Unigram
+
+
+def _symbol_alphabet(parts: Parts, symbols: Sequence[str]) -> Sequence[str]:
+    return sorted(symbols)
+
+
+def _symbol_and_byte_alphabet(parts: Parts, symbols: Sequence[str]) -> Sequence[str]:
+    return [*sorted(symbols), *BYTES]
+
+
+def _unigram_pieces(parts: Parts, training: Training, vocab_size: int) -> list[tuple[str, float]]:
+    """The pieces in the order of their ids, with their log-probabilities.
+
+    The trainer sums in the order of a randomly seeded hash map, which shows in the last digits of the scores, in the
+    order of equal scores, and in the symbols that it dropped and brings back at arbitrary steps of 1e-4 from the
+    lowest score. All three are settled here, so that training is repeatable.
+    """
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size,
+        unk_token=training.unk_token,
+        special_tokens=list(training.special_tokens),
+        show_progress=False,
+    )
+    trained = training.run(models.Unigram(), parts, trainer)
+    pieces = json.loads(trained.to_str())["model"]["vocab"][len(training.special_tokens) :]
+    special = [(token, 0.0) for token in training.special_tokens]
+    lowest = min(score for _, score in pieces)
+    brought_back = lowest + 1e-4 * len(training.symbols)
+    settled = sorted(
+        ((piece, round(lowest if len(piece) == 1 and score <= brought_back else score, 6)) for piece, score in pieces),
+        key=lambda piece: (-piece[1], piece[0]),
+    )
+    # When the symbols alone reach the size, the trainer misses it and goes on; the symbols are what must stay.
+    room = vocab_size - len(special) - len(training.symbols)
+    excess = set([piece for piece in settled if len(piece[0]) > 1][room:])
+    return special + [piece for piece in settled if piece not in excess]
+
+
+def _fit_unigram(parts: Parts, training: Training) -> models.Model:
+    pieces = _unigram_pieces(parts, training, training.vocab_size)
+    return models.Unigram(pieces, unk_id=training.unk_id)
+
+
+def _fit_unigram_with_bytes(parts: Parts, training: Training) -> models.Model:
+    pieces = _unigram_pieces(parts, training, training.vocab_size - len(BYTES))
+    # So unlikely that "<0x41>" written out in a text is read as six characters, not as the byte.
+    unlikely = min(score for _, score in pieces) - 100.0
+    pieces += [(byte, unlikely) for byte in BYTES]
+    return models.Unigram(pieces, unk_id=training.unk_id, byte_fallback=True)
+
+
+# --- words and characters
+
+
+def _no_alphabet(parts: Parts, symbols: Sequence[str]) -> Sequence[str]:
+    return ()
+
+
+def _fit_word_level(parts: Parts, training: Training) -> models.Model:
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=training.vocab_size, special_tokens=list(training.special_tokens), show_progress=False
+    )
+    return training.run(models.WordLevel(unk_token=training.unk_token), parts, trainer).model
+
+
+def _marked_spaces(piece: str) -> pre_tokenizers.PreTokenizer:
+    """Cuts into pieces of the regular expression, each with the space before it, written ▁.
+
+    The text begins with a ▁ even if it begins with no space, so a word looks the same there as further on. Only the
+    text does (`first`), not what follows a special token inside it.
+    """
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="first", split=False),
+            pre_tokenizers.Split(Regex(f"{SPACE}?(?:{piece})"), behavior="isolated"),
+        ]
+    )
+
+
+_WORD = r"\w+(?:['’]\w+)*"
+_PUNCTUATION = rf"[^\w{SPACE}]"
+# White space at the left of a text stays: after a special token it is the space that belongs to the next word.
+_ONE_SPACE = (normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(left=False, right=True))
+
+_UNIGRAM = Parts(
+    fit=_fit_unigram,
+    alphabet=_symbol_alphabet,
+    normalizer=_ONE_SPACE,
+    pre_tokenizer=_marked_spaces(rf"\w+|{_PUNCTUATION}+"),
+    decoder=decoders.Metaspace(replacement=SPACE, prepend_scheme="first"),
+    mask_takes_space=True,
+)
+
+MODELS: dict[str, Parts] = {
+    "bpe": Parts(
+        fit=_fit_bpe,
+        alphabet=_byte_alphabet,
+        pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoder=decoders.ByteLevel(),
+        post_processor=processors.ByteLevel(trim_offsets=True),
+        mask_takes_space=True,
+    ),
+    "wordpiece": Parts(
+        fit=_fit_wordpiece,
+        alphabet=_wordpiece_alphabet,
+        normalizer=(normalizers.BertNormalizer(lowercase=False, strip_accents=False),),
+        pre_tokenizer=pre_tokenizers.BertPreTokenizer(),
+        decoder=decoders.WordPiece(prefix=CONTINUATION, cleanup=True),
+    ),
+    "unigram": _UNIGRAM,
+    "unigram-bytes": replace(
+        _UNIGRAM,
+        fit=_fit_unigram_with_bytes,
+        alphabet=_symbol_and_byte_alphabet,
+        decoder=decoders.Sequence([decoders.ByteFallback(), _UNIGRAM.decoder]),
+    ),
+    "word": Parts(
+        fit=_fit_word_level,
+        alphabet=_no_alphabet,
+        normalizer=_ONE_SPACE,
+        pre_tokenizer=_marked_spaces(f"{_WORD}|{_PUNCTUATION}"),
+        decoder=decoders.Metaspace(replacement=SPACE, prepend_scheme="first"),
+        mask_takes_space=True,
+    ),
+    "character": Parts(
+        fit=_fit_word_level,
+        alphabet=_symbol_alphabet,
+        pre_tokenizer=pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated"),
+        decoder=decoders.Fuse(),
+    ),
+}

@@ -1,0 +1,153 @@
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from triptych.tokenization import load_tokenizers
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train_tokenizer.py"
+
+
+@pytest.fixture
+def in_process(tmp_path, tmp_path_factory):
+    """Runs the script in a process of its own."""
+    environment = {**os.environ, "HF_HOME": str(tmp_path_factory.mktemp("cache")), "HF_HUB_OFFLINE": "1"}
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return ran.returncode, ran.stdout, ran.stderr
+
+    return run
+
+
+@pytest.fixture
+def here(tmp_path, tmp_path_factory, monkeypatch, capsys):
+    """Runs the script in the process of the test, which saves the seconds that a start of Python takes."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def pairs(texts, tmp_path) -> Path:
+    """English and German columns under other names than the defaults; a quotation mark, and the word null."""
+    rows = [f"{text}\t{text.upper()}\n" for text in (*texts, 'a "quoted word', "null")]
+    (tmp_path / "pairs.tsv").write_text("en\tde\n" + "".join(rows), encoding="utf-8")
+    return tmp_path / "pairs.tsv"
+
+
+def test_joint_vocabulary(in_process, pairs, tmp_path):
+    code, output, errors = in_process(
+        *("--train_file", pairs, "--source_column", "en", "--target_column", "de"),
+        *("--vocab_size", 300, "--output_dir", "new/joint"),
+    )
+    assert (code, errors) == (0, "")
+    assert "source + target: 300 tokens, " in output
+    assert " tokens per word, 0.00% unknown" in output
+    tokenizer, none = load_tokenizers(tmp_path / "new" / "joint")
+    assert none is None
+    assert len(tokenizer) == 300
+    assert sorted(os.listdir(tmp_path)) == ["new", "pairs.tsv"]
+    assert os.listdir(tmp_path / "new") == ["joint"]
+
+
+def test_separate_vocabularies_replace_a_tokenizer_only_when_told(here, pairs, tmp_path):
+    options = [
+        *("--train_file", pairs, "--source_column", "en", "--target_column", "de", "--separate"),
+        *("--model", "character", "--vocab_size", 100, "--output_dir", "out"),
+    ]
+    assert here(*options)[0] == 0
+    source, target = load_tokenizers(tmp_path / "out")
+    assert "t" in source.get_vocab()
+    assert "t" not in target.get_vocab()
+
+    code, _, errors = here(*options, "--normalization", "uncased")
+    assert code == 2
+    assert errors.endswith("out holds a tokenizer already; choose another, or give --overwrite\n")
+    assert "t" not in load_tokenizers(tmp_path / "out")[1].get_vocab()
+
+    assert here(*options, "--normalization", "uncased", "--overwrite")[0] == 0
+    assert "t" in load_tokenizers(tmp_path / "out")[1].get_vocab()
+    assert sorted(os.listdir(tmp_path)) == ["out", "pairs.tsv"]
+
+
+def test_plain_text_files(here, texts, tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(texts), encoding="utf-8")
+    (tmp_path / "b.txt").write_text("Ω\n\nΩ\n", encoding="utf-8")
+    code, _, errors = here(
+        *("--train_file", "a.txt", "b.txt", "--model", "wordpiece", "--family", "encoder"),
+        *("--vocab_size", 250, "--model_max_length", 32, "--output_dir", "out"),
+    )
+    assert code == 0, errors
+    tokenizer, _ = load_tokenizers(tmp_path / "out")
+    assert tokenizer.convert_ids_to_tokens(tokenizer("Ω")["input_ids"]) == ["[CLS]", "Ω", "[SEP]"]
+    assert tokenizer.model_max_length == 32
+
+
+def test_data_set_with_one_column(in_process, texts, tmp_path):
+    (tmp_path / "data").mkdir()
+    Dataset.from_dict({"content": texts, "label": [0] * len(texts)}).to_parquet(tmp_path / "data" / "train.parquet")
+    code, _, errors = in_process(
+        *("--dataset_name", "data", "--text_column", "content", "--family", "decoder"),
+        *("--vocab_size", 5000, "--output_dir", "out"),
+    )
+    assert code == 0, errors
+    tokenizer, _ = load_tokenizers(tmp_path / "out")
+    assert errors == f"the texts fill {len(tokenizer)} of vocab_size=5000 tokens (model='bpe')\n"
+    assert tokenizer.padding_side == "left"
+
+
+def test_an_error_ends_the_process_with_code_2(in_process):
+    code, output, errors = in_process("--train_file", "missing.tsv", "--output_dir", "out")
+    assert (code, output, errors) == (2, "", "error: missing.tsv does not exist\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --train_file or --dataset_name"),
+        (["--train_file", "missing.tsv"], "missing.tsv"),
+        (["--train_file", "missing.txt"], "missing.txt"),
+        (["--train_file", "empty.txt"], "empty.txt is empty"),
+        (["--train_file", "blank.txt"], "no text to train a tokenizer on"),
+        (["--train_file", "nulls.jsonl", "--text_column", "text"], "text: text 1 is None, not a string"),
+        (["--train_file", "empty.tsv"], "empty.tsv is empty"),
+        (["--train_file", "latin1.txt"], "utf-8"),
+        (["--train_file", "empty.txt", "--separate"], "--separate needs pairs"),
+        (["--train_file", "pairs.tsv"], "pairs.tsv has no column 'source'"),
+        (["--train_file", "pairs.tsv", "--text_column", "fr"], "pairs.tsv has no column 'fr'; it has en, de"),
+        (["--train_file", "pairs.tsv", "--text_column", "en", "--vocab_size", "99"], "vocab_size=99 is too small"),
+        (["--train_file", "pairs.tsv", "--text_column", "en", "--output_dir", "run"], "something else (weights)"),
+        (["--train_file", "pairs.tsv", "--text_column", "en", "--output_dir", "empty.txt"], "empty.txt is a file"),
+    ],
+)
+def test_errors_are_one_line(here, pairs, tmp_path, arguments, message):
+    for empty in ("empty.txt", "empty.tsv"):
+        (tmp_path / empty).touch()
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "latin1.txt").write_bytes("Überraschung\n".encode("latin1"))
+    (tmp_path / "nulls.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "weights").touch()
+    before = sorted(tmp_path.rglob("*"))
+    code, _, errors = here("--output_dir", "out", *arguments)
+    assert code == 2
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
