@@ -1,0 +1,52 @@
+"""
+Trains a translator, scores it, and writes a directory that `from_pretrained` and `triptych.pipeline` load.
+
+    accelerate launch scripts/train_translation.py --train_file pairs.tsv --validation_file validation.tsv \\
+        --test_file test.tsv --output_dir translator --preset transformer-base --max_minutes 60
+
+Files are tsv, csv, jsonl, json or parquet with the columns `source` and `target`; `--corpus en-de` is the corpus
+that ships with the package, `--dataset_name` any data set of `datasets`. A tokenizer is trained unless `--tokenizer`
+names one. Every field of the configuration can be given: `--hidden_size 256 --residual pre`. The run is continued
+after a kill with the same command and `--resume`. Without a GPU the CPU is used.
+
+Several processes: on GPUs `accelerate launch --num_processes 8 ...`. Without a GPU
+
+    accelerate launch --multi_gpu --num_processes 2 scripts/train_translation.py ...
+
+(or `torchrun --nproc_per_node 2 scripts/train_translation.py ...`); `accelerate launch --cpu --num_processes 2`
+starts one process, whatever the number. An update has the same `--max_tokens` however many processes share it, so
+the result is the same.
+"""
+
+import datasets
+import transformers
+from transformers import HfArgumentParser
+
+from triptych import TriptychConfig
+from triptych.training import LoopArguments
+from triptych.training.command_line import add_config_options, run_script
+from triptych.training.translation import TranslationArguments, TranslationTraining
+
+
+def main() -> None:
+    parser = HfArgumentParser([TranslationArguments, LoopArguments], description=__doc__, allow_abbrev=False)
+    names = add_config_options(parser, TriptychConfig)
+    arguments, loop_arguments, options = parser.parse_args_into_dataclasses()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+    training = TranslationTraining(
+        arguments, loop_arguments, {name: getattr(options, name) for name in names if hasattr(options, name)}
+    )
+    say = training.accelerator.print
+    say("\n".join(training.summary()))
+    result = training.run()
+    say(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
+    scores = training.test()
+    if scores is not None:
+        say(f"test BLEU {scores['bleu']:.2f} ({scores['bleu_signature']})")
+        say(f"test chrF {scores['chrf']:.2f} ({scores['chrf_signature']})")
+
+
+if __name__ == "__main__":
+    run_script(main)

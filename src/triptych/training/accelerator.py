@@ -1,0 +1,69 @@
+"""The devices and processes of a run."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import DistributedType
+
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+
+
+def create_accelerator(
+    mixed_precision: str | None = None,
+    cpu: bool = False,
+    cpu_threads: int | None = None,
+    tracker: str = "none",
+    tracker_directory: str | Path | None = None,
+) -> Accelerator:
+    """
+    The devices and processes that `accelerate launch` (or torchrun, or nothing) gives; the CPU where there is no GPU.
+
+    Args:
+        mixed_precision: no, bf16 or fp16; by default what `accelerate launch` says.
+        cpu: the CPU even where there is something faster.
+        cpu_threads: threads of each process on a CPU; by default its share of the cores.
+        tracker, tracker_directory: name of a tracker of accelerate, and where it may write.
+
+    Raises:
+        ValueError: a tracker that is not installed, a precision that the device lacks, or sharded training, for which
+            the loop has no checkpoints.
+    """
+    if tracker != "none" and importlib.util.find_spec(tracker) is None:
+        raise ValueError(f"report_to={tracker}: that package is not installed; pip install {tracker} or give none")
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision,
+        # Without this, processes started on a machine without a GPU would each train alone, unaware of the others.
+        cpu=cpu or not torch.accelerator.is_available(),
+        log_with=None if tracker == "none" else tracker,
+        project_dir=None if tracker_directory is None else str(tracker_directory),
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    if accelerator.distributed_type in SHARDED:
+        raise ValueError(f"{accelerator.distributed_type.value} is not supported: checkpoints here are not sharded")
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes < started:
+        raise ValueError(
+            f"{started} processes were started, but {accelerator.num_processes} found each other; try --cpu"
+        )
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(cpu_threads or available_threads())
+    return accelerator
+
+
+def available_threads() -> int:
+    """
+    Threads for this process: the cores that it may use, shared with the other processes of this machine.
+
+    `accelerate launch` and torchrun set OMP_NUM_THREADS=1 where the user has set nothing, which leaves all cores but
+    one idle; so a 1 is not taken for a wish (`cpu_threads=1` is the way to say that), any other number is.
+    """
+    wish = os.environ.get("OMP_NUM_THREADS", "")
+    if wish.isdigit() and int(wish) > 1:
+        return int(wish)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = min(allowed, psutil.cpu_count(logical=False) or allowed)
+    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)

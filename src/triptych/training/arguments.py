@@ -1,0 +1,144 @@
+"""The options of the training loop: one flat dataclass, one sentence per field, readable by HfArgumentParser."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_type_hints
+
+
+def option(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+POSITIVE = (
+    "max_steps",
+    "num_train_epochs",
+    "max_minutes",
+    "gradient_accumulation_steps",
+    "cpu_threads",
+    "logging_steps",
+    "evaluation_steps",
+    "evaluation_minutes",
+    "save_steps",
+    "save_minutes",
+    "keep_checkpoints",
+)
+
+# Fields that a resumed run may change; all others decide what is learnt.
+FREE_ON_RESUME = frozenset(POSITIVE) | {
+    "output_dir",
+    "resume",
+    "overwrite",
+    "cpu",
+    "best_metric",
+    "greater_is_better",
+    "final_weights",
+    "report_to",
+    "progress_bar",
+}
+
+
+@dataclass
+class LoopArguments:
+    """
+    What the loop does; nothing here is about a model or a task.
+
+    Raises:
+        ValueError: a value out of range, or options that contradict each other.
+    """
+
+    output_dir: str = field(metadata={"help": "Directory of the run: checkpoints, metrics, and the final model."})
+    resume: bool = option(False, "Continue the run that output_dir holds from its last checkpoint, bit for bit.")
+    overwrite: bool = option(False, "Delete the run that output_dir holds and start over.")
+
+    max_steps: int | None = option(None, "Stop after this many updates.")
+    num_train_epochs: float | None = option(None, "Stop after this many epochs (10 when no limit is given).")
+    max_minutes: float | None = option(None, "Stop after this many minutes, evaluation and checkpoints included.")
+    gradient_accumulation_steps: int = option(
+        1, "Pieces into which a process cuts its share of an update, to save memory; the result stays the same."
+    )
+
+    optimizer: Literal["adamw", "adam"] = option("adamw", "Optimizer; without weight decay the two are the same.")
+    adam_beta1: float = option(0.9, "Adam's decay of the mean of gradients.")
+    adam_beta2: float = option(0.98, "Adam's decay of the mean of squared gradients.")
+    adam_epsilon: float = option(1e-9, "Adam's epsilon.")
+    weight_decay: float = option(0.0, "Weight decay of matrices (never of biases and norms).")
+    max_grad_norm: float = option(0.0, "Clip the gradient's norm to this value; 0 does not clip.")
+
+    lr_scheduler: Literal["noam", "inverse_sqrt", "linear", "cosine", "constant"] = option(
+        "noam", "Learning-rate schedule; noam is equation (3) of the paper."
+    )
+    learning_rate: float = option(5e-4, "Peak learning rate of every schedule but noam.")
+    learning_rate_scale: float = option(1.0, "Factor on the learning rate; 1 is equation (3) itself.")
+    warmup_steps: int = option(4000, "Updates over which the learning rate rises linearly.")
+    warmup_ratio: float | None = option(None, "Warmup as a fraction of the training, instead of warmup_steps.")
+
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = option(
+        None, "Precision of the matrix products; by default what `accelerate launch` says, else float32."
+    )
+    cpu: bool = option(False, "Train on the CPU even where there is a GPU.")
+    cpu_threads: int | None = option(None, "Threads per process on a CPU; by default the cores shared by processes.")
+    seed: int = option(0, "Seed of initialisation, order of the data and dropout.")
+
+    logging_steps: int = option(100, "Updates between two log lines.")
+    evaluation_steps: int | None = option(None, "Updates between two evaluations (default: once per epoch).")
+    evaluation_minutes: float | None = option(None, "Minutes between two evaluations, instead of evaluation_steps.")
+    save_steps: int | None = option(None, "Updates between two checkpoints (default: once per epoch).")
+    save_minutes: float | None = option(None, "Minutes between two checkpoints, instead of save_steps.")
+    keep_checkpoints: int = option(5, "Last checkpoints that are kept; these are the ones that can be averaged.")
+    best_metric: str | None = option("validation_loss", "Metric by which the best weights are kept; none keeps none.")
+    greater_is_better: bool | None = option(
+        None, "Whether a greater value of best_metric is better (default: yes, unless its name says loss)."
+    )
+    final_weights: Literal["last", "best", "average"] = option(
+        "last", "Weights that output_dir holds at the end: the last, the best, or the mean of the kept checkpoints."
+    )
+    report_to: str = option("tensorboard", "Tracker of accelerate that also gets the metrics, or none.")
+    progress_bar: bool = option(True, "Show a progress bar where the output is a terminal.")
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            value, choices = getattr(self, name), [c for c in _choices(hint) if c is not None]
+            if choices and value is not None and value not in choices:
+                raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}")
+        if self.resume and self.overwrite:
+            raise ValueError("resume and overwrite contradict each other: give one of them")
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name}={value} must be greater than 0")
+        for name in ("max_grad_norm", "weight_decay", "learning_rate", "learning_rate_scale", "adam_epsilon"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} is negative")
+        for first, second in (("evaluation_steps", "evaluation_minutes"), ("save_steps", "save_minutes")):
+            if getattr(self, first) is not None and getattr(self, second) is not None:
+                raise ValueError(f"give {first} or {second}, not both")
+        if self.best_metric in ("none", ""):
+            self.best_metric = None
+        if self.greater_is_better is None:
+            self.greater_is_better = "loss" not in (self.best_metric or "")
+        if self.final_weights == "best" and self.best_metric is None:
+            raise ValueError("final_weights=best needs best_metric, which is none")
+        if self.max_steps is None and self.num_train_epochs is None and self.max_minutes is None:
+            self.num_train_epochs = 10.0
+
+    def accelerator_options(self) -> dict[str, Any]:
+        """The arguments of `create_accelerator`."""
+        return {
+            "mixed_precision": self.mixed_precision,
+            "cpu": self.cpu,
+            "cpu_threads": self.cpu_threads,
+            "tracker": self.report_to,
+            "tracker_directory": self.output_dir,
+        }
+
+    @property
+    def needs_clock(self) -> bool:
+        """Whether any decision depends on the time; then the processes have to agree on it."""
+        return any(m is not None for m in (self.max_minutes, self.evaluation_minutes, self.save_minutes))
+
+
+def _choices(hint: Any) -> list[Any]:
+    """The words of a `Literal`, also within `Literal[...] | None`; empty for every other type."""
+    arguments = get_args(hint)
+    if all(isinstance(a, str) for a in arguments):
+        return list(arguments)
+    return [choice for a in arguments for choice in _choices(a)]

@@ -1,0 +1,297 @@
+"""The task of translation: from pairs of sentences to a directory that holds a trained and evaluated translator."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, set_seed
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from ..configuration import TriptychConfig
+from ..data import (
+    TokenBudgetBatchSampler,
+    TranslationBatches,
+    TranslationCollator,
+    load_corpus,
+    load_pairs,
+    tokenize_pairs,
+)
+from ..modeling import TriptychForConditionalGeneration
+from ..tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
+from .accelerator import create_accelerator
+from .arguments import LoopArguments, option
+from .files import write_json, write_text
+from .loop import TrainingLoop, TrainingResult
+from .run import check_output_dir, claim_files
+from .translate import TranslationEvaluation, score_translations, translate
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+T = TypeVar("T")
+TEST_METRICS, TEST_TRANSLATIONS = "test_metrics.json", "test_translations.txt"
+
+
+@dataclass
+class TranslationArguments:
+    """
+    The data, the tokenizer, the size of an update and how to translate.
+
+    Raises:
+        ValueError: no data, or several sources of data at once.
+    """
+
+    train_file: str | None = option(None, "Pairs to learn from: tsv, csv, jsonl, json or parquet.")
+    validation_file: str | None = option(None, "Pairs to watch the training by.")
+    test_file: str | None = option(None, "Pairs to score the result on.")
+    dataset_name: str | None = option(None, "Instead of files: a data set of the Hub, or a directory with one.")
+    dataset_config_name: str | None = option(None, "Configuration of the data set.")
+    corpus: str | None = option(None, "Instead of files: a corpus that ships with the package, en-de.")
+    source_column: str = option("source", "Column of the sentences to translate.")
+    target_column: str = option("target", "Column of their translations.")
+
+    preset: str = option("transformer-base", "Published size to start from; every field of it can be given, too.")
+    tokenizer: str | None = option(None, "Directory or name of a tokenizer; without it, one is trained.")
+    tokenizer_model: Literal["bpe", "wordpiece", "unigram", "word", "character"] = option(
+        "bpe", "Model of the tokenizer that is trained."
+    )
+    vocab_size: int = option(8000, "Tokens of the tokenizer that is trained (of each, with separate_vocabularies).")
+    separate_vocabularies: bool = option(False, "Train one tokenizer for each language, instead of a joint one.")
+    overlong: Literal["error", "truncate", "drop"] = option("error", "What to do with pairs longer than the model.")
+
+    max_tokens: int = option(
+        8192, "Source and target tokens of one update, padding included, over all processes and pieces."
+    )
+    evaluation_pairs: int = option(500, "Validation pairs that are translated at evaluations, greedily; 0 for none.")
+    evaluation_batch_size: int = option(64, "Sentences that are translated at a time.")
+
+    num_beams: int = option(4, "Beams of the finished translator.")
+    gnmt_length_penalty: float = option(0.6, "Its length penalty, the alpha of section 6.1.")
+    max_length_beyond_source: int = option(50, "Its longest translation: the source's length and so many tokens.")
+
+    def __post_init__(self) -> None:
+        files = self.train_file or self.validation_file or self.test_file
+        given = [name for name in ("dataset_name", "corpus") if getattr(self, name)] + (["files"] if files else [])
+        if not given:
+            raise ValueError("there are no data: give --train_file, --dataset_name or --corpus en-de")
+        if len(given) > 1:
+            raise ValueError(f"give one source of data, not {' and '.join(given)}")
+        if files and not self.train_file:
+            raise ValueError("--train_file is missing")
+        for name in ("vocab_size", "max_tokens", "evaluation_batch_size", "num_beams"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+def load_translation_data(arguments: TranslationArguments) -> "DatasetDict":
+    """The splits that there are, with the columns `source` and `target`."""
+    if arguments.corpus:
+        return load_corpus(arguments.corpus)
+    return load_pairs(
+        arguments.train_file,
+        arguments.validation_file,
+        arguments.test_file,
+        arguments.dataset_name,
+        arguments.dataset_config_name,
+        arguments.source_column,
+        arguments.target_column,
+    )
+
+
+class TranslationTraining:
+    """
+    Everything that a training run of a translator consists of, put together; `run()` does it.
+
+    Attributes: `data` (the pairs), `tokenizer` and `target_tokenizer` (None: the same), `config`, `model`,
+    `train_batches`, `loop`.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: see the parts; each names the option and the remedy.
+    """
+
+    def __init__(
+        self, arguments: TranslationArguments, loop_arguments: LoopArguments, config_fields: dict[str, Any]
+    ) -> None:
+        check_output_dir(loop_arguments.output_dir, loop_arguments.resume, loop_arguments.overwrite)
+        self.arguments, self.loop_arguments = arguments, loop_arguments
+        TriptychConfig.from_preset(arguments.preset, **config_fields)  # a mistake is better told before long work
+        self.accelerator = create_accelerator(**loop_arguments.accelerator_options())
+        self.data = load_translation_data(arguments)
+        if "train" not in self.data:
+            raise ValueError(f"the data have no split to train on; they have {', '.join(self.data)}")
+        self.tokenizer, self.target_tokenizer = self.tokenizers()
+        derived = special_token_config(self.tokenizer, self.target_tokenizer)
+        self.config = TriptychConfig.from_preset(arguments.preset, **(config_fields | derived))
+
+        set_seed(loop_arguments.seed)
+        self.model = TriptychForConditionalGeneration(self.config)
+        # Made anew: of one that transformers derived from a model's configuration, it forgets the paper's options.
+        ids = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+        self.model.generation_config = GenerationConfig(
+            **{name: getattr(self.config, name) for name in ids},
+            num_beams=arguments.num_beams,
+            gnmt_length_penalty=arguments.gnmt_length_penalty,
+            max_length_beyond_source=arguments.max_length_beyond_source,
+        )
+        self.train_batches = self.batches("train", shuffle=True)
+        has_validation = "validation" in self.data
+        if not has_validation:
+            loop_arguments.best_metric = None
+        self.loop = TrainingLoop(
+            self.model,
+            loop_arguments,
+            self.train_batches,
+            validation_batches=self.batches("validation", shuffle=False) if has_validation else None,
+            evaluate=self.evaluation() if has_validation and arguments.evaluation_pairs > 0 else None,
+            identity=self.identity(),
+            save_extras=lambda directory: save_tokenizers(directory, self.tokenizer, self.target_tokenizer),
+            accelerator=self.accelerator,
+        )
+
+    def tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]:
+        """The tokenizer(s) of the directory that was named, of the run that is resumed, or trained on the data."""
+        arguments, output_dir = self.arguments, Path(self.loop_arguments.output_dir)
+        if arguments.tokenizer:
+            return load_tokenizers(arguments.tokenizer)
+        if self.loop_arguments.resume and (output_dir / "tokenizer_config.json").is_file():
+            return load_tokenizers(output_dir)
+        train = self.data["train"]
+
+        def texts(*columns: str) -> Iterator[str]:
+            return chain.from_iterable(train[column] for column in columns)
+
+        def fit(*columns: str) -> PreTrainedTokenizerBase:
+            return train_tokenizer(texts(*columns), arguments.tokenizer_model, arguments.vocab_size)
+
+        if arguments.separate_vocabularies:
+            return on_main_process(self.accelerator, lambda: (fit("source"), fit("target")))
+        return on_main_process(self.accelerator, lambda: (fit("source", "target"), None))
+
+    def batches(self, split: str, shuffle: bool) -> TranslationBatches:
+        limit = self.config.max_position_embeddings
+        try:
+            rows = tokenize_pairs(
+                self.data[split], self.tokenizer, self.target_tokenizer, limit, limit, self.arguments.overlong
+            )
+            sampler = TokenBudgetBatchSampler(
+                rows["source_length"],
+                rows["target_length"],
+                self.arguments.max_tokens,
+                shuffle,
+                self.loop_arguments.seed,
+            )
+        except ValueError as error:
+            raise ValueError(f"{split} data: {error}") from error
+        return TranslationBatches(
+            rows.select_columns(["input_ids", "labels"]),
+            sampler,
+            TranslationCollator(int(self.config.pad_token_id or 0)),
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            self.loop_arguments.gradient_accumulation_steps,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+
+    def evaluation(self) -> TranslationEvaluation:
+        """Greedy translation of validation pairs, spread over the whole split."""
+        pairs = self.data["validation"]
+        every = math.ceil(len(pairs) / self.arguments.evaluation_pairs)
+        return TranslationEvaluation(
+            pairs.select(range(0, len(pairs), every)),
+            self.tokenizer,
+            self.target_tokenizer,
+            self.accelerator,
+            batch_size=self.arguments.evaluation_batch_size,
+            num_beams=1,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result beside the loop's options; a resumed run must have the same."""
+        own = TriptychConfig.__dataclass_fields__.keys() & self.config.to_dict().keys()
+        fields = {f"model.{name}": getattr(self.config, name) for name in own if not name.startswith("_")}
+        fields.pop("model.transformers_version", None)
+        names = () if self.arguments.tokenizer else ("tokenizer_model", "vocab_size", "separate_vocabularies")
+        fields |= {f"tokenizer.{name}": getattr(self.arguments, name) for name in names}
+        return fields | {
+            "tokenizer": fingerprint([self.tokenizer.backend_tokenizer.to_str()]),
+            "target_tokenizer": self.target_tokenizer
+            and fingerprint([self.target_tokenizer.backend_tokenizer.to_str()]),
+            "data.train": fingerprint(chain(self.data["train"]["source"], self.data["train"]["target"])),
+            "data.max_tokens": self.arguments.max_tokens,
+            "data.overlong": self.arguments.overlong,
+        }
+
+    def summary(self) -> list[str]:
+        """What is about to happen, in a few lines."""
+        accelerator, loop, batches = self.accelerator, self.loop_arguments, self.train_batches
+        devices = f"{accelerator.num_processes} × {accelerator.device.type}"
+        sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in self.data.items())
+        vocabulary = f"{self.config.vocab_size:,}"
+        if self.target_tokenizer is not None:
+            vocabulary += f" + {self.config.decoder_vocab_size:,}"
+        limits = [f"{n}={v:g}" for n in ("max_steps", "num_train_epochs", "max_minutes") if (v := getattr(loop, n))]
+        return [
+            f"device      {devices}, precision {accelerator.mixed_precision}",
+            f"data        {sizes} pairs, vocabulary {vocabulary}",
+            f"model       {self.arguments.preset}: {self.model.num_parameters():,} parameters, "
+            f"{self.config.encoder_layers}+{self.config.decoder_layers} layers, d_model {self.config.hidden_size}",
+            f"update      {self.arguments.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
+            f"process; {len(batches):,} updates an epoch",
+            f"training    until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
+            f"output_dir  {loop.output_dir}",
+        ]
+
+    def run(self) -> TrainingResult:
+        return self.loop.run()
+
+    def test(self) -> dict[str, Any] | None:
+        """Scores the trained model on the test pairs, as it will translate; writes scores and translations."""
+        if "test" not in self.data:
+            return None
+        pairs = self.data["test"]
+        with self.accelerator.autocast():
+            translations = translate(
+                self.model,
+                self.tokenizer,
+                pairs["source"],
+                self.target_tokenizer,
+                batch_size=self.arguments.evaluation_batch_size,
+                accelerator=self.accelerator,
+            )
+        scores = score_translations(translations, pairs["target"])
+        if self.accelerator.is_main_process:
+            output_dir = Path(self.loop_arguments.output_dir)
+            write_json(output_dir / TEST_METRICS, scores)
+            write_text(output_dir / TEST_TRANSLATIONS, "".join(f"{' '.join(t.split())}\n" for t in translations))
+            claim_files(output_dir)
+        self.accelerator.wait_for_everyone()
+        return scores
+
+
+def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
+    """Lets the main process do `work`, and gives its result, or raises its error, on all."""
+    outcome: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [work()]
+        except Exception as error:
+            outcome = [error]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(outcome)
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    result: T = outcome[0]
+    return result
+
+
+def fingerprint(texts: Any) -> str:
+    """The same texts in the same order have the same fingerprint."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()[:16]

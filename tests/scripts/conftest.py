@@ -1,0 +1,65 @@
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+ENVIRONMENT = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+WORDS = {"one": "eins", "two": "zwei", "three": "drei", "red": "rot", "green": "grün", "house": "Haus", "tree": "Baum"}
+
+
+def command(script, *arguments, launcher=(sys.executable,), **options):
+    line = [*launcher, SCRIPTS / script, *arguments]
+    for name, value in options.items():
+        line += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return [str(part) for part in line]
+
+
+def run(script, *arguments, **options):
+    line = command(script, *arguments, **options)
+    return subprocess.run(line, capture_output=True, text=True, env=ENVIRONMENT)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """train, validation and test files of word-by-word translations."""
+    directory, generator = tmp_path_factory.mktemp("pairs"), random.Random(0)
+    for split, size in (("train", 300), ("validation", 20), ("test", 30)):
+        sources = [[generator.choice(list(WORDS)) for _ in range(generator.randint(1, 5))] for _ in range(size)]
+        lines = [f"{' '.join(words)}\t{' '.join(WORDS[word] for word in words)}" for words in sources]
+        (directory / f"{split}.tsv").write_text("source\ttarget\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def options(pairs):
+    """Options of train_translation.py for a run of seconds."""
+    return {
+        "train_file": pairs / "train.tsv",
+        "validation_file": pairs / "validation.tsv",
+        "preset": "tiny",
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "tokenizer_model": "word",
+        "vocab_size": 40,
+        "max_tokens": 400,
+        "warmup_steps": 20,
+        "logging_steps": 5,
+        "evaluation_pairs": 5,
+        "cpu_threads": 1,
+        "report_to": "none",
+    }
+
+
+@pytest.fixture(scope="session")
+def translator(pairs, options, tmp_path_factory):
+    """A finished run of the script: (its process, its directory)."""
+    directory = tmp_path_factory.mktemp("run") / "translator"
+    extra = {"test_file": pairs / "test.tsv", "max_steps": 60, "report_to": "tensorboard", "final_weights": "average"}
+    return run("train_translation.py", output_dir=directory, **(options | extra)), directory

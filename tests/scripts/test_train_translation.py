@@ -1,0 +1,134 @@
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+import triptych
+
+spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
+conftest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
+run, command, ENVIRONMENT = conftest.run, conftest.command, conftest.ENVIRONMENT
+
+TWO_PROCESSES = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+
+
+def history(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def complaint(done):
+    """The one line that a refused run writes."""
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_trains_evaluates_and_tells(translator):
+    done, directory = translator
+    assert done.returncode == 0, done.stderr
+    for expected in ("1 × cpu", "300 train, 20 validation, 30 test pairs", "tiny: ", "step 60 | minutes", "test BLEU"):
+        assert expected in done.stdout
+    scores = json.loads((directory / "test_metrics.json").read_text())
+    assert scores["bleu_signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert f"test BLEU {scores['bleu']:.2f}" in done.stdout
+    assert len((directory / "test_translations.txt").read_text().splitlines()) == 30
+    losses = [line["loss"] for line in history(directory) if "loss" in line]
+    assert losses[-1] < 0.8 * losses[0]
+    assert {"validation_loss", "bleu", "chrf"} <= history(directory)[-1].keys()
+    assert list((directory / "tensorboard").glob("events*"))
+
+
+def test_the_directory_loads_with_the_options_of_generation(translator):
+    _, directory = translator
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
+    assert type(model) is triptych.TriptychForConditionalGeneration
+    generation = model.generation_config
+    assert (generation.num_beams, generation.gnmt_length_penalty, generation.max_length_beyond_source) == (4, 0.6, 50)
+    assert model.config.hidden_size == 32
+    assert model.generate(**tokenizer(["one red house"], return_tensors="pt")).shape[0] == 1
+    [output] = triptych.pipeline("translation", model=str(directory))("one red house")
+    assert set(output["translation_text"].split()) <= set(conftest.WORDS.values())
+
+
+def test_two_processes_give_the_weights_of_one(options, tmp_path):
+    # Adam with a small epsilon makes large steps of rounding errors where a gradient is zero.
+    same = options | {"max_steps": 6, "dropout": 0.0, "adam_epsilon": 1e-3, "evaluation_pairs": 7}
+    one = run("train_translation.py", output_dir=tmp_path / "one", **same)
+    assert one.returncode == 0, one.stderr
+    two = run("train_translation.py", output_dir=tmp_path / "two", launcher=TWO_PROCESSES, **same)
+    assert two.returncode == 0, two.stderr
+    assert "2 × cpu" in two.stdout
+    expected, weights = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-4, atol=1e-5)
+    for first, second in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
+        for name in first.keys() - {"minutes", "tokens_per_second"}:
+            assert second[name] == pytest.approx(first[name], rel=1e-4), name
+
+
+def test_a_killed_run(options, tmp_path):
+    directory = tmp_path / "run"
+    endless = options | {"max_steps": 1_000_000, "save_steps": 5}
+    process = subprocess.Popen(
+        command("train_translation.py", output_dir=directory, **endless), env=ENVIRONMENT, stdout=subprocess.DEVNULL
+    )
+    while not list(directory.glob("checkpoint-?")) and not list(directory.glob("checkpoint-??")):
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    AutoModelForSeq2SeqLM.from_pretrained(directory)
+
+    refused = complaint(run("train_translation.py", output_dir=directory, **endless))
+    assert "holds a run" in refused
+    assert "--resume" in refused
+    assert "--overwrite" in refused
+    steps = max(line["step"] for line in history(directory)) + 10
+    resumed = run("train_translation.py", output_dir=directory, resume=True, **(endless | {"max_steps": steps}))
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"continuing from {directory / 'checkpoint-'}" in resumed.stdout
+    numbers = [line["step"] for line in history(directory) if "loss" in line]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_tokens": 5}, r"train data: row \d+ .*max_tokens=5"),
+        *(
+            pytest.param(changes, message, marks=pytest.mark.slow)
+            for changes, message in (
+                ({"hidden_size": 33}, "hidden_size=33 is not a multiple of num_attention_heads=2"),
+                ({"preset": "transformer-huge"}, "'transformer-huge'; choose one of"),
+                ({"train_file": "absent.tsv"}, "absent.tsv does not exist"),
+                ({"corpus": "en-de"}, "give one source of data, not corpus and files"),
+                ({"max_steps": 0}, "max_steps=0 must be greater than 0"),
+            )
+        ),
+    ],
+)
+def test_mistakes_are_told_in_one_line(options, tmp_path, changes, message):
+    line = complaint(run("train_translation.py", output_dir=tmp_path / "new", **(options | changes)))
+    assert re.search(message, line), line
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_directory_of_something_else(options, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    line = complaint(run("train_translation.py", output_dir=tmp_path, overwrite=True, **options))
+    assert "is not empty and holds no run (it has thesis.tex)" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -1,0 +1,36 @@
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+
+PROGRAM = Path(__file__).with_name("tiny_run.py")
+OPTIONS = {"max_steps": 6, "warmup_steps": 4, "logging_steps": 1, "report_to": "none", "cpu_threads": 1, "cpu": True}
+
+
+class TinyRun:
+    """Runs of tiny_run.py: in this process, or as a program of its own."""
+
+    def __init__(self) -> None:
+        spec = importlib.util.spec_from_file_location("tiny_run", PROGRAM)
+        self.module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.module)
+
+    def loop(self, output_dir, dropout=0.0, rows=16, extras=None, **options):
+        AcceleratorState._reset_state(True)  # one process has one, but a test may want another precision
+        arguments = self.module.LoopArguments(output_dir=str(output_dir), **(OPTIONS | options))
+        return self.module.make_loop(arguments, dropout, rows, **(extras or {}))
+
+    def program(self, output_dir, *launcher, **options):
+        options = {"output_dir": output_dir, **OPTIONS, **options}
+        command = [*(launcher or [sys.executable]), PROGRAM]
+        command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+
+
+@pytest.fixture(scope="session")
+def tiny_run():
+    return TinyRun()

@@ -1,0 +1,73 @@
+import random
+
+import numpy
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from triptych.training import create_optimizer
+from triptych.training.checkpoints import (
+    last_checkpoint,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    random_state,
+    set_random_state,
+)
+
+CPU = torch.device("cpu")
+
+
+def draw():
+    return [random.random(), random.gauss(0, 1), numpy.random.rand(), numpy.random.randn(), torch.rand(1).item()]
+
+
+@pytest.mark.parametrize("half_used", [False, True])
+def test_random_numbers_go_on_from_a_file(tmp_path, half_used):
+    if half_used:  # both generators make normal numbers in pairs and keep the second
+        random.gauss(0, 1)
+        numpy.random.randn()
+    save_file(random_state(CPU), tmp_path / "state.safetensors")
+    expected = draw()
+    draw()
+    set_random_state(load_file(tmp_path / "state.safetensors"), CPU)
+    assert draw() == expected
+
+
+def stepped(model, optimizer, times):
+    for _ in range(times):
+        model(torch.ones(2, 3)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_optimizer_goes_on_from_tensors(name):
+    torch.manual_seed(0)
+    first, second = nn.Linear(3, 2), nn.Linear(3, 2)
+    one = create_optimizer(first, name, learning_rate=0.1)
+    two = create_optimizer(second, name, learning_rate=0.1)
+    stepped(first, one, 3)
+    second.load_state_dict(first.state_dict())
+    load_optimizer_tensors(second, two, {k: t.clone() for k, t in optimizer_tensors(first, one).items()})
+    stepped(first, one, 2)
+    stepped(second, two, 2)
+    assert torch.equal(first.weight, second.weight)
+    assert torch.equal(first.bias, second.bias)
+
+
+def test_optimizer_of_another_model():
+    model, other = nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2))
+    optimizer = create_optimizer(model, learning_rate=0.1)
+    stepped(model, optimizer, 1)
+    with pytest.raises(ValueError, match="another model: it has 'bias'"):
+        load_optimizer_tensors(other, create_optimizer(other), optimizer_tensors(model, optimizer))
+
+
+def test_last_checkpoint_is_the_greatest_number_that_is_complete(tmp_path):
+    for name in ("checkpoint-9", "checkpoint-10"):
+        (tmp_path / name / "training_state").mkdir(parents=True)
+        (tmp_path / name / "training_state/state.json").touch()
+    for name in ("checkpoint-11", "checkpoint-12.tmp/training_state", "checkpoint-best"):
+        (tmp_path / name).mkdir(parents=True)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"

@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from triptych import TriptychConfig, TriptychForConditionalGeneration
+from triptych.tokenization import special_token_config, train_tokenizer
+from triptych.training.translate import TranslationEvaluation, score_translations, translate
+
+SENTENCES = ["one", "two three", "one two three four five", "four", "five four three", "two", "three one two"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(SENTENCES, "word", 30)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+    return TriptychForConditionalGeneration(
+        TriptychConfig(**sizes, max_position_embeddings=8, initializer="normal", initializer_range=1.0,
+                       **special_token_config(tokenizer))
+    )  # fmt: skip
+
+
+def test_order_and_batches_do_not_matter(model, tokenizer):
+    options = {"max_new_tokens": 6, "num_beams": 2}
+    single = [translate(model, tokenizer, [sentence], **options)[0] for sentence in SENTENCES]
+    assert len(set(single)) > 3
+    for batch_size in (1, 3, 100):
+        assert translate(model, tokenizer, SENTENCES, batch_size=batch_size, **options) == single
+
+
+def test_the_mode_of_the_model_is_put_back(model, tokenizer):
+    for mode in (True, False):
+        model.train(mode)
+        translate(model, tokenizer, SENTENCES[:1], max_new_tokens=2)
+        assert model.training is mode
+
+
+def test_sources_longer_than_the_model_are_cut_with_a_warning(model, tokenizer, caplog):
+    long = " ".join(["one"] * 20)
+    first, second = translate(model, tokenizer, [long, "two"], max_new_tokens=3)
+    assert "cut 1 sources that are longer than 8 tokens, e.g. row 1" in caplog.text
+    assert first == translate(model, tokenizer, [" ".join(["one"] * 7)], max_new_tokens=3)[0]
+    assert second == translate(model, tokenizer, ["two"], max_new_tokens=3)[0]
+
+
+def test_nothing_to_translate(model, tokenizer):
+    assert translate(model, tokenizer, []) == []
+
+
+def test_evaluation_scores_the_translations(model, tokenizer):
+    translations = translate(model, tokenizer, SENTENCES, max_new_tokens=6)
+    perfect = TranslationEvaluation({"source": SENTENCES, "target": translations}, tokenizer, max_new_tokens=6)(model)
+    assert perfect["bleu"] == pytest.approx(100)
+    reversed_references = [" ".join(["nothing", "of", "the", "kind"])] * len(SENTENCES)
+    scores = score_translations(translations, reversed_references)
+    assert scores["bleu"] < 20
+    assert scores["chrf_signature"].startswith("nrefs:1|")

@@ -1,0 +1,116 @@
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from triptych.tokenization import load_tokenizers, save_tokenizers, train_tokenizer
+from triptych.training import LoopArguments
+from triptych.training.translation import TranslationArguments, TranslationTraining
+
+CONFIG = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+LOOP = {"max_steps": 3, "warmup_steps": 2, "report_to": "none", "cpu_threads": 1, "cpu": True}
+
+
+@pytest.fixture
+def train_file(tmp_path):
+    rows = [f"{a} {b}\t{b.upper()} {a.upper()}" for a in ("one", "two", "three", "four") for b in ("red", "blue")]
+    path = tmp_path / "train.tsv"
+    path.write_text("source\ttarget\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def training(train_file, output_dir, config=None, loop=None, **options):
+    AcceleratorState._reset_state(True)
+    options = {"tokenizer_model": "word", "vocab_size": 50, "max_tokens": 40, "preset": "tiny"} | options
+    return TranslationTraining(
+        TranslationArguments(train_file=str(train_file), **options),
+        LoopArguments(output_dir=str(output_dir), **(LOOP | (loop or {}))),
+        CONFIG | (config or {}),
+    )
+
+
+def test_joint_vocabulary(train_file, tmp_path):
+    run = training(train_file, tmp_path / "run")
+    assert run.target_tokenizer is None
+    assert run.model.lm_head.weight is run.model.model.embed_tokens.weight
+    assert run.config.vocab_size == len(run.tokenizer)
+
+
+def test_separate_vocabularies_are_trained_saved_and_loaded(train_file, tmp_path):
+    run = training(train_file, tmp_path / "run", separate_vocabularies=True)
+    assert run.config.vocab_size == len(run.tokenizer)
+    assert run.config.decoder_vocab_size == len(run.target_tokenizer)
+    assert any("RED" in word for word in run.target_tokenizer.get_vocab())
+    assert not any("RED" in word for word in run.tokenizer.get_vocab())
+    run.run()
+    for directory in (tmp_path / "run", tmp_path / "run/checkpoint-3"):
+        tokenizer, target_tokenizer = load_tokenizers(directory)
+        assert tokenizer.get_vocab() == run.tokenizer.get_vocab()
+        assert target_tokenizer.get_vocab() == run.target_tokenizer.get_vocab()
+
+
+def test_a_given_tokenizer_is_used_and_another_is_refused_on_resume(train_file, tmp_path):
+    tokenizers = {size: train_tokenizer([train_file.read_text()], "bpe", size) for size in (270, 275)}
+    for size, tokenizer in tokenizers.items():
+        save_tokenizers(tmp_path / str(size), tokenizer)
+    run = training(train_file, tmp_path / "run", tokenizer=str(tmp_path / "270"))
+    assert run.tokenizer.get_vocab() == tokenizers[270].get_vocab()
+    run.run()
+    other = training(train_file, tmp_path / "run", loop={"resume": True}, tokenizer=str(tmp_path / "275"))
+    with pytest.raises(ValueError, match=r"tokenizer was '\w+', now '\w+'"):
+        other.run()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": {"hidden_size": 32}}, r"model\.hidden_size was 16, now 32"),
+        ({"max_tokens": 50}, r"data\.max_tokens was 40, now 50"),
+        ({"vocab_size": 60}, r"tokenizer\.vocab_size was 50, now 60"),
+        ({"loop": {"seed": 5}}, r"arguments\.seed was 0, now 5"),
+        ({"rows": "six red\tRED SIX\n"}, r"data\.train was '\w+', now '\w+'"),
+    ],
+)
+def test_resume_names_what_has_changed(train_file, tmp_path, change, message):
+    training(train_file, tmp_path / "run").run()
+    with open(train_file, "a") as file:
+        file.write(change.pop("rows", ""))
+    loop = change.pop("loop", {}) | {"resume": True}
+    with pytest.raises(ValueError, match=message):
+        training(train_file, tmp_path / "run", loop=loop, **change).run()
+
+
+def test_resume_may_change_how_long_and_with_what(train_file, tmp_path):
+    training(train_file, tmp_path / "run").run()
+    more = {"resume": True, "max_steps": 5, "gradient_accumulation_steps": 2, "logging_steps": 1}
+    assert training(train_file, tmp_path / "run", loop=more).run().step == 5
+
+
+def test_the_seed_decides_the_weights(train_file, tmp_path):
+    first, same, other = (
+        training(train_file, tmp_path / str(i), loop={"seed": s}).model.state_dict() for i, s in enumerate((0, 0, 1))
+    )
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_pair_longer_than_the_model(train_file, tmp_path):
+    with open(train_file, "a") as file:
+        file.write("one " * 30 + "\tONE\n")
+    with pytest.raises(ValueError, match=r"train data: row 9 .*too long"):
+        training(train_file, tmp_path / "run", config={"max_position_embeddings": 16}, max_tokens=100)
+    run = training(train_file, tmp_path / "run", {"max_position_embeddings": 16}, max_tokens=100, overlong="drop")
+    assert sum(len(piece["labels"]) for [piece] in run.train_batches.updates()) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_file": None}, "there are no data"),
+        ({"train_file": None, "test_file": "x.tsv"}, "--train_file is missing"),
+        ({"train_file": "x.tsv", "dataset_name": "wmt14"}, "one source of data, not dataset_name and files"),
+        ({"train_file": "x.tsv", "max_tokens": 0}, "max_tokens=0"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(ValueError, match=message):
+        TranslationArguments(**options)

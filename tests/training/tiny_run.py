@@ -1,0 +1,91 @@
+"""A run of the loop on a tiny model, as a program of its own: python tiny_run.py --output_dir DIR ..."""
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+
+import torch
+from safetensors.torch import save_file
+from transformers import HfArgumentParser
+
+from triptych import TriptychConfig, TriptychForConditionalGeneration
+from triptych.data import TranslationCollator, shard
+from triptych.training import LoopArguments, TrainingLoop, create_accelerator
+
+
+def tiny_model(dropout: float = 0.0) -> TriptychForConditionalGeneration:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 20, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    layers = {"encoder_layers": 1, "decoder_layers": 1}
+    return TriptychForConditionalGeneration(TriptychConfig(**sizes, **layers, dropout=dropout, label_smoothing=0.1))
+
+
+class TinyBatches:
+    """Ragged rows of random numbers and their reverse; 16 pairs an update, shared by processes and pieces."""
+
+    def __init__(self, updates: int, process: int = 0, processes: int = 1, pieces: int = 1, rows: int = 16) -> None:
+        self.size, self.division, self.rows = updates, (process, processes, pieces), rows
+        self.collate = TranslationCollator(pad_token_id=0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def updates(self, start: int = 0) -> Iterator[list[dict[str, torch.Tensor]]]:
+        for number in range(start, self.size):
+            numbers = random.Random(1000 * self.epoch + number)
+            rows = [[numbers.randrange(4, 20) for _ in range(numbers.randrange(1, 9))] for _ in range(self.rows)]
+            pairs = [{"input_ids": [*row, 3], "labels": [*row[::-1], 3]} for row in rows]
+            yield [self.collate([pairs[i] for i in piece]) for piece in shard(range(self.rows), *self.division)]
+
+
+def make_loop(arguments: LoopArguments, dropout: float = 0.0, rows: int = 16, **options) -> TrainingLoop:
+    accelerator = create_accelerator(**arguments.accelerator_options())
+    division = (accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps)
+    return TrainingLoop(
+        tiny_model(dropout),
+        arguments,
+        TinyBatches(5, *division, rows=rows),
+        validation_batches=TinyBatches(2, *division, rows=rows),
+        accelerator=accelerator,
+        **options,
+    )
+
+
+def save_first_gradients(loop: TrainingLoop, path: str) -> None:
+    """Writes the gradients that the optimizer is given for the first update."""
+
+    def save(*_) -> None:
+        if loop.state.step == 0:
+            save_file({n: p.grad.clone() for n, p in loop.bare_model.named_parameters()}, path)
+
+    loop.optimizer.optimizer.register_step_pre_hook(save)
+
+
+def main() -> None:
+    parser = HfArgumentParser(LoopArguments)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--gradients", help="where each process writes its first gradients")
+    parser.add_argument("--die_at", type=int, help="kill -9 oneself when this many updates are made")
+    arguments, options = parser.parse_args_into_dataclasses(sys.argv[1:])
+    loop = make_loop(arguments, options.dropout, options.rows)
+    if options.gradients:
+        save_first_gradients(loop, f"{options.gradients}-{loop.accelerator.process_index}")
+    if options.die_at is not None:
+        forward = loop.compute_loss
+
+        def die(model, piece, items):
+            if model.training and loop.state.step == options.die_at:
+                os.kill(os.getpid(), 9)
+            return forward(model, piece, items)
+
+        loop.compute_loss = die
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()
