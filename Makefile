@@ -1,0 +1,63 @@
+# Triptych: `make demo` and `make test` need nothing but Python (3.11 or later) and make.
+#
+#   PYTHON=python3.12                     the interpreter the environment is made with
+#   VENV=/some/where                      where the environment lies (default .venv)
+#   PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+#                                         anything pip should know; this one takes the small CPU build of torch on Linux
+#   ARGS="--max_minutes 1"                passed on: `make demo ARGS=...`, `make test ARGS="-k cache"`
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test slow lint format clean
+
+help: ## this list
+	@echo "Triptych. What make can do here:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+env: $(STAMP) ## create the environment in .venv (the others do this by themselves)
+	@echo "==> environment: $(VENV) is ready ($$($(BIN)/python --version))"
+
+# Made anew only when the stamp is older than what it was installed from; the package itself is editable.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Triptych needs Python 3.11 or later, '$(PYTHON)' is $$($(PYTHON) --version 2>&1): make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || echo "==> environment: creating $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu it is in a package of its own: apt install python3-venv"; exit 1; }
+	@echo "==> environment: installing triptych and what it needs (some minutes, torch is large)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[train,dev]"
+	@touch $@
+
+demo: $(STAMP) ## train a small translation model on the shipped corpus, evaluate it, translate with it
+	@echo "==> demo: English to German, about five minutes of training on two CPU cores"
+	@$(BIN)/python scripts/demo.py $(ARGS)
+
+test: $(STAMP) ## the tests
+	@echo "==> test: everything that takes seconds (make slow: the rest)"
+	@$(BIN)/python -m pytest $(ARGS)
+
+slow: $(STAMP) ## the slow tests: whole runs of the scripts, several processes
+	@echo "==> slow: the tests that take longer"
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	@echo "==> lint: ruff check, ruff format --check, mypy"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## let ruff fix and format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## remove the environment and all caches (not the runs)
+	@echo "==> clean: removing $(VENV), build products and caches"
+	@rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,82 @@
+"""
+Trains a small Transformer to translate English into German, scores it and translates with it.
+
+    make demo                         (or: python scripts/demo.py)
+    make demo ARGS="--max_minutes 1"  (any option of train_translation.py)
+
+The model is the paper's block, scaled down: post-norm, sinusoidal positions, ReLU, one embedding matrix for source,
+target and output. Training takes five minutes on two CPU cores. A demo that was killed continues where it was; one
+that is complete is not repeated (`--overwrite` starts over).
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from triptych.data import load_corpus
+
+SCRIPTS = Path(__file__).resolve().parent
+MODEL = "--preset transformer-base --hidden_size 256 --num_attention_heads 4 --intermediate_size 1024"
+MODEL += " --encoder_layers 3 --decoder_layers 3 --dropout 0.0 --vocab_size 6000"
+TRAINING = "--max_tokens 3000 --lr_scheduler linear --learning_rate 2e-3 --warmup_ratio 0.1 --max_grad_norm 1"
+TRAINING += " --weight_decay 0.01 --max_minutes 5 --evaluation_minutes 1 --evaluation_pairs 128 --keep_checkpoints 1"
+EXAMPLES = 10
+SENTENCES = ["The window is open.", "Turn on the light in the kitchen.", "Please enter your password."]
+
+
+def run(*command: str) -> None:
+    """Runs a command as a user would, showing it; a failure ends the demo with the command's own message."""
+    print(f"\n$ {shlex.join(command)}", flush=True)
+    try:
+        subprocess.run(command, check=True)
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
+
+
+def train(output_dir: Path, options: list[str]) -> None:
+    """Starts the run, continues one that was killed, or leaves a complete one alone."""
+    complete, started = (output_dir / "test_metrics.json").exists(), (output_dir / "run.json").exists()
+    if complete and "--overwrite" not in options:
+        print(f"{output_dir} holds a trained model; `make demo ARGS=--overwrite` trains it anew.", flush=True)
+        return
+    if started and "--overwrite" not in options:
+        options = [*options, "--resume"]
+    data = ["--corpus", "en-de", "--output_dir", str(output_dir)]
+    script = str(SCRIPTS / "train_translation.py")
+    run(sys.executable, script, *data, *MODEL.split(), *TRAINING.split(), *options)
+
+
+def show(output_dir: Path) -> None:
+    """The scores on the held-out test part, and examples spread over it."""
+    pairs = load_corpus("en-de")["test"]
+    outputs = (output_dir / "test_translations.txt").read_text(encoding="utf-8").splitlines()
+    rows = list(zip(pairs["source"], pairs["target"], outputs, strict=True))
+    for source, reference, output in rows[:: len(rows) // EXAMPLES][:EXAMPLES]:
+        print(f"\n  source     {source}\n  reference  {reference}\n  output     {output}")
+    scores = json.loads((output_dir / "test_metrics.json").read_text(encoding="utf-8"))
+    print(f"\nBLEU {scores['bleu']:.1f}, chrF {scores['chrf']:.1f} on {len(rows)} held-out pairs")
+    print(f"({scores['bleu_signature']})", flush=True)
+
+
+def translate(output_dir: Path) -> None:
+    """Proves in a fresh process that the directory is all that it takes."""
+    code = 'import sys, triptych; translate = triptych.pipeline("translation", model=sys.argv[1]); '
+    code += 'print(*(f"{text} -> {translate(text)[0][\'translation_text\']}" for text in sys.argv[2:]), sep="\\n")'
+    run(sys.executable, "-c", code, str(output_dir), *SENTENCES)
+    print(f"\nTo translate something else:\n  {shlex.join([sys.executable, '-c', code, str(output_dir)])} 'Your text.'")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, default=SCRIPTS.parent / "runs" / "demo")
+    arguments, options = parser.parse_known_args()
+    train(arguments.output_dir, options)
+    show(arguments.output_dir)
+    translate(arguments.output_dir)
+
+
+if __name__ == "__main__":
+    main()

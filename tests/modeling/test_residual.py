@@ -1,0 +1,87 @@
+"""Norms, and the three forms of the residual path, from the submodules by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from triptych.modeling.residual import RESIDUALS, build_norm
+
+
+def test_layer_norm_by_hand(make_config):
+    norm = build_norm(make_config("decoder", hidden_size=4, num_attention_heads=1, norm_eps=1e-5))
+    x = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    torch.testing.assert_close(norm(x), (x - 3.0) / (3.5 + 1e-5) ** 0.5)
+
+
+def test_rms_norm_by_hand(make_config):
+    norm = build_norm(make_config("decoder", norm="rms", hidden_size=4, num_attention_heads=1, norm_eps=1e-5))
+    x = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    torch.testing.assert_close(norm(x), x / (12.5 + 1e-5) ** 0.5)
+    assert [name for name, _ in norm.named_parameters()] == ["weight"]
+
+
+def test_layer_norm_without_bias(make_config):
+    assert build_norm(make_config("decoder", norm_bias=False)).bias is None
+
+
+@pytest.fixture
+def layers(make_model, residual):
+    """A layer of the encoder and one of the decoder, of random parameters, and what surrounds them."""
+    model = make_model("encoder_decoder", residual=residual, positions="none", attn_implementation="eager")
+    return model.model.encoder.layers[0], model.model.decoder.layers[0]
+
+
+def by_hand(residual, x, sublayers, path):
+    if residual == "parallel":
+        h = path.norm(x)
+        return x + sum(f(h) for f in sublayers.values())
+    for name, f in sublayers.items():
+        x = path.norms[name](x + f(x)) if residual == "post" else x + f(path.norms[name](x))
+    return x
+
+
+@torch.no_grad()
+def test_layer_of_the_encoder(layers, residual):
+    layer, x = layers[0], torch.randn(2, 5, 32)
+    sublayers = {"self_attention": layer.self_attention, "feed_forward": layer.feed_forward}
+    torch.testing.assert_close(layer(x), by_hand(residual, x, sublayers, layer.residual))
+
+
+@torch.no_grad()
+def test_layer_of_the_decoder(layers, residual):
+    layer, x, memory = layers[1], torch.randn(2, 5, 32), torch.randn(2, 7, 32)
+    sublayers = {
+        "self_attention": layer.self_attention,
+        "cross_attention": lambda h: layer.cross_attention(h, memory=memory),
+        "feed_forward": layer.feed_forward,
+    }
+    torch.testing.assert_close(layer(x, memory), by_hand(residual, x, sublayers, layer.residual))
+
+
+def test_numbers_by_hand(make_config, residual):
+    """One sublayer doubles, one negates, on x = (3, 1): LayerNorm is ±(1, -1) up to epsilon."""
+    config = make_config("decoder", hidden_size=2, num_attention_heads=1, norm_eps=1e-12)
+    path = RESIDUALS[residual](config, ["twice", "negate"]).eval()
+    expected = {
+        "post": [0.0, 0.0],  # LN(3x) = (1, -1), then LN(0)
+        "pre": [5 - 1.0, -1 + 1.0],  # x + 2(1, -1) = (5, -1), less its norm (1, -1)
+        "parallel": [3 + 2 - 1.0, 1 - 2 + 1.0],
+    }
+    output = path(torch.tensor([[3.0, 1.0]]), {"twice": lambda x: 2 * x, "negate": lambda x: -x})
+    torch.testing.assert_close(output, torch.tensor([expected[residual]]))
+
+
+def test_dropout_is_on_each_sublayer_and_off_in_evaluation(make_config, residual):
+    path = RESIDUALS[residual](make_config("decoder", dropout=0.5), ["one", "two"])
+    x = torch.randn(1, 3, 32)
+    sublayers = {"one": nn.Identity(), "two": nn.Identity()}
+    assert not torch.allclose(path(x, sublayers), path(x, sublayers))
+    path.eval()
+    assert torch.equal(path(x, sublayers), path(x, sublayers))
+
+
+def test_final_norm_only_where_layers_do_not_end_with_one(make_model, residual, family):
+    body = make_model(family, residual=residual).model
+    stacks = [body.encoder, body.decoder] if family == "encoder_decoder" else [body]
+    for stack in stacks:
+        assert isinstance(stack.norm, nn.Identity) == (residual == "post")

@@ -1,0 +1,106 @@
+"""What `pipeline()` accepts, finds by itself, hands on, and refuses."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+
+from triptych.pipelines import pipeline
+
+from .conftest import ENGLISH, word_tokenizer
+
+
+def test_path_string_and_object_are_the_same(checkpoint: Path):
+    options = {"max_new_tokens": 6, "num_beams": 2}
+    expected = pipeline("translation", checkpoint, **options)("a dog")
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
+    assert pipeline("translation", str(checkpoint), checkpoint, **options)("a dog") == expected
+    assert pipeline("translation", model, tokenizer, **options)("a dog") == expected
+    assert pipeline("translation", model, str(checkpoint), **options)("a dog") == expected
+    assert pipeline("translation", model, **options)("a dog") == expected
+
+
+def test_dtype_and_device_reach_the_model(checkpoint: Path):
+    pipe = pipeline("translation", checkpoint, dtype="bfloat16", device="cpu")
+    assert str(pipe.model.dtype) == "torch.bfloat16"
+
+
+def test_other_tasks_are_transformers_own(tmp_path: Path):
+    tokenizer = word_tokenizer([*ENGLISH, "[MASK]"])
+    tokenizer.mask_token = "[MASK]"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    model = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **sizes))
+    assert len(pipeline("fill-mask", model, tokenizer)("the [MASK] is red .", top_k=3)) == 3
+    with pytest.raises(ValueError, match=r"'fill-mask' has no target_tokenizer; .*translation"):
+        pipeline("fill-mask", model, tokenizer, tokenizer)
+
+
+class TestRefusals:
+    def test_an_unknown_task(self, checkpoint: Path):
+        with pytest.raises(
+            ValueError, match=r"unknown task 'translate'; known are: .*fill-mask.*summarization.*translation"
+        ):
+            pipeline("translate", checkpoint)
+
+    def test_a_task_that_is_not_restored_keeps_transformers_words(self, checkpoint: Path):
+        with pytest.raises(KeyError, match="visual-question-answering has been removed"):
+            pipeline("visual-question-answering", checkpoint)
+
+    @pytest.mark.parametrize("task", ["translation_en_de", "translation_to_de", "translation_"])
+    def test_a_malformed_language_pair(self, checkpoint: Path, task: str):
+        with pytest.raises(ValueError, match=f"'{task}': languages are named as in 'translation_en_to_de'"):
+            pipeline(task, checkpoint)
+
+    def test_no_model(self):
+        with pytest.raises(ValueError, match="'summarization' needs model="):
+            pipeline("summarization")
+
+    def test_a_decoder(self, tmp_path: Path):
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=16, n_layer=1, n_head=2))
+        model.save_pretrained(tmp_path)
+        for given in (model, tmp_path):
+            with pytest.raises(ValueError, match="needs an encoder-decoder model, but model_type 'gpt2' is not one"):
+                pipeline("translation", given, word_tokenizer(ENGLISH))
+
+    def test_a_directory_that_is_not_there(self, tmp_path: Path):
+        with pytest.raises(OSError, match="nowhere"):
+            pipeline("translation", tmp_path / "nowhere")
+
+
+class TestTargetTokenizer:
+    def test_found_beside_the_model_or_the_tokenizer(self, two_vocabulary_checkpoint: Path, german_tokenizer):
+        model = AutoModelForSeq2SeqLM.from_pretrained(two_vocabulary_checkpoint)
+        tokenizer = AutoTokenizer.from_pretrained(two_vocabulary_checkpoint)
+        for given in (
+            [str(two_vocabulary_checkpoint)],
+            [model],
+            [model, tokenizer],
+            [two_vocabulary_checkpoint, tokenizer],
+        ):
+            pipe = pipeline("translation", *given)
+            assert pipe.target_tokenizer.get_vocab() == german_tokenizer.get_vocab()
+            assert pipe.tokenizer.get_vocab() == tokenizer.get_vocab()
+
+    def test_given(self, two_vocabulary_checkpoint: Path, german_tokenizer):
+        folder = shutil.move(
+            two_vocabulary_checkpoint / "target_tokenizer", two_vocabulary_checkpoint.parent / "other"
+        )
+        for given in (german_tokenizer, Path(folder), str(folder)):
+            pipe = pipeline("translation", two_vocabulary_checkpoint, target_tokenizer=given)
+            assert pipe.target_tokenizer.get_vocab() == german_tokenizer.get_vocab()
+
+    def test_given_when_the_files_are_gone(self, two_vocabulary_checkpoint: Path, german_tokenizer):
+        model = AutoModelForSeq2SeqLM.from_pretrained(two_vocabulary_checkpoint)
+        tokenizer = AutoTokenizer.from_pretrained(two_vocabulary_checkpoint)
+        shutil.rmtree(two_vocabulary_checkpoint)
+        assert pipeline("translation", model, tokenizer, german_tokenizer, max_new_tokens=4)("a dog")
+        with pytest.raises(ValueError, match="pass target_tokenizer="):
+            pipeline("translation", model, tokenizer)
+
+    def test_missing(self, two_vocabulary_checkpoint: Path):
+        shutil.rmtree(two_vocabulary_checkpoint / "target_tokenizer")
+        with pytest.raises(
+            ValueError, match=r"target vocabulary of its own.*'target_tokenizer'.*pass target_tokenizer="
+        ):
+            pipeline("translation", two_vocabulary_checkpoint)

@@ -1,0 +1,169 @@
+"""Imports point one way, and only to what pyproject.toml declares.
+
+    configuration <- modeling <- {tokenization, data, conversion, inference, inspection}
+                  <- {training, pipelines, hub} <- __init__ <- scripts
+
+Read from the source with `ast`, so imports inside functions and under TYPE_CHECKING count as well.
+"""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = "triptych"
+
+LEVELS = (
+    {"configuration"},
+    {"modeling"},
+    {"tokenization", "data", "conversion", "inference", "inspection"},
+    {"training", "pipelines", "hub"},
+)
+LEVEL = {area: level for level, areas in enumerate(LEVELS) for area in areas}
+
+# The model runs wherever transformers runs: what trains, measures or loads data has no place in it.
+BARE_AREAS = {"configuration", "modeling"}
+BARE_LIBRARIES = {"torch", "transformers", "huggingface_hub", "safetensors", "numpy"}
+
+# These come with transformers, which says in which versions.
+WITH_TRANSFORMERS = {"huggingface_hub", "packaging", "regex", "safetensors", "tokenizers", "tqdm", "yaml"}
+
+
+def imports_of(file: Path, package: str) -> Iterator[tuple[int, str]]:
+    """Line and absolute dotted name of everything that `file`, a module of `package`, imports."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def modules(source: Path) -> Iterator[tuple[Path, str, str]]:
+    """File, the package it is in (dotted), and its area, of every module under `source`."""
+    for file in sorted((source / PACKAGE).rglob("*.py")):
+        parts = file.relative_to(source).parts[:-1]
+        yield file, ".".join(parts), parts[1] if len(parts) > 1 else file.stem
+
+
+def order_violations(source: Path) -> list[str]:
+    """Every import under `source`/triptych that points the wrong way, as 'file:line: what is wrong'."""
+    found = []
+    for file, package, area in modules(source):
+        is_absolute = {
+            line
+            for line, name in imports_of(file, "")
+            if name.split(".")[0] == PACKAGE  # relative imports have no package here
+        }
+        for line, name in imports_of(file, package):
+            root, *rest = name.split(".")
+            if root != PACKAGE or area == "__init__":
+                continue
+            target = rest[0] if rest else ""
+            where = f"{file.relative_to(source)}:{line}"
+            if line in is_absolute:
+                found.append(f"{where}: imports {name}; inside the package imports are relative")
+            elif target not in LEVEL:
+                found.append(f"{where}: imports {name}; only scripts and users import from the package itself")
+            elif target != area and LEVEL[target] >= LEVEL[area]:
+                found.append(f"{where}: {area} imports {target}, which is not below it")
+    return found
+
+
+def declared() -> set[str]:
+    """The libraries that pyproject.toml names, except for development, under the names they are imported by."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [requirements for extra, requirements in project["optional-dependencies"].items() if extra != "dev"]
+    names = {re.match(r"[\w.-]+", requirement)[0] for requirement in sum(extras, project["dependencies"])}
+    return {name.replace("-", "_").lower() for name in names} | WITH_TRANSFORMERS
+
+
+def test_every_area_has_a_level():
+    areas = {area for _, package, area in modules(REPOSITORY / "src") if package != PACKAGE}
+    assert areas, "no package found"
+    assert areas <= LEVEL.keys(), "give a new area its place in LEVELS"
+    assert {area for _, package, area in modules(REPOSITORY / "src") if package == PACKAGE} == {"__init__"}
+
+
+def test_imports_point_one_way():
+    assert not order_violations(REPOSITORY / "src")
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "complaint"),
+    [
+        ("modeling/attention.py", "from ..training import loop", "modeling imports training"),
+        ("modeling/attention.py", "from .. import training", "modeling imports training"),
+        ("modeling/attention.py", "def f():\n    from ..data.batching import x", "modeling imports data"),
+        ("data/batching.py", "from ..tokenization import x", "data imports tokenization"),
+        ("training/metrics/bleu.py", "from ...pipelines.factory import x", "training imports pipelines"),
+        ("configuration/base.py", "from ..modeling.attention import x", "configuration imports modeling"),
+        ("hub/card.py", "from triptych.configuration import x", "inside the package imports are relative"),
+        ("hub/card.py", "import triptych", "inside the package imports are relative"),
+        ("hub/card.py", "from .. import TriptychConfig", "only scripts and users import from the package itself"),
+    ],
+)
+def test_a_wrong_import_is_found(tmp_path: Path, file: str, code: str, complaint: str):
+    path = tmp_path / PACKAGE / file
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    assert [complaint in violation for violation in order_violations(tmp_path)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("training/metrics/bleu.py", "from .base import x\nfrom ..loop import y\nfrom ...data.batching import z"),
+        ("modeling/attention.py", "import torch\nfrom ..configuration import x\nfrom .positions import y"),
+        ("__init__.py", "from .training import x\nfrom .configuration import y"),
+    ],
+)
+def test_a_right_import_is_not(tmp_path: Path, file: str, code: str):
+    path = tmp_path / PACKAGE / file
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    assert order_violations(tmp_path) == []
+
+
+def test_the_model_needs_no_more_than_transformers():
+    found = [
+        f"{file.relative_to(REPOSITORY)}:{line}: {name}"
+        for file, package, area in modules(REPOSITORY / "src")
+        if area in BARE_AREAS
+        for line, name in imports_of(file, package)
+        if name.split(".")[0] not in BARE_LIBRARIES | {PACKAGE} | sys.stdlib_module_names
+    ]
+    assert not found
+
+
+def test_every_library_is_declared():
+    scripts = list((REPOSITORY / "scripts").glob("*.py"))
+    files = [(file, package) for file, package, _ in modules(REPOSITORY / "src")] + [(file, "") for file in scripts]
+    known = declared() | {PACKAGE} | sys.stdlib_module_names | {file.stem for file in scripts}
+    found = [
+        f"{file.relative_to(REPOSITORY)}:{line}: {name}"
+        for file, package in files
+        for line, name in imports_of(file, package)
+        if name.split(".")[0].lower() not in known
+    ]
+    assert not found
+
+
+def test_annotations_are_not_postponed():
+    """`@strict` configurations, Auto classes and HfArgumentParser read annotations at run time."""
+    sources = [*(REPOSITORY / "src").rglob("*.py"), *(REPOSITORY / "scripts").glob("*.py")]
+    found = [
+        f"{file.relative_to(REPOSITORY)}:{line}"
+        for file in sources
+        for line, name in imports_of(file, "")
+        if name == "__future__.annotations"
+    ]
+    assert not found

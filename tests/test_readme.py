@@ -1,0 +1,112 @@
+"""The README runs: its blocks, in order, in one empty directory, as a reader would.
+
+Blocks marked ```python and ```bash are run; Python blocks share their variables. A block with `no-run` behind the
+language (it would install, or run these tests inside themselves) is only checked for commands that exist.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+README = REPOSITORY / "README.md"
+
+RUN = """
+import json, subprocess, sys
+namespace = {"__name__": "__main__"}
+for line, language, code in json.load(open(sys.argv[1])):
+    print(f"--- README.md:{line} ({language})", flush=True)
+    if language == "python":
+        # The empty lines make the line numbers of a traceback those of the README.
+        exec(compile("\\n" * line + code, "README.md", "exec"), namespace)
+    else:
+        subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True)
+"""
+
+
+class Block(NamedTuple):
+    line: int
+    """Of the opening fence, from 1."""
+    language: str
+    flags: list[str]
+    code: str
+
+
+def blocks() -> list[Block]:
+    text = README.read_text(encoding="utf-8")
+    return [
+        Block(text.count("\n", 0, match.start()) + 1, match[1], match[2].split(), match[3])
+        for match in re.finditer(r"^```(\w+)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def commands() -> list[tuple[int, list[str]]]:
+    """Line and words of every command in the bash blocks."""
+    found = []
+    for block in blocks():
+        if block.language == "bash":
+            for part in re.split(r"\n|&&|;|\|", block.code.replace("\\\n", " ")):
+                if words := shlex.split(part, comments=True):
+                    found.append((block.line, words))
+    return found
+
+
+def test_every_block_is_of_a_known_kind():
+    assert {block.language for block in blocks()} <= {"python", "bash", "text"}
+    assert {flag for block in blocks() for flag in block.flags} <= {"no-run"}
+    assert len([block for block in blocks() if not block.flags]) >= 5
+
+
+def test_commands_exist():
+    """Targets of make, scripts and programs, also in the blocks that are not run."""
+    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    beside_python = Path(sys.executable).parent
+    for line, words in commands():
+        program, *arguments = [word for word in words if not re.fullmatch(r"\w+=.*", word)]
+        if program == "make":
+            assert arguments[0] in targets, f"README.md:{line}: make {arguments[0]}"
+        else:
+            path = os.pathsep.join([str(beside_python), os.environ["PATH"]])
+            assert shutil.which(program, path=path) or program == "cd", f"README.md:{line}: {program}"
+        for script in (argument for argument in arguments if re.fullmatch(r"[\w/]+\.py", argument)):
+            assert (REPOSITORY / script).is_file(), f"README.md:{line}: {script}"
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (REPOSITORY / link).exists()] == []
+
+
+@pytest.mark.slow
+def test_blocks_run(tmp_path: Path):
+    program = [
+        [block.line, block.language, block.code] for block in blocks() if block.language != "text" and not block.flags
+    ]
+    (tmp_path / "blocks.json").write_text(json.dumps(program))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "scripts").symlink_to(REPOSITORY / "scripts")
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "HF_HOME": str(tmp_path / "hub"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path / "blocks.json")],
+        cwd=tmp_path / "run",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-8000:]
