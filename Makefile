@@ -1,4 +1,4 @@
-# Triptych: `make demo` and `make test` need nothing but Python (3.11 or later) and make.
+# Triptych: `make demo` and `make test` need nothing but Python (3.10 or later) and make.
 #
 #   PYTHON=python3.12                     the interpreter the environment is made with
 #   VENV=/some/where                      where the environment lies (default .venv)
@@ -26,8 +26,8 @@ env: $(STAMP) ## create the environment in .venv (the others do this by themselv
 
 # Made anew only when the stamp is older than what it was installed from; the package itself is editable.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Triptych needs Python 3.11 or later, '$(PYTHON)' is $$($(PYTHON) --version 2>&1): make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "Triptych needs Python 3.10 or later, '$(PYTHON)' is $$($(PYTHON) --version 2>&1): make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || echo "==> environment: creating $(VENV) with $$($(PYTHON) --version)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu it is in a package of its own: apt install python3-venv"; exit 1; }

@@ -11,14 +11,17 @@ that is complete is not repeated (`--overwrite` starts over).
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from triptych.data import load_corpus
 
-SCRIPTS = Path(__file__).resolve().parent
+SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
 MODEL = "--preset transformer-base --hidden_size 256 --num_attention_heads 4 --intermediate_size 1024"
 MODEL += " --encoder_layers 3 --decoder_layers 3 --dropout 0.0 --vocab_size 6000"
 TRAINING = "--max_tokens 3000 --lr_scheduler linear --learning_rate 2e-3 --warmup_ratio 0.1 --max_grad_norm 1"
@@ -36,6 +39,14 @@ def run(*command: str) -> None:
         sys.exit(error.returncode)
 
 
+def launcher() -> list[str]:
+    """`accelerate launch`; on a CPU with two processes, which small models use better than one with two threads."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    if torch.accelerator.is_available() or (os.cpu_count() or 1) < 2:
+        return [*launch, "--num_processes", "1"]
+    return [*launch, "--multi_gpu", "--num_processes", "2"]
+
+
 def train(output_dir: Path, options: list[str]) -> None:
     """Starts the run, continues one that was killed, or leaves a complete one alone."""
     complete, started = (output_dir / "test_metrics.json").exists(), (output_dir / "run.json").exists()
@@ -46,7 +57,7 @@ def train(output_dir: Path, options: list[str]) -> None:
         options = [*options, "--resume"]
     data = ["--corpus", "en-de", "--output_dir", str(output_dir)]
     script = str(SCRIPTS / "train_translation.py")
-    run(sys.executable, script, *data, *MODEL.split(), *TRAINING.split(), *options)
+    run(*launcher(), script, *data, *MODEL.split(), *TRAINING.split(), *options)
 
 
 def show(output_dir: Path) -> None:
@@ -63,15 +74,14 @@ def show(output_dir: Path) -> None:
 
 def translate(output_dir: Path) -> None:
     """Proves in a fresh process that the directory is all that it takes."""
-    code = 'import sys, triptych; translate = triptych.pipeline("translation", model=sys.argv[1]); '
-    code += 'print(*(f"{text} -> {translate(text)[0][\'translation_text\']}" for text in sys.argv[2:]), sep="\\n")'
-    run(sys.executable, "-c", code, str(output_dir), *SENTENCES)
-    print(f"\nTo translate something else:\n  {shlex.join([sys.executable, '-c', code, str(output_dir)])} 'Your text.'")
+    command = [sys.executable, str(SCRIPTS / "translate.py"), str(output_dir)]
+    run(*command, *SENTENCES)
+    print(f"\nTo translate something else:\n\n  {shlex.join(command)} 'Your sentence.'")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=SCRIPTS.parent / "runs" / "demo")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs", "demo"))
     arguments, options = parser.parse_known_args()
     train(arguments.output_dir, options)
     show(arguments.output_dir)

@@ -31,13 +31,12 @@ from triptych.training.translation import TranslationArguments, TranslationTrain
 def main() -> None:
     parser = HfArgumentParser([TranslationArguments, LoopArguments], description=__doc__, allow_abbrev=False)
     names = add_config_options(parser, TriptychConfig)
-    arguments, loop_arguments, options = parser.parse_args_into_dataclasses()
+    arguments, loop_arguments, *others = parser.parse_args_into_dataclasses()  # no others where no field is given
+    config_fields = {name: value for options in others for name, value in vars(options).items() if name in names}
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
 
-    training = TranslationTraining(
-        arguments, loop_arguments, {name: getattr(options, name) for name in names if hasattr(options, name)}
-    )
+    training = TranslationTraining(arguments, loop_arguments, config_fields)
     say = training.accelerator.print
     say("\n".join(training.summary()))
     result = training.run()

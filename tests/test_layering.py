@@ -9,11 +9,11 @@ Read from the source with `ast`, so imports inside functions and under TYPE_CHEC
 import ast
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tomllib
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = "triptych"

@@ -205,8 +205,9 @@ def test_eager_equals_sdpa(make_model, family, scheme, make_batch, gradients, as
 @pytest.mark.parametrize("positions", ["sinusoidal", "rotary", "relative"])
 @torch.no_grad()  # it has no gradients on a CPU
 def test_flex_equals_sdpa(make_model, family, make_batch, close, positions):
+    torch._dynamo.reset()  # one set of shapes per kernel
     model = make_model(family, positions=positions, num_key_value_heads=2)
-    batch = make_batch(family, [4, 9, 6])
+    batch = make_batch(family, [3, 9, 6])  # sources and targets of 9: torch 2.13 is wrong on CPUs for 8
     counted = batch["labels"] != -100 if family == "encoder_decoder" else batch["attention_mask"].bool()
     sdpa = model(**batch).logits
     model.set_attn_implementation("flex_attention")

@@ -1,10 +1,13 @@
 """The vocabulary of fields that the three families share, one sentence each."""
 
+import dataclasses
+import difflib
 import math
 from typing import Any
 
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from .fields import field, number, probability, size, word
 from .presets import load_preset
@@ -14,7 +17,10 @@ SINUSOID_LAYOUTS = ("interleaved", "concatenated")
 RESIDUALS = ("post", "pre", "parallel")
 NORMS = ("layer", "rms")
 FEED_FORWARDS = ("plain", "gated")
+ROPE_TYPES = ("default", *ROPE_INIT_FUNCTIONS)
 INITIALIZERS = ("normal", "depth_scaled", "xavier")
+
+INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # options that are no fields
 
 Derived = Any  # None as given means "derive it from the other fields"; once the configuration is made, an int
 
@@ -86,8 +92,13 @@ class TriptychBaseConfig(PreTrainedConfig):
         """The published configuration `name` (see `triptych.preset_names()`), with any field replaced.
 
         Raises:
-            ValueError: the name is unknown, or belongs to another family.
+            ValueError: the name is unknown, or belongs to another family; or a field is.
         """
+        known = {f.name for f in dataclasses.fields(cls)} | set(cls.attribute_map) | INHERITED
+        if unknown := sorted(overrides.keys() - known):
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{cls.__name__} has no field {unknown[0]!r}{hint}")
         return cls(**{**load_preset(name, cls.model_type), **overrides})
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -119,6 +130,11 @@ class TriptychBaseConfig(PreTrainedConfig):
         if self.positions == "sinusoidal" and self.hidden_size % 2:
             raise ValueError(f"sinusoidal positions need an even hidden_size, got {self.hidden_size}")
         if self.positions == "rotary":
+            rope_type = (self.rope_parameters or {}).get("rope_type")
+            if rope_type not in ROPE_TYPES:
+                raise ValueError(
+                    f"unknown rope_type {rope_type!r} in rope_parameters; choose one of: {', '.join(ROPE_TYPES)}"
+                )
             width = self.head_dim if self.rotary_dim is None else self.rotary_dim
             if width % 2 or width > self.head_dim:
                 raise ValueError(

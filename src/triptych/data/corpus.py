@@ -22,7 +22,7 @@ def available_corpora() -> list[str]:
 def load_corpus(name: str = "en-de") -> "DatasetDict":
     """Loads a shipped corpus: splits train, validation and test with the columns `source` and `target`.
 
-    `en-de` holds about 34,000 English-German pairs of up to 25 words: interface texts of Home Assistant and everyday
+    `en-de` holds about 32,000 English-German pairs of up to 12 words: interface texts of Home Assistant and everyday
     sentences of a language course. No source or target of a held-out pair occurs in training, and whole components
     and lessons are held out, so the test measures translation and not memory. Nothing is downloaded or cached.
 

@@ -62,6 +62,7 @@ class MultiHeadAttention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, kv_heads * self.head_dim, bias=config.attention_bias)
         self.v_proj = nn.Linear(config.hidden_size, kv_heads * self.value_head_dim, bias=config.attention_bias)
         self.o_proj = nn.Linear(heads * self.value_head_dim, config.hidden_size, bias=config.attention_output_bias)
+        self.o_proj.writes_to_residual = True  # type: ignore[assignment]
         self.weights = AttentionWeightsTap()
 
     def queries(self, x: Tensor) -> Tensor:

@@ -36,6 +36,9 @@ class TriptychPreTrainedModel(PreTrainedModel):
         if isinstance(config, TriptychBaseConfig):
             config.validate()  # fields may have been set one by one since the configuration was made
         super().__init__(config, *args, **kwargs)
+        if self.can_generate():
+            # Else a reload drops what transformers itself does not know: the paper's options of generation.
+            self.generation_config._from_model_config = False
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -5,14 +5,13 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychDecoderConfig
 from .base import TriptychPreTrainedModel
 from .generation import TriptychGenerationMixin
 from .losses import next_token_labels, token_cross_entropy
-from .stack import TransformerStack
+from .stack import TransformerStack, keep_positions
 
 
 class TriptychDecoderModel(TransformerStack):
@@ -77,7 +76,7 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedMode
             use_cache=use_cache,
             **kwargs,
         )
-        hidden = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        hidden = keep_positions(outputs.last_hidden_state, logits_to_keep)
         logits = self.lm_head(hidden * self.config.logit_scale)
         loss = None
         if shift_labels is not None:

@@ -5,7 +5,6 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
-from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychConfig
@@ -13,7 +12,7 @@ from .base import TriptychPreTrainedModel
 from .generation import TriptychGenerationMixin
 from .lookup import lookup
 from .losses import shift_right, token_cross_entropy
-from .stack import TransformerStack
+from .stack import TransformerStack, keep_positions
 
 
 class Encoder(TransformerStack):
@@ -139,6 +138,20 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TriptychPreTrain
         self._tied_weights_keys = {"lm_head.weight": f"model.{owner}.weight"}
         self.post_init()
 
+    def _resize_token_embeddings(
+        self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """As transformers, and of a second matrix over the same vocabulary too."""
+        if not self.config.share_encoder_decoder_embeddings:
+            if self.config.decoder_vocab_size is not None:
+                raise ValueError(
+                    "a vocabulary per language cannot be resized by one number; set both sizes in the config"
+                )
+            self.model.decoder_embed_tokens = self._get_resized_embeddings(
+                self.model.decoder_embed_tokens, new_num_tokens, pad_to_multiple_of, mean_resizing
+            )
+        return super()._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """The labels behind the start token, one step to the right: (B, T) → (B, T).
 
@@ -200,7 +213,7 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TriptychPreTrain
             use_cache=use_cache,
             **kwargs,
         )
-        hidden = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        hidden = keep_positions(outputs.last_hidden_state, logits_to_keep)
         logits = self.lm_head(hidden * self.config.logit_scale)
         loss = None
         if labels is not None:

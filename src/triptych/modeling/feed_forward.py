@@ -13,6 +13,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.feed_forward_bias)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.feed_forward_bias)
+        self.down_proj.writes_to_residual = True  # type: ignore[assignment]
         self.activation, self.dropout = ACT2FN[config.activation], nn.Dropout(config.activation_dropout)
 
     def expand(self, x: Tensor) -> Tensor:

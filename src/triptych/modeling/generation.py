@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
+# Three ways to say how long an output may be; the strongest place that names one of them decides.
+LENGTH_OPTIONS = ("max_length", "max_new_tokens", "max_length_beyond_source")
+
 
 class GNMTLengthPenalty(float):
     """An exponent α for which length ** α is ((5 + length) / 6) ** α: Wu et al. 2016, equation (14)."""
@@ -72,17 +75,17 @@ class TriptychGenerationMixin(GenerationMixin):
             ValueError: `max_length_beyond_source` for a model that has no source.
         """
 
-        def option(name: str) -> Any:
-            values = (kwargs.get(name), *(getattr(c, name, None) for c in (generation_config, self.generation_config)))
-            return next((value for value in values if value is not None), None)
-
-        margin, explicit = option("max_length_beyond_source"), (option("max_length"), option("max_new_tokens"))
+        sources = (kwargs, *(vars(c) for c in (generation_config, self.generation_config) if c is not None))
+        stated = ({name: source.get(name) for name in LENGTH_OPTIONS} for source in sources)
+        lengths = next((lengths for lengths in stated if any(v is not None for v in lengths.values())), {})
+        margin = lengths.pop("max_length_beyond_source", None)
         kwargs.pop("max_length_beyond_source", None)
-        if margin is not None and explicit == (None, None):
+        if margin is not None and not any(v is not None for v in lengths.values()):
             if not self.config.is_encoder_decoder:
                 raise ValueError("max_length_beyond_source needs a source; use max_new_tokens with a decoder")
-            lengths = source_lengths(inputs, kwargs)
-            kwargs["max_length"] = 1 + int(lengths.max()) + margin
-            per_row = MaxLengthBeyondSource(lengths, margin)
+            tokens = source_lengths(inputs, kwargs)
+            longest = min(1 + int(tokens.max()) + margin, self.config.max_position_embeddings)
+            kwargs |= {"max_length": longest, "max_new_tokens": None}
+            per_row = MaxLengthBeyondSource(tokens, margin)
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])
         return super().generate(inputs, generation_config, logits_processor, stopping_criteria, **kwargs)

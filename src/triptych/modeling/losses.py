@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 IGNORED = -100
@@ -36,13 +37,26 @@ class SmoothedCrossEntropy(torch.autograd.Function):
             if gradient is not None:  # softmax(z) - (1 - ε) one-hot - ε / V
                 probability = (z - log_z).exp_().sub_(epsilon / vocab_size)
                 probability.scatter_add_(-1, y, torch.full_like(log_z, epsilon - 1))
-                gradient[chunk] = probability.mul_(counts)
+                gradient[chunk] = probability.masked_fill_(~counts, 0.0)
         ctx.gradient = gradient
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
         return ctx.gradient * outer[0], None, None
+
+
+def check_labels(labels: Tensor, vocab_size: int) -> None:
+    """Raises IndexError for a label outside the vocabulary; on the CPU, as an accelerator reports it by itself."""
+    if labels.device.type != "cpu":
+        return
+    wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= vocab_size)]
+    if len(wrong):
+        raise IndexError(
+            f"labels must be {IGNORED} or lie in [0, {vocab_size}), got {wrong[0].item()}; "
+            "check that the tokenizer fits the model"
+        )
 
 
 def token_cross_entropy(
@@ -62,6 +76,7 @@ def token_cross_entropy(
             flat.float(), labels, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="sum"
         )
     else:
+        check_labels(labels, logits.shape[-1])
         total = SmoothedCrossEntropy.apply(flat, labels, label_smoothing)
     if num_items_in_batch is None:
         num_items_in_batch = (labels != IGNORED).sum().clamp(min=1)  # no label at all: a loss of zero, not NaN

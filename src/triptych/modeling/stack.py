@@ -51,6 +51,21 @@ def default_position_ids(
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:].to(device)
 
 
+def keep_positions(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
+    """The positions whose logits are asked for: (B, T, d) → (B, kept, d).
+
+    `logits_to_keep` is a number (the last so many; 0: all), positions (kept,) for all rows, positions (B, kept) for
+    each, or a mask (B, T) of bools, which gives (number of True, d).
+    """
+    if isinstance(logits_to_keep, int):
+        return hidden[:, -logits_to_keep:]
+    if logits_to_keep.dtype == torch.bool:
+        return hidden[logits_to_keep]
+    if logits_to_keep.ndim == 2:
+        return hidden.take_along_dim(logits_to_keep[..., None], dim=1)
+    return hidden[:, logits_to_keep]
+
+
 class TransformerStack(TriptychPreTrainedModel):
     """N layers over embedded tokens. `is_causal` and `has_memory` say which half of Figure 1 it is.
 
@@ -122,6 +137,11 @@ class TransformerStack(TriptychPreTrainedModel):
             own = past_key_values.self_attention_cache
         past = 0 if own is None else own.get_seq_length()
 
+        if isinstance(past, int) and attention_mask is not None and attention_mask.ndim == 2:
+            covered = attention_mask.shape[1]  # a static cache counts in a tensor, which is not waited for
+            if covered != past + length:
+                raise ValueError(f"attention_mask covers {covered} positions, not the {past + length} seen so far")
+
         create_mask = create_causal_mask if self.is_causal else create_bidirectional_mask
         mask = create_mask(
             config=self.config,
@@ -145,6 +165,8 @@ class TransformerStack(TriptychPreTrainedModel):
         x = self.dropout(self.embedding_norm(x + self.segments(token_type_ids)))
         keys = length if own is None else own.get_mask_sizes(length, 0)[0]
         bias = self.positions.bias(length, keys, past)
+        if bias is not None and self.config._attn_implementation == "flex_attention":
+            bias = bias.expand(x.shape[0], -1, -1, -1)  # a view; flex reads a bias at the row of the batch
         rotation = self.positions.rotation(position_ids)
         for layer in self.layers:
             x = layer(

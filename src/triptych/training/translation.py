@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..configuration import TriptychConfig
 from ..data import (
@@ -57,7 +57,7 @@ class TranslationArguments:
 
     preset: str = option("transformer-base", "Published size to start from; every field of it can be given, too.")
     tokenizer: str | None = option(None, "Directory or name of a tokenizer; without it, one is trained.")
-    tokenizer_model: Literal["bpe", "wordpiece", "unigram", "word", "character"] = option(
+    tokenizer_model: Literal["bpe", "wordpiece", "unigram", "unigram-bytes", "word", "character"] = option(
         "bpe", "Model of the tokenizer that is trained."
     )
     vocab_size: int = option(8000, "Tokens of the tokenizer that is trained (of each, with separate_vocabularies).")
@@ -130,14 +130,8 @@ class TranslationTraining:
 
         set_seed(loop_arguments.seed)
         self.model = TriptychForConditionalGeneration(self.config)
-        # Made anew: of one that transformers derived from a model's configuration, it forgets the paper's options.
-        ids = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
-        self.model.generation_config = GenerationConfig(
-            **{name: getattr(self.config, name) for name in ids},
-            num_beams=arguments.num_beams,
-            gnmt_length_penalty=arguments.gnmt_length_penalty,
-            max_length_beyond_source=arguments.max_length_beyond_source,
-        )
+        for name in ("num_beams", "gnmt_length_penalty", "max_length_beyond_source"):
+            setattr(self.model.generation_config, name, getattr(arguments, name))
         self.train_batches = self.batches("train", shuffle=True)
         has_validation = "validation" in self.data
         if not has_validation:
@@ -163,7 +157,7 @@ class TranslationTraining:
         train = self.data["train"]
 
         def texts(*columns: str) -> Iterator[str]:
-            return chain.from_iterable(train[column] for column in columns)
+            return chain.from_iterable(train[column][:] for column in columns)
 
         def fit(*columns: str) -> PreTrainedTokenizerBase:
             return train_tokenizer(texts(*columns), arguments.tokenizer_model, arguments.vocab_size)
