@@ -19,7 +19,7 @@ def row_slices(rows: int, size: int) -> list[slice]:
 class SmoothedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy against (1 - ε) one-hot + ε uniform, with its gradient: no float32 copy of all logits.
 
-    logits z (N, V), labels y (N,) → scalar, Σ logsumexp(z) - (1 - ε) z[y] - ε mean(z) over the rows with a label.
+    logits z (N, V), labels y (N,), p = softmax(z) → scalar, -Σ (1 - ε) log p[y] + ε mean(log p), over labelled rows.
     """
 
     @staticmethod
@@ -30,14 +30,14 @@ class SmoothedCrossEntropy(torch.autograd.Function):
         gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
         total = torch.zeros((), dtype=torch.float32, device=logits.device)
         for chunk in row_slices(len(labels), max(1, CHUNK // vocab_size)):
-            z, y, counts = logits[chunk].float(), gold[chunk], counted[chunk]
-            log_z = z.logsumexp(dim=-1, keepdim=True)
-            loss = log_z - (1 - epsilon) * z.gather(-1, y) - epsilon * z.mean(dim=-1, keepdim=True)
+            y, counts = gold[chunk], counted[chunk]
+            log_p = logits[chunk].log_softmax(dim=-1, dtype=torch.float32)
+            loss = -(1 - epsilon) * log_p.gather(-1, y) - epsilon * log_p.mean(dim=-1, keepdim=True)
             total += torch.where(counts, loss, 0.0).sum()
             if gradient is not None:  # softmax(z) - (1 - ε) one-hot - ε / V
-                probability = (z - log_z).exp_().sub_(epsilon / vocab_size)
-                probability.scatter_add_(-1, y, torch.full_like(log_z, epsilon - 1))
-                gradient[chunk] = probability.masked_fill_(~counts, 0.0)
+                difference = log_p.exp_().sub_(epsilon / vocab_size)
+                difference.scatter_add_(-1, y, torch.full_like(loss, epsilon - 1))
+                gradient[chunk] = difference.masked_fill_(~counts, 0.0)
         ctx.gradient = gradient
         return total
 
