@@ -84,8 +84,8 @@ class TriptychGenerationMixin(GenerationMixin):
             if not self.config.is_encoder_decoder:
                 raise ValueError("max_length_beyond_source needs a source; use max_new_tokens with a decoder")
             tokens = source_lengths(inputs, kwargs)
-            longest = min(1 + int(tokens.max()) + margin, self.config.max_position_embeddings)
-            kwargs |= {"max_length": longest, "max_new_tokens": None}
+            longest = min(int(tokens.max()) + margin, self.config.max_position_embeddings)
+            kwargs |= {"max_length": 1 + longest, "max_new_tokens": None}
             per_row = MaxLengthBeyondSource(tokens, margin)
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])
         return super().generate(inputs, generation_config, logits_processor, stopping_criteria, **kwargs)
