@@ -11,15 +11,10 @@ from typing import Any, get_args
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
+from ..tokenization import FAMILIES
+
 # Decided by the tokenizer.
-DERIVED = (
-    "vocab_size",
-    "decoder_vocab_size",
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
-    "decoder_start_token_id",
-)
+DERIVED = FAMILIES["encoder-decoder"].config_fields
 
 
 def add_config_options(parser: argparse.ArgumentParser, config_class: type[PreTrainedConfig]) -> list[str]:
