@@ -41,7 +41,7 @@ def stepped(model, optimizer, times):
         optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
 def test_optimizer_goes_on_from_tensors(name):
     torch.manual_seed(0)
     first, second = nn.Linear(3, 2), nn.Linear(3, 2)

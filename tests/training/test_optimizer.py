@@ -40,7 +40,7 @@ def test_tied_weights_are_updated_once():
 
 
 def test_mistakes():
-    with pytest.raises(ValueError, match="optimizer='sgd' is not known; choose one of adam, adamw"):
+    with pytest.raises(ValueError, match="optimizer='sgd' is not known; choose one of adam, adamw, muon"):
         create_optimizer(nn.Linear(2, 2), "sgd")
     with pytest.raises(ValueError, match="nothing to train"):
         create_optimizer(nn.Linear(2, 2).requires_grad_(False))

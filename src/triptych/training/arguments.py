@@ -56,7 +56,10 @@ class LoopArguments:
         1, "Pieces into which a process cuts its share of an update, to save memory; the result stays the same."
     )
 
-    optimizer: Literal["adamw", "adam"] = option("adamw", "Optimizer; without weight decay the two are the same.")
+    optimizer: Literal["adamw", "adam", "muon"] = option(
+        "adamw",
+        "Optimizer; without weight decay adamw is adam. Muon learns more from an update, and each takes longer.",
+    )
     adam_beta1: float = option(0.9, "Adam's decay of the mean of gradients.")
     adam_beta2: float = option(0.98, "Adam's decay of the mean of squared gradients.")
     adam_epsilon: float = option(1e-9, "Adam's epsilon.")

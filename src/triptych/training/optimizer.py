@@ -1,21 +1,33 @@
-"""Adam and AdamW as the paper sets them, in the fused kernels where torch has them."""
+"""Adam and AdamW as the paper sets them, and Muon, in the fused kernels where torch has them."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
-OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+from .muon import Muon
+
+OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups: matrices decay; biases and the gains of norms (everything of fewer than two dimensions) do not."""
+    """Matrices decay; biases and the gains of norms (everything of fewer than two dimensions) do not.
+
+    Of the matrices, those between hidden states stand apart: only for them "orthogonal" (see Muon) has a meaning. The
+    rows of embeddings and of the map to the vocabulary are vectors of their own.
+    """
+    output = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
+    tables = [output, *(module for module in model.modules() if isinstance(module, nn.Embedding))]
+    rows = {id(parameter) for table in tables if table is not None for parameter in table.parameters()}
     trained = [p for p in model.parameters() if p.requires_grad]
-    groups: Iterable[dict] = (
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+    hidden = [p for p in trained if p.ndim == 2 and id(p) not in rows]
+    others = {id(p) for p in hidden}
+    groups: list[dict[str, Any]] = [
+        {"params": hidden, "weight_decay": weight_decay, "orthogonal": True},
+        {"params": [p for p in trained if p.ndim >= 2 and id(p) not in others], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    )
+    ]
     return [group for group in groups if group["params"]]
 
 
@@ -29,6 +41,7 @@ def create_optimizer(
 ) -> torch.optim.Optimizer:
     """
     The paper's Adam(0.9, 0.98, 1e-9) (section 5.3); with `weight_decay` 0, "adamw" and "adam" are the same.
+    "muon" is AdamW but for the matrices between hidden states.
 
     Raises:
         ValueError: `name` is not a key of `OPTIMIZERS`, or the model has nothing to train.
