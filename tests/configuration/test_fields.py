@@ -19,6 +19,7 @@ WORDS = {
     "activation": tuple(ACT2FN),
     "sinusoid_layout": base.SINUSOID_LAYOUTS,
     "initializer": base.INITIALIZERS,
+    "pooler": base.POOLERS,
 }
 SIZES = [
     "vocab_size",
@@ -31,7 +32,7 @@ SIZES = [
     "max_position_embeddings",
     "rotary_dim",
 ]
-PROBABILITIES = ["dropout", "attention_dropout", "activation_dropout", "label_smoothing"]
+PROBABILITIES = ["dropout", "attention_dropout", "activation_dropout", "classifier_dropout", "label_smoothing"]
 BOUNDED = {
     "type_vocab_size": -1,
     "norm_eps": 0.0,

@@ -149,6 +149,16 @@ def make_batch(words: Callable[..., Tensor]) -> Callable[..., dict[str, Tensor]]
 
 
 @pytest.fixture
+def close() -> Callable[..., None]:
+    """Two tensors, up to the order of sums in float32."""
+
+    def check(actual: Tensor, expected: Tensor) -> None:
+        torch.testing.assert_close(actual, expected, atol=2e-5, rtol=1e-4)
+
+    return check
+
+
+@pytest.fixture
 def gradients() -> Callable[..., dict[str, Tensor]]:
     """The gradients of a loss, by parameter; the model's own are cleared before and kept for nobody."""
 

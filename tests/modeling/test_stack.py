@@ -5,17 +5,6 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 from transformers.modeling_outputs import BaseModelOutput
 
-CLOSE = {"atol": 2e-5, "rtol": 1e-4}
-
-
-@pytest.fixture
-def close():
-    def check(actual, expected):
-        torch.testing.assert_close(actual, expected, **CLOSE)
-
-    return check
-
-
 # --- what sees what
 
 
@@ -349,14 +338,3 @@ def test_embeddings_are_scaled_normed_and_summed(make_model, words):
     segment = body.segments.table.weight[0]
     expected = body.embedding_norm(32**0.5 * body.embed_tokens(ids) + body.positions.table.weight[:4] + segment)
     torch.testing.assert_close(entered, expected)
-
-
-@torch.no_grad()
-def test_packed_documents_do_not_see_each_other(make_model, make_ragged, close):
-    """Position ids that start again mark documents, when there is neither a mask nor a cache."""
-    rows = make_ragged(4, 3, 5).rows
-    for scheme in ({"positions": "learned"}, {"positions": "sinusoidal"}, {"positions": "rotary"}):
-        model = make_model("decoder", **scheme)
-        positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
-        packed = model(torch.cat(rows)[None], position_ids=positions, use_cache=False).logits[0]
-        close(packed, torch.cat([model(row[None]).logits[0] for row in rows]))

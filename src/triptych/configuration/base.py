@@ -3,13 +3,15 @@
 import dataclasses
 import difflib
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from .fields import field, number, probability, size, word
+from .adapters import tell_peft
+from .fields import field, number, pattern, probability, size, word
+from .parallelism import fully_sharded_plan, tensor_parallel_plan
 from .presets import load_preset
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
@@ -17,6 +19,7 @@ SINUSOID_LAYOUTS = ("interleaved", "concatenated")
 RESIDUALS = ("post", "pre", "parallel")
 NORMS = ("layer", "rms")
 FEED_FORWARDS = ("plain", "gated")
+POOLERS = ("none", *ACT2FN)
 ROPE_TYPES = ("default", *ROPE_INIT_FUNCTIONS)
 INITIALIZERS = ("normal", "depth_scaled", "xavier")
 
@@ -33,6 +36,9 @@ class TriptychBaseConfig(PreTrainedConfig):
     """
 
     keys_to_ignore_at_inference = ["past_key_values"]
+    stacks: ClassVar[dict[str, tuple[str, ...]]] = {
+        "": ("self_attention",)
+    }  # prefix of each stack in the body, and what its layers attend with
 
     # --- size
     vocab_size: int = size(37000, "Number of tokens; of the source where source and target have separate ones.")
@@ -71,12 +77,17 @@ class TriptychBaseConfig(PreTrainedConfig):
     rotary_dim: int | None = size(None, "How many dimensions of a head are rotated; None: all.")
     relative_num_buckets: int = number(32, "Relative positions: number of distance buckets.", at_least=4)
     relative_max_distance: int = number(128, "Relative positions: from this distance on, one bucket.", at_least=2)
+    attention_pattern: list | None = pattern("Self-attention of each layer, repeated: full, or a band's width.")
     tie_word_embeddings: bool = field(True, "Whether the output projection is the (target) embedding matrix.")
+    pooler: str = word(
+        "tanh", "Activation of the dense layer before a sequence is classified; none: no layer.", POOLERS
+    )
 
     # --- training
     dropout: float | int = probability(0.1, "Dropout on sublayer outputs and on the embedding sum, P_drop.")
     attention_dropout: float | int = probability(0.0, "Dropout on attention weights.")
     activation_dropout: float | int = probability(0.0, "Dropout inside the feed-forward, after the activation.")
+    classifier_dropout: float | int | None = probability(None, "Dropout before a classifier; None: as `dropout`.")
     label_smoothing: float | int = probability(0.0, "Label smoothing, ε_ls, uniform over the vocabulary.")
     initializer: str = word("xavier", "How weights start.", INITIALIZERS)
     initializer_range: float | int = number(0.02, "Standard deviation of normal initialisers.", at_least=0)
@@ -147,6 +158,11 @@ class TriptychBaseConfig(PreTrainedConfig):
                 f"relative_max_distance={self.relative_max_distance} must exceed relative_num_buckets/2="
                 f"{exact_buckets}, the distances that have a bucket of their own"
             )
+        if self.positions == "relative" and self.sliding_window is not None:
+            raise ValueError(
+                f"attention_pattern={self.attention_pattern} does not go with relative positions, whose bias is one "
+                "for all layers; set attention_pattern=None or choose other positions"
+            )
 
     def validate_token_ids(self) -> None:
         """Every special token stands in the vocabulary that it is read from or written to."""
@@ -162,10 +178,56 @@ class TriptychBaseConfig(PreTrainedConfig):
     def _special_token_vocabularies(self) -> dict[str, int]:
         return dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), self.vocab_size)
 
+    def to_dict(self) -> dict[str, Any]:
+        tell_peft(self.model_type)  # which asks for this dictionary, then looks its model type up
+        return super().to_dict()
+
+    @property
+    def embedding_names(self) -> tuple[str, ...]:
+        """Names of the embedding matrices in the body; the last can be tied to the output projection."""
+        return ("embed_tokens",)
+
+    @property
+    def base_model_tp_plan(self) -> dict[str, str]:
+        """How the processes of tensor parallelism share the body."""
+        return tensor_parallel_plan(self)
+
+    @property
+    def base_model_fsdp_plan(self) -> dict[str, str]:
+        """The units in which FSDP2 gathers the body."""
+        return fully_sharded_plan(self)
+
     @property
     def embedding_factor(self) -> float:
         """The number that token embeddings are multiplied with; √d_model in section 3.4."""
         return math.sqrt(self.hidden_size) if self.embedding_scale is None else self.embedding_scale
+
+    def attention_kind(self, layer_idx: int) -> str:
+        """transformers' word for what a layer's self-attention sees."""
+        pattern = self.attention_pattern or ["full"]
+        return "full_attention" if pattern[layer_idx % len(pattern)] == "full" else "sliding_attention"
+
+    @property
+    def sliding_window(self) -> int | None:
+        """The width of the band in banded layers: a position sees itself and so many less one before it."""
+        return next((width for width in self.attention_pattern or [] if width != "full"), None)
+
+    @sliding_window.setter
+    def sliding_window(self, width: int | None) -> None:
+        """Every band gets this width, or none with None; full layers stay full, as with transformers' layer types."""
+        if self.attention_pattern is not None:
+            band = "full" if width is None else width
+            self.attention_pattern = [kind if kind == "full" else band for kind in self.attention_pattern]
+
+    @property
+    def layer_types(self) -> list[str] | None:
+        """What transformers sizes caches by, and vLLM its layers: banded layers keep no more than the band."""
+        return [self.attention_kind(i) for i in range(self.num_hidden_layers)]
+
+    @property
+    def classifier_dropout_rate(self) -> float:
+        """Dropout before a classifier."""
+        return self.dropout if self.classifier_dropout is None else self.classifier_dropout
 
     @property
     def attention_factor(self) -> float:

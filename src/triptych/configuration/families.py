@@ -14,6 +14,7 @@ class TriptychConfig(TriptychBaseConfig):
 
     model_type = "triptych"
     attribute_map = {"d_model": "hidden_size", "num_hidden_layers": "encoder_layers"}
+    stacks = {"encoder.": ("self_attention",), "decoder.": ("self_attention", "cross_attention")}
 
     encoder_layers: int = size(6, "Number of layers of the encoder, N.")
     decoder_layers: int = size(6, "Number of layers of the decoder, N.")
@@ -33,6 +34,16 @@ class TriptychConfig(TriptychBaseConfig):
                 f"decoder_vocab_size={self.decoder_vocab_size} differs from vocab_size={self.vocab_size}, so source "
                 "and target cannot use one embedding matrix; set share_encoder_decoder_embeddings=False"
             )
+
+    @property
+    def layer_types(self) -> list[str] | None:
+        """transformers sizes caches by it; those of the decoder hold all keys, as cross-attention's have to."""
+        return None if self.sliding_window is None else ["full_attention"] * self.encoder_layers
+
+    @property
+    def embedding_names(self) -> tuple[str, ...]:
+        """Names of the embedding matrices in the body: one, or one per language."""
+        return ("embed_tokens",) if self.share_encoder_decoder_embeddings else ("embed_tokens", "decoder_embed_tokens")
 
     @property
     def target_vocab_size(self) -> int:
@@ -102,6 +113,7 @@ class TriptychDecoderConfig(TriptychBaseConfig):
     attention_output_bias: bool = like(TriptychBaseConfig, "attention_output_bias", True)
     attention_dropout: float | int = like(TriptychBaseConfig, "attention_dropout", 0.1)
     initializer: str = like(TriptychBaseConfig, "initializer", "depth_scaled")
+    pooler: str = like(TriptychBaseConfig, "pooler", "none")
     pad_token_id: int | None = like(TriptychBaseConfig, "pad_token_id", None)
     bos_token_id: int | None = like(TriptychBaseConfig, "bos_token_id", 50256)
     eos_token_id: int | list[int] | None = like(TriptychBaseConfig, "eos_token_id", 50256)

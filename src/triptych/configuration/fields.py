@@ -63,3 +63,18 @@ def word(default: str, help: str, choices: Iterable[str]) -> Any:
             raise ValueError(f"unknown choice {value!r}; choose one of: {', '.join(choices)}")
 
     return field(default, f"{help} One of: {', '.join(choices) if len(choices) < 9 else 'ACT2FN names'}.", check)
+
+
+def pattern(help: str) -> Any:
+    """None, or a list of which each entry is "full" or one and the same width."""
+
+    def check(value: Any) -> None:
+        widths = set(value or ()) - {"full"}
+        if value is not None and not value:
+            raise ValueError('must have an entry ("full" or a width), or be None')
+        if any(not isinstance(width, int) or isinstance(width, bool) or width < 1 for width in widths):
+            raise ValueError(f'entries must be "full" or a width of at least 1, got {value!r}')
+        if len(widths) > 1:
+            raise ValueError(f"all banded layers have one width, got {sorted(widths)}")
+
+    return field(None, help, check)

@@ -2,15 +2,41 @@
 
 from .base import TriptychPreTrainedModel
 from .decoder import TriptychDecoderForCausalLM, TriptychDecoderModel
-from .encoder import TriptychEncoderForMaskedLM, TriptychEncoderModel
+from .encoder import TriptychEncoderModel
 from .encoder_decoder import TriptychForConditionalGeneration, TriptychModel
+from .encoder_decoder_heads import TriptychForQuestionAnswering, TriptychForSequenceClassification
+from .heads import (
+    TriptychDecoderForQuestionAnswering,
+    TriptychDecoderForSequenceClassification,
+    TriptychDecoderForTokenClassification,
+    TriptychEncoderForMultipleChoice,
+    TriptychEncoderForQuestionAnswering,
+    TriptychEncoderForSequenceClassification,
+    TriptychEncoderForTokenClassification,
+)
+from .pre_training import (
+    TriptychEncoderForMaskedLM,
+    TriptychEncoderForNextSentencePrediction,
+    TriptychEncoderForPreTraining,
+)
 
 __all__ = [
     "TriptychDecoderForCausalLM",
+    "TriptychDecoderForQuestionAnswering",
+    "TriptychDecoderForSequenceClassification",
+    "TriptychDecoderForTokenClassification",
     "TriptychDecoderModel",
     "TriptychEncoderForMaskedLM",
+    "TriptychEncoderForMultipleChoice",
+    "TriptychEncoderForNextSentencePrediction",
+    "TriptychEncoderForPreTraining",
+    "TriptychEncoderForQuestionAnswering",
+    "TriptychEncoderForSequenceClassification",
+    "TriptychEncoderForTokenClassification",
     "TriptychEncoderModel",
     "TriptychForConditionalGeneration",
+    "TriptychForQuestionAnswering",
+    "TriptychForSequenceClassification",
     "TriptychModel",
     "TriptychPreTrainedModel",
 ]

@@ -3,6 +3,7 @@
 Shapes: B batch, T queries, S keys, H heads, G key/value heads, d residual width, d_k and d_v widths of a head.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import Cache, EncoderDecoderCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..configuration import TriptychBaseConfig
+from .backends import attend_to_tokens
 from .positions import Rotation, rotate
 
 
@@ -50,6 +52,8 @@ class AttentionWeightsTap(nn.Module):
 
 class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1, …, head_h) Wᴼ, head_i = Attention(Q Wᵢ^Q, K Wᵢ^K, V Wᵢ^V)."""
+
+    sliding_window: int | None = None  # for kernels that take no mask; the others get the band with theirs
 
     def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool = False):
         super().__init__()
@@ -97,6 +101,8 @@ class MultiHeadAttention(nn.Module):
         query = rotate(self.queries(x), rotation)
         key, value = self.keys_values(x, memory, rotation, past_key_values)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        if memory is not None and isinstance(mask, Tensor) and mask.ndim == 2:  # flash attention, a padded memory
+            attend = partial(attend_to_tokens, attend)
         heads, weights = attend(
             self,
             query,
@@ -106,14 +112,21 @@ class MultiHeadAttention(nn.Module):
             scaling=self.scaling,
             dropout=self.dropout if self.training else 0.0,
             position_bias=position_bias,
+            sliding_window=self.sliding_window,
             **kwargs,
         )
         self.weights(weights)
-        return self.o_proj(heads.flatten(2))
+        return self.o_proj(heads.reshape(*x.shape[:-1], -1))  # serving engines give (B T, H d_v)
 
 
 class SelfAttention(MultiHeadAttention):
     """Queries, keys and values from one sequence; earlier keys and values from the cache."""
+
+    def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool = False):
+        super().__init__(config, layer_idx, is_causal)
+        if config.attention_kind(layer_idx) == "sliding_attention":
+            assert config.sliding_window is not None
+            self.sliding_window = config.sliding_window + (not is_causal)  # each side, then: flash counts itself in
 
     def keys_values(
         self, x: Tensor, memory: Tensor | None, rotation: Rotation | None, cache: Cache | None

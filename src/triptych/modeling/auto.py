@@ -2,44 +2,70 @@
 
 from typing import Any
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForTextEncoding,
-)
+import transformers
+from transformers import AutoConfig
 from transformers.models.auto import modeling_auto
 
 from .base import TriptychPreTrainedModel
 from .decoder import TriptychDecoderForCausalLM, TriptychDecoderModel
-from .encoder import TriptychEncoderForMaskedLM, TriptychEncoderModel
+from .encoder import TriptychEncoderModel
 from .encoder_decoder import TriptychForConditionalGeneration, TriptychModel
+from .encoder_decoder_heads import TriptychForQuestionAnswering, TriptychForSequenceClassification
+from .heads import (
+    TriptychDecoderForQuestionAnswering,
+    TriptychDecoderForSequenceClassification,
+    TriptychDecoderForTokenClassification,
+    TriptychEncoderForMultipleChoice,
+    TriptychEncoderForQuestionAnswering,
+    TriptychEncoderForSequenceClassification,
+    TriptychEncoderForTokenClassification,
+)
+from .pre_training import (
+    TriptychEncoderForMaskedLM,
+    TriptychEncoderForNextSentencePrediction,
+    TriptychEncoderForPreTraining,
+)
 
-AUTO_CLASSES: dict[Any, tuple[type[TriptychPreTrainedModel], ...]] = {
-    AutoModel: (TriptychModel, TriptychEncoderModel, TriptychDecoderModel),
-    AutoModelForTextEncoding: (TriptychEncoderModel,),
-    AutoModelForSeq2SeqLM: (TriptychForConditionalGeneration,),
-    AutoModelForMaskedLM: (TriptychEncoderForMaskedLM,),
-    AutoModelForCausalLM: (TriptychDecoderForCausalLM,),
-}
-
-# Tables of class names that parts of transformers consult in place of the registry; Trainer shifts the labels for
-# its label smoothing only for a name in the second one.
-NAME_TABLES: dict[str, type[TriptychPreTrainedModel]] = {
-    "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES": TriptychForConditionalGeneration,
-    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": TriptychDecoderForCausalLM,
-    "MODEL_FOR_MASKED_LM_MAPPING_NAMES": TriptychEncoderForMaskedLM,
+# Each Auto class, and its table of class names in transformers: parts of transformers consult the table in place of
+# the registry (Trainer shifts the labels for its label smoothing only for a name in the causal one).
+AUTO_CLASSES: dict[tuple[str, str], tuple[type[TriptychPreTrainedModel], ...]] = {
+    ("AutoModel", "MODEL_MAPPING_NAMES"): (TriptychModel, TriptychEncoderModel, TriptychDecoderModel),
+    ("AutoModelForTextEncoding", "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES"): (TriptychEncoderModel,),
+    ("AutoModelForPreTraining", "MODEL_FOR_PRETRAINING_MAPPING_NAMES"): (
+        TriptychForConditionalGeneration,
+        TriptychEncoderForPreTraining,
+        TriptychDecoderForCausalLM,
+    ),
+    ("AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"): (TriptychForConditionalGeneration,),
+    ("AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING_NAMES"): (TriptychEncoderForMaskedLM,),
+    ("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"): (TriptychDecoderForCausalLM,),
+    ("AutoModelForNextSentencePrediction", "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES"): (
+        TriptychEncoderForNextSentencePrediction,
+    ),
+    ("AutoModelForMultipleChoice", "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES"): (TriptychEncoderForMultipleChoice,),
+    ("AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"): (
+        TriptychForSequenceClassification,
+        TriptychEncoderForSequenceClassification,
+        TriptychDecoderForSequenceClassification,
+    ),
+    ("AutoModelForTokenClassification", "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES"): (
+        TriptychEncoderForTokenClassification,
+        TriptychDecoderForTokenClassification,
+    ),
+    ("AutoModelForQuestionAnswering", "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES"): (
+        TriptychForQuestionAnswering,
+        TriptychEncoderForQuestionAnswering,
+        TriptychDecoderForQuestionAnswering,
+    ),
 }
 
 
 def register() -> None:
     """Make the three families known to the Auto classes; safe to repeat."""
-    for auto_class, model_classes in AUTO_CLASSES.items():
+    for (auto_name, table), model_classes in AUTO_CLASSES.items():
+        auto_class: Any = getattr(transformers, auto_name)
         for model_class in model_classes:
             config_class = model_class.config_class
             AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
             auto_class.register(config_class, model_class, exist_ok=True)
-    for table, head in NAME_TABLES.items():
-        getattr(modeling_auto, table)[head.config_class.model_type] = head.__name__
+            getattr(modeling_auto, table)[config_class.model_type] = model_class.__name__

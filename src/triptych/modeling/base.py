@@ -7,7 +7,10 @@ from transformers import PreTrainedModel
 from transformers.utils.output_capturing import OutputRecorder
 
 from ..configuration import TriptychBaseConfig
+from ..configuration.parallelism import check_parallelism
+from . import parallelism  # noqa: F401 (registers the style that the plans of tensor parallelism name)
 from .attention import AttentionWeightsTap
+from .backends import check_backend
 from .initialization import INITIALIZERS
 from .layer import TransformerLayer
 from .positions import RotaryPositions
@@ -39,6 +42,25 @@ class TriptychPreTrainedModel(PreTrainedModel):
         if self.can_generate():
             # Else a reload drops what transformers itself does not know: the paper's options of generation.
             self.generation_config._from_model_config = False
+
+    @classmethod
+    def maybe_distribute_model(cls, model: PreTrainedModel, distributed_config: Any, *args: Any, **kwargs: Any) -> Any:
+        """As transformers, for a division that the model allows."""
+        if distributed_config is not None:
+            is_tied = bool(model.all_tied_weights_keys)
+            check_parallelism(model.config, distributed_config, is_tied)
+            # Not tied yet, one matrix is two to FSDP2, and where its rows do not divide evenly, one of them is copied
+            # and misses what the optimizer does. Tensor parallelism wants them apart.
+            if is_tied and distributed_config.fsdp_size > 1 and distributed_config.tp_size == 1:
+                model.tie_weights(recompute_mapping=False)
+        return super().maybe_distribute_model(model, distributed_config, *args, **kwargs)
+
+    def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> Any:
+        """As transformers, for a kernel that computes what the configuration says."""
+        check_backend(self.config, attn_implementation)
+        adjusted = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
+        check_backend(self.config, adjusted)  # kernels of the Hub are known only when they are loaded
+        return adjusted
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

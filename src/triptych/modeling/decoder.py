@@ -9,6 +9,7 @@ from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychDecoderConfig
 from .base import TriptychPreTrainedModel
+from .documents import known_documents
 from .generation import TriptychGenerationMixin
 from .losses import next_token_labels, token_cross_entropy
 from .stack import TransformerStack, keep_positions
@@ -25,12 +26,17 @@ class TriptychDecoderModel(TransformerStack):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.post_init()
 
+    @property
+    def depth(self) -> int:
+        return self.config.num_hidden_layers  # fewer than there are, while early exit drafts
+
 
 class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedModel):
     """The decoder with the linear map to the vocabulary: language modelling."""
 
     config: TriptychDecoderConfig
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
 
     def __init__(self, config: TriptychDecoderConfig):
         super().__init__(config)
@@ -51,19 +57,22 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedMode
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
-        shift_labels: Tensor | None = None,
+        document_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """See `TransformerStack.forward` for the inputs.
 
         Args:
             labels: (B, T) the same tokens as `input_ids`, -100 where none is asked for: position t is asked for the
-                label at t + 1. `shift_labels` are labels that are shifted already.
+                label at t + 1, unless that belongs to another document. `shift_labels` are shifted already.
             num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
             logits_to_keep: compute only the last so many logits (0: all), or those at the given positions.
         """
+        # No parameter of its own: Trainer evaluates no loss on data without one of the parameters named after labels.
+        shift_labels: Tensor | None = kwargs.pop("shift_labels", None)
         if labels is not None and shift_labels is None:
-            shift_labels = next_token_labels(labels)
+            document_ids = known_documents(document_ids, position_ids, attention_mask, labels.shape)
+            shift_labels = next_token_labels(labels, document_ids)
         if shift_labels is not None:
             use_cache = bool(use_cache)  # training wants none, whatever the configuration says
         outputs = self.model(
@@ -74,6 +83,8 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedMode
             inputs_embeds=inputs_embeds,
             past_key_values=past_key_values,
             use_cache=use_cache,
+            document_ids=document_ids,
+            return_dict=True,
             **kwargs,
         )
         hidden = keep_positions(outputs.last_hidden_state, logits_to_keep)

@@ -9,6 +9,7 @@ from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychConfig
 from .base import TriptychPreTrainedModel
+from .documents import known_documents
 from .generation import TriptychGenerationMixin
 from .lookup import lookup
 from .losses import shift_right, token_cross_entropy
@@ -29,7 +30,55 @@ class Decoder(TransformerStack):
     has_memory = True
 
 
-class TriptychModel(TriptychPreTrainedModel):
+class TwoSidedVocabulary(TriptychPreTrainedModel):
+    """What every model around `TriptychModel` does about its embeddings: there may be one matrix, or one per side."""
+
+    config: TriptychConfig
+
+    def _resize_token_embeddings(
+        self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """As transformers. A second matrix over the same vocabulary follows; the target's own vocabulary stays."""
+        options = new_num_tokens, pad_to_multiple_of, mean_resizing
+        if self.config.share_encoder_decoder_embeddings:
+            self.config.decoder_vocab_size = None  # which may have repeated the common size
+        elif self.config.decoder_vocab_size is not None:
+            return self.resize_matrix("embed_tokens", *options)
+        else:
+            self.resize_matrix("decoder_embed_tokens", *options)
+        return super()._resize_token_embeddings(*options)
+
+    def resize_matrix(self, name: str, *options: Any) -> nn.Embedding:
+        """One of the body's matrices with another number of rows; what is frozen stays frozen."""
+        former = getattr(self.base_model, name)
+        resized: nn.Embedding = self._get_resized_embeddings(former, *options)
+        setattr(self.base_model, name, resized.requires_grad_(former.weight.requires_grad))
+        return resized
+
+    def resize_decoder_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """The target's own vocabulary gets another size: its embeddings, the map to it, the configuration.
+
+        Raises:
+            ValueError: source and target have one vocabulary.
+        """
+        if self.config.decoder_vocab_size is None:
+            raise ValueError(
+                "source and target have one vocabulary (decoder_vocab_size=None); use resize_token_embeddings"
+            )
+        resized = self.resize_matrix("decoder_embed_tokens", new_num_tokens, pad_to_multiple_of, mean_resizing)
+        head = self.get_output_embeddings()
+        if head is not None:
+            rows = resized.num_embeddings
+            wider = self._get_resized_lm_head(head, rows, mean_resizing=mean_resizing)
+            self.set_output_embeddings(wider.requires_grad_(head.weight.requires_grad))
+        self.config.decoder_vocab_size = resized.num_embeddings
+        self.tie_weights()
+        return resized
+
+
+class TriptychModel(TwoSidedVocabulary):
     """The encoder–decoder without a head. It owns the embeddings: one matrix, or one per language."""
 
     config: TriptychConfig
@@ -74,6 +123,8 @@ class TriptychModel(TriptychPreTrainedModel):
         decoder_position_ids: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         use_cache: bool | None = None,
+        document_ids: Tensor | None = None,
+        decoder_document_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqModelOutput:
         """Encode the source, unless `encoder_outputs` are given, and decode.
@@ -83,9 +134,11 @@ class TriptychModel(TriptychPreTrainedModel):
             decoder_input_ids: (B, T) target token ids, with `decoder_attention_mask` (B, P + T); or
                 `decoder_inputs_embeds` (B, T, d).
             past_key_values: the cache of the P target positions before these.
+            document_ids, decoder_document_ids: (B, S), (B, T) packing: several pairs in one row; a target sees
+                itself and the source with its own id.
 
         Raises:
-            ValueError: the decoder has no input.
+            ValueError: the decoder has no input, or documents are known on one side only.
         """
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             raise ValueError(
@@ -98,19 +151,26 @@ class TriptychModel(TriptychPreTrainedModel):
                 position_ids=position_ids,
                 token_type_ids=token_type_ids,
                 inputs_embeds=inputs_embeds,
+                document_ids=document_ids,
+                return_dict=True,
                 **kwargs,
             )
         elif isinstance(encoder_outputs, (tuple, list)):
             encoder_outputs = BaseModelOutput(*encoder_outputs)
+        memory = encoder_outputs.last_hidden_state
+        memory_documents = known_documents(document_ids, position_ids, attention_mask, memory.shape[:2])
         decoder_outputs = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
             position_ids=decoder_position_ids,
             inputs_embeds=decoder_inputs_embeds,
-            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=memory,
             encoder_attention_mask=attention_mask,
             past_key_values=past_key_values,
             use_cache=use_cache,
+            document_ids=decoder_document_ids,
+            encoder_document_ids=memory_documents,
+            return_dict=True,
             **kwargs,
         )
         return Seq2SeqModelOutput(
@@ -125,10 +185,26 @@ class TriptychModel(TriptychPreTrainedModel):
         )
 
 
-class TriptychForConditionalGeneration(TriptychGenerationMixin, TriptychPreTrainedModel):
+def shift_right_as_configured(config: TriptychConfig, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
+    """`shift_right` behind the configured start token.
+
+    Raises:
+        ValueError: the configuration has no `decoder_start_token_id` or no `pad_token_id`.
+    """
+    start, pad = config.decoder_start_token_id, config.pad_token_id
+    if start is None or pad is None:
+        raise ValueError(
+            "labels can only be shifted right with a start and a padding token, got "
+            f"decoder_start_token_id={start}, pad_token_id={pad}; set them in the config"
+        )
+    return shift_right(labels, start, pad, document_ids)
+
+
+class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabulary):
     """The encoder–decoder with the linear map to the target vocabulary: translation, summarisation, …"""
 
     config: TriptychConfig
+    _tp_plan = {"lm_head": "colwise_gather_output"}
 
     def __init__(self, config: TriptychConfig):
         super().__init__(config)
@@ -138,33 +214,13 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TriptychPreTrain
         self._tied_weights_keys = {"lm_head.weight": f"model.{owner}.weight"}
         self.post_init()
 
-    def _resize_token_embeddings(
-        self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Embedding:
-        """As transformers, and of a second matrix over the same vocabulary too."""
-        if not self.config.share_encoder_decoder_embeddings:
-            if self.config.decoder_vocab_size is not None:
-                raise ValueError(
-                    "a vocabulary per language cannot be resized by one number; set both sizes in the config"
-                )
-            self.model.decoder_embed_tokens = self._get_resized_embeddings(
-                self.model.decoder_embed_tokens, new_num_tokens, pad_to_multiple_of, mean_resizing
-            )
-        return super()._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
-
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
         """The labels behind the start token, one step to the right: (B, T) → (B, T).
 
         Raises:
             ValueError: the configuration has no `decoder_start_token_id` or no `pad_token_id`.
         """
-        start, pad = self.config.decoder_start_token_id, self.config.pad_token_id
-        if start is None or pad is None:
-            raise ValueError(
-                "labels can only be shifted right with a start and a padding token, got "
-                f"decoder_start_token_id={start}, pad_token_id={pad}; set them in the config"
-            )
-        return shift_right(labels, start, pad)
+        return shift_right_as_configured(self.config, labels)
 
     @can_return_tuple
     def forward(
@@ -184,6 +240,8 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TriptychPreTrain
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
+        document_ids: Tensor | None = None,
+        decoder_document_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """See `TriptychModel.forward` for the inputs.
@@ -197,7 +255,10 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TriptychPreTrain
         if labels is not None:
             use_cache = bool(use_cache)  # training wants none, whatever the configuration says
             if decoder_input_ids is None and decoder_inputs_embeds is None:
-                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+                decoder_document_ids = known_documents(
+                    decoder_document_ids, decoder_position_ids, decoder_attention_mask, labels.shape
+                )
+                decoder_input_ids = shift_right_as_configured(self.config, labels, decoder_document_ids)
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -211,6 +272,9 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TriptychPreTrain
             decoder_position_ids=decoder_position_ids,
             token_type_ids=token_type_ids,
             use_cache=use_cache,
+            document_ids=document_ids,
+            decoder_document_ids=decoder_document_ids,
+            return_dict=True,
             **kwargs,
         )
         hidden = keep_positions(outputs.last_hidden_state, logits_to_keep)

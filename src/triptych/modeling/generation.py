@@ -1,10 +1,25 @@
-"""The paper's options of beam search (section 6.1), on top of transformers' `generate`."""
+"""transformers' `generate` with the paper's options of beam search (section 6.1), and exact or refused elsewhere."""
 
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    DynamicCache,
+    EncoderDecoderCache,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    QuantizedCache,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from transformers.generation.logits_process import UnbatchedClassifierFreeGuidanceLogitsProcessor
+
+from .backends import check_continuous_batching
+from .guidance import ClassifierFreeGuidance, last_tokens
+from .masks import self_attention_masks
 
 # Three ways to say how long an output may be; the strongest place that names one of them decides.
 LENGTH_OPTIONS = ("max_length", "max_new_tokens", "max_length_beyond_source")
@@ -59,7 +74,94 @@ class TriptychGenerationMixin(GenerationMixin):
             setattr(generation_config, name, value)
         if (alpha := getattr(generation_config, "gnmt_length_penalty", None)) is not None:
             generation_config.length_penalty = GNMTLengthPenalty(alpha)
+        if self.config.is_encoder_decoder:
+            # The source is encoded at once; transformers would cut its mask to the pieces of the output.
+            generation_config.prefill_chunk_size = None
+        self._check_early_exit(getattr(generation_config, "assistant_early_exit", None))
         return generation_config, model_kwargs
+
+    def _check_early_exit(self, depth: int | None) -> None:
+        if depth is None:
+            return
+        if self.config.is_encoder_decoder:
+            raise ValueError(
+                f"assistant_early_exit={depth} drafts with the first layers of a decoder alone; give an "
+                "encoder–decoder an assistant_model or prompt_lookup_num_tokens"
+            )
+        if not 1 <= depth < self.config.num_hidden_layers:
+            raise ValueError(
+                f"assistant_early_exit={depth} must leave out some of the num_hidden_layers="
+                f"{self.config.num_hidden_layers}; choose 1 to {self.config.num_hidden_layers - 1}"
+            )
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
+        """As transformers, for a model whose requests can be taken apart into pages.
+
+        Raises:
+            ValueError: an encoder–decoder, relative positions, or values and keys of different widths.
+        """
+        check_continuous_batching(self.config)
+        return super().init_continuous_batching(*args, **kwargs)
+
+    def create_masks_for_generate(
+        self, config: Any, inputs_embeds: Tensor, attention_mask: Any, past_key_values: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The masks of a step, made before it where the step itself is compiled: one for each kind of layer."""
+        own = past_key_values
+        if isinstance(past_key_values, EncoderDecoderCache):
+            own = past_key_values.self_attention_cache
+        kinds = {self.config.attention_kind(i) for i in range(self.config.get_text_config(True).num_hidden_layers)}
+        return self_attention_masks(self.config, kinds, True, inputs_embeds, attention_mask, own, None)
+
+    @wraps(GenerationMixin.prepare_inputs_for_generation)  # by whose arguments transformers decides what it can do
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As transformers, with the positions of a left-padded output, which masks made before the step hide."""
+        mask, cache = kwargs.get("decoder_attention_mask"), kwargs.get("past_key_values")
+        counted = kwargs.get("decoder_position_ids") is not None
+        if mask is not None and not counted and cache is not None and cache.is_compileable:
+            kwargs["decoder_position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
+        return super().prepare_inputs_for_generation(*args, **kwargs)
+
+    def _prepare_cache_for_generation(
+        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """As transformers, which quantises the cache of decoders only."""
+        quantized = generation_config.cache_implementation == "quantized" and generation_config.use_cache is not False
+        if not (quantized and self.config.is_encoder_decoder and model_kwargs.get("past_key_values") is None):
+            return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        half = self.config.get_text_config(decoder=True)
+        options = {"config": half, "backend": "quanto", **(generation_config.cache_config or {})}
+        memory = DynamicCache(config=half)  # read at every step and never longer
+        model_kwargs["past_key_values"] = EncoderDecoderCache(QuantizedCache(**options), memory)
+        return None
+
+    def _get_logits_processor(
+        self,
+        generation_config: GenerationConfig,
+        input_ids_seq_length: int | None = None,
+        encoder_input_ids: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> LogitsProcessorList:
+        """As transformers, with the guidance of this package."""
+        processors = super()._get_logits_processor(
+            generation_config, input_ids_seq_length, encoder_input_ids, *args, **kwargs
+        )
+        for i, processor in enumerate(processors):
+            if isinstance(processor, UnbatchedClassifierFreeGuidanceLogitsProcessor) and encoder_input_ids is not None:
+                ids, mask = kwargs.get("negative_prompt_ids"), kwargs.get("negative_prompt_attention_mask")
+                if ids is None:
+                    ids, mask = self._empty_prompt(encoder_input_ids, kwargs.get("model_kwargs") or {}), None
+                scale, length = generation_config.guidance_scale, input_ids_seq_length or 0
+                processors[i] = ClassifierFreeGuidance(scale, self, length, ids, mask)
+        return processors
+
+    def _empty_prompt(self, prompt: Tensor, model_kwargs: dict[str, Any]) -> Tensor:
+        """What says nothing of a prompt, or source, (B, S): its last token, (B, 1)."""
+        if prompt.ndim != 2 or prompt.is_floating_point() or (prompt < 0).any():
+            raise ValueError("guidance_scale needs negative_prompt_ids where the prompt is not given as token ids")
+        mask = model_kwargs.get("attention_mask")
+        return last_tokens(prompt, None if mask is None else mask[:: len(mask) // len(prompt)])
 
     def generate(
         self,
@@ -72,9 +174,10 @@ class TriptychGenerationMixin(GenerationMixin):
         """transformers' `generate`, with the options of this class.
 
         Raises:
-            ValueError: `max_length_beyond_source` for a model that has no source.
+            ValueError: an option that the model cannot honour: `max_length_beyond_source` without a source,
+                `assistant_early_exit` of an encoder–decoder or of no fewer layers, `cache_implementation="paged"` as
+                `init_continuous_batching` says.
         """
-
         sources = (kwargs, *(vars(c) for c in (generation_config, self.generation_config) if c is not None))
         stated = ({name: source.get(name) for name in LENGTH_OPTIONS} for source in sources)
         lengths = next((lengths for lengths in stated if any(v is not None for v in lengths.values())), {})
@@ -88,4 +191,9 @@ class TriptychGenerationMixin(GenerationMixin):
             kwargs |= {"max_length": 1 + longest, "max_new_tokens": None}
             per_row = MaxLengthBeyondSource(tokens, margin)
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])
-        return super().generate(inputs, generation_config, logits_processor, stopping_criteria, **kwargs)
+        depth = self.config.num_hidden_layers
+        try:
+            return super().generate(inputs, generation_config, logits_processor, stopping_criteria, **kwargs)
+        finally:  # early exit shortens the configuration while it drafts, and leaves it so when something fails
+            if self.config.num_hidden_layers != depth:
+                self.config.num_hidden_layers = depth

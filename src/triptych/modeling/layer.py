@@ -35,6 +35,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         mask: Tensor | None = None,
         memory_mask: Tensor | None = None,
         rotation: Rotation | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> Tensor:
@@ -42,10 +43,16 @@ class TransformerLayer(GradientCheckpointingLayer):
         kwargs["past_key_values"] = past_key_values
         sublayers: Sublayers = {
             "self_attention": partial(
-                self.self_attention, mask=mask, rotation=rotation, position_bias=position_bias, **kwargs
+                self.self_attention,
+                mask=mask,
+                rotation=rotation,
+                position_bias=position_bias,
+                position_ids=position_ids,
+                **kwargs,
             )
         }
         if self.cross_attention is not None:
             sublayers["cross_attention"] = partial(self.cross_attention, memory=memory, mask=memory_mask, **kwargs)
-        sublayers["feed_forward"] = self.feed_forward
+        # Not the module itself: where weights are offloaded, accelerate moves every argument that has a device.
+        sublayers["feed_forward"] = partial(self.feed_forward)
         return self.residual(x, sublayers)

@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .documents import starts
+
 IGNORED = -100
 CHUNK = 2**20  # logits that are looked at in float32 at a time: 4 MB
 
@@ -55,7 +57,7 @@ def check_labels(labels: Tensor, vocab_size: int) -> None:
     if len(wrong):
         raise IndexError(
             f"labels must be {IGNORED} or lie in [0, {vocab_size}), got {wrong[0].item()}; "
-            "check that the tokenizer fits the model"
+            "check that the tokenizer, or num_labels, fits the data"
         )
 
 
@@ -68,8 +70,13 @@ def token_cross_entropy(
     gives so that the result does not depend on how an update is cut into pieces; without it, the mean.
 
     Raises:
+        ValueError: labels and logits are of different shapes.
         IndexError: a label that is neither -100 nor in the vocabulary.
     """
+    if logits.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"labels have the shape {tuple(labels.shape)}, but there are logits for {tuple(logits.shape[:-1])}"
+        )
     flat, labels = logits.flatten(0, -2), labels.flatten().to(logits.device)
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
         total = F.cross_entropy(
@@ -85,12 +92,80 @@ def token_cross_entropy(
     return total / num_items_in_batch
 
 
-def next_token_labels(labels: Tensor) -> Tensor:
-    """Position t is asked for the token at t + 1: (B, T) → (B, T)."""
+def problem_type(config: Any, labels: Tensor) -> str:
+    """The kind of sequence labels: as the config says, else as transformers tells it by their number and dtype."""
+    if config.problem_type is not None:
+        kind: str = config.problem_type
+        return kind
+    if config.num_labels == 1:
+        return "regression"
+    return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+
+
+def regression_loss(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+    """Squared error: logits (B, L), labels (B, L), or (B,) where L = 1."""
+    errors = F.mse_loss(logits, labels.view_as(logits).to(logits), reduction="none")
+    return errors.sum() / (errors.numel() if num_items_in_batch is None else num_items_in_batch)
+
+
+def multi_label_loss(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+    """Binary cross-entropy of every label: logits (B, L), labels (B, L) in [0, 1]."""
+    errors = F.binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="none")
+    return errors.sum() / (errors.numel() if num_items_in_batch is None else num_items_in_batch)
+
+
+def single_label_loss(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+    """Cross-entropy: logits (…, L), labels (…) in [0, L), -100 where none is asked for."""
+    return token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
+
+
+PROBLEMS = {
+    "regression": regression_loss,
+    "single_label_classification": single_label_loss,
+    "multi_label_classification": multi_label_loss,
+}
+
+
+def sequence_loss(
+    config: Any, logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
+    """The loss of sequence classification; divided by the number of labels of the whole update where that is given.
+
+    Raises:
+        ValueError: an unknown `problem_type` in the config.
+    """
+    kind = problem_type(config, labels)
+    if kind not in PROBLEMS:
+        raise ValueError(f"unknown problem_type {kind!r} in the config; choose one of: {', '.join(PROBLEMS)}")
+    return PROBLEMS[kind](logits, labels.to(logits.device), num_items_in_batch)
+
+
+def span_loss(start_logits: Tensor, end_logits: Tensor, start_positions: Tensor, end_positions: Tensor) -> Tensor:
+    """Mean cross-entropy of a span's first and last position: logits (B, T), positions (B,) or (B, 1) → scalar.
+
+    Positions past the end, where the answer was cut off, do not count.
+    """
+    length = start_logits.shape[-1]
+    losses = []
+    for logits, positions in ((start_logits, start_positions), (end_logits, end_positions)):
+        positions = positions.view(-1).to(logits.device)
+        losses.append(token_cross_entropy(logits, positions.masked_fill(positions >= length, IGNORED)))
+    return (losses[0] + losses[1]) / 2
+
+
+def next_token_labels(labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
+    """Position t is asked for the token at t + 1, if that is of the same document: (B, T) → (B, T)."""
+    if document_ids is not None:
+        labels = labels.masked_fill(starts(document_ids), IGNORED)
     return F.pad(labels, (0, 1), value=IGNORED)[..., 1:]
 
 
-def shift_right(labels: Tensor, start_token_id: int, pad_token_id: int) -> Tensor:
-    """The decoder's input for given labels: "outputs (shifted right)" behind the start token. (B, T) → (B, T)"""
+def shift_right(labels: Tensor, start_token_id: int, pad_token_id: int, document_ids: Tensor | None = None) -> Tensor:
+    """The decoder's input for given labels: "outputs (shifted right)" behind the start token. (B, T) → (B, T)
+
+    Every document of a row begins with the start token.
+    """
     shifted = F.pad(labels, (1, 0), value=start_token_id)[..., :-1]
+    if document_ids is not None:
+        shifted = shifted.masked_fill(starts(document_ids), start_token_id)
     return shifted.masked_fill(shifted == IGNORED, pad_token_id)

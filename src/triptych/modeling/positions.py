@@ -37,7 +37,9 @@ class Positions(nn.Module):
         """Cosine and sine that turn queries and keys."""
         return None
 
-    def bias(self, query_length: int, key_length: int, past: int | Tensor) -> Tensor | None:
+    def bias(
+        self, query_length: int, key_length: int, past: int | Tensor, device: torch.device | None = None
+    ) -> Tensor | None:
         """What is added to the attention scores: (1, H, T, S); queries start `past` keys after the first key."""
         return None
 
@@ -150,8 +152,9 @@ class RelativePositions(Positions):
         self.num_buckets, self.max_distance = config.relative_num_buckets, config.relative_max_distance
         self.table = nn.Embedding(self.num_buckets, config.num_attention_heads)
 
-    def bias(self, query_length: int, key_length: int, past: int | Tensor) -> Tensor:
-        device = self.table.weight.device
+    def bias(
+        self, query_length: int, key_length: int, past: int | Tensor, device: torch.device | None = None
+    ) -> Tensor:
         queries = torch.arange(query_length, device=device)[:, None] + past
         keys = torch.arange(key_length, device=device)[None, :]
         return self.table(self.bucket(keys - queries)).permute(2, 0, 1).unsqueeze(0)

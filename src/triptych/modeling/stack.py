@@ -8,47 +8,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, EncoderDecoderCache
-from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration import TriptychBaseConfig
 from .base import TriptychPreTrainedModel
+from .documents import packed_documents
 from .layer import TransformerLayer
 from .lookup import lookup
+from .masks import check_attention_mask, default_position_ids, memory_mask, self_attention_masks
 from .positions import POSITIONS
 from .residual import FINAL_NORMS, build_norm
 
 
 class Segments(nn.Module):
-    """BERT's segment embedding; a position without a segment belongs to the first one."""
+    """Adds BERT's segment embedding; a position without a segment belongs to the first one."""
 
     def __init__(self, config: TriptychBaseConfig):
         super().__init__()
         self.table = nn.Embedding(config.type_vocab_size, config.hidden_size)
 
-    def forward(self, token_type_ids: Tensor | None) -> Tensor:
-        """(B, T) → (B, T, d), or (d,) where no ids are given"""
-        if token_type_ids is None:
-            return self.table.weight[0]
-        return lookup(self.table, token_type_ids, "token_type_ids", "type_vocab_size")
+    def forward(self, x: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        """x (B, T, d), token_type_ids (B, T) → (B, T, d)"""
+        if token_type_ids is None:  # looked up like any other: the weight may be elsewhere until the table is called
+            token_type_ids = torch.zeros(1, 1, dtype=torch.long, device=x.device)
+        return x + lookup(self.table, token_type_ids, "token_type_ids", "type_vocab_size")
 
 
 class NoSegments(nn.Module):
     """No segment embedding: adds nothing."""
 
-    def forward(self, token_type_ids: Tensor | None) -> float:
-        return 0.0
-
-
-def default_position_ids(
-    attention_mask: Tensor | None, length: int, past: int | Tensor, device: torch.device
-) -> Tensor:
-    """0, 1, 2, … from the first token that is not padding, so that left padding changes nothing: (B or 1, T)."""
-    if attention_mask is None or attention_mask.ndim != 2:
-        return torch.arange(length, device=device)[None] + past
-    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:].to(device)
+    def forward(self, x: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        return x
 
 
 def keep_positions(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
@@ -92,6 +84,11 @@ class TransformerStack(TriptychPreTrainedModel):
         """(B, T) → (B, T, d)"""
         return lookup(self.embed_tokens, input_ids, "input_ids", "vocab_size")
 
+    @property
+    def depth(self) -> int:
+        """How many of the layers are run."""
+        return len(self.layers)
+
     @merge_with_config_defaults
     @capture_outputs
     def forward(
@@ -105,8 +102,10 @@ class TransformerStack(TriptychPreTrainedModel):
         encoder_attention_mask: Tensor | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
+        document_ids: Tensor | None = None,
+        encoder_document_ids: Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPastAndCrossAttentions:
+    ) -> Any:
         """Embed, run the layers, normalise.
 
         Args:
@@ -116,10 +115,15 @@ class TransformerStack(TriptychPreTrainedModel):
             token_type_ids: (B, T) segments.
             encoder_hidden_states: the memory, (B, S, d), with `encoder_attention_mask` (B, S).
             past_key_values: keys and values of the P positions before these; with `use_cache` they are returned too.
+            document_ids: (B, T) packing: tokens see only those of their own document, whose positions count from 0.
+                `position_ids` that start anew within a row say the same. A row of documents has no next step, so no
+                cache is kept for one.
+            encoder_document_ids: (B, S) the documents of the memory; a document sees the one of its own id.
 
         Raises:
             ValueError: not exactly one of `input_ids` and `inputs_embeds`, a memory where none is attended to or none
-                where one is, or an attention mask of another length than P + T.
+                where one is, an attention mask of another length than P + T, or documents with a cache, with flash
+                attention, or on one side of the cross-attention only.
             IndexError: a token, position or segment id that has no embedding.
         """
         if (input_ids is None) == (inputs_embeds is None):
@@ -127,61 +131,64 @@ class TransformerStack(TriptychPreTrainedModel):
         if self.has_memory != (encoder_hidden_states is not None):
             needs = "needs" if self.has_memory else "has no cross-attention, so it takes no"
             raise ValueError(f"{type(self).__name__} {needs} encoder_hidden_states")
+        if self.has_memory and kwargs.get("cu_seq_lens_q") is not None:
+            raise ValueError(
+                "cu_seq_lens_q says where the documents of one sequence begin, and an encoder–decoder has two; "
+                "give document_ids and decoder_document_ids"
+            )
         x: Any = inputs_embeds if input_ids is None else self.lookup(input_ids)
         length = x.shape[1]
 
-        if use_cache and past_key_values is None and self.is_causal:
-            past_key_values = self.new_cache()
         own = past_key_values
         if isinstance(past_key_values, EncoderDecoderCache):
             own = past_key_values.self_attention_cache
         past = 0 if own is None else own.get_seq_length()
-
-        if isinstance(past, int) and attention_mask is not None and attention_mask.ndim == 2:
-            covered = attention_mask.shape[1]  # a static cache counts in a tensor, which is not waited for
-            if covered != past + length:
-                raise ValueError(f"attention_mask covers {covered} positions, not the {past + length} seen so far")
-
-        create_mask = create_causal_mask if self.is_causal else create_bidirectional_mask
-        mask = create_mask(
-            config=self.config,
-            inputs_embeds=x,
-            attention_mask=attention_mask,
-            past_key_values=own,
-            position_ids=position_ids,  # only the caller's own: restarting ones mean packed documents
+        check_attention_mask("attention_mask", attention_mask, x.shape[0], length, past)
+        documents = packed_documents(
+            self.config, document_ids, position_ids, attention_mask, past_key_values, x.shape[:2]
         )
-        memory_mask = None
-        if self.has_memory:
-            memory_mask = create_bidirectional_mask(
-                config=self.config,
-                inputs_embeds=x,
-                attention_mask=encoder_attention_mask,
-                encoder_hidden_states=encoder_hidden_states,
+        if use_cache and past_key_values is None and self.is_causal and documents is None:
+            past_key_values = self.new_cache()
+            own = past_key_values.self_attention_cache if self.has_memory else past_key_values
+
+        kinds = [self.config.attention_kind(i) for i in range(self.depth)]
+        masks = self_attention_masks(self.config, set(kinds), self.is_causal, x, attention_mask, own, documents)
+        seen_memory = None
+        if encoder_hidden_states is not None:
+            sources, source_length = encoder_hidden_states.shape[:2]
+            if sources != x.shape[0]:
+                raise ValueError(f"there are {sources} sources, but {x.shape[0]} targets; a batch needs one for each")
+            check_attention_mask("the source's attention_mask", encoder_attention_mask, sources, source_length)
+            seen_memory = memory_mask(
+                self.config, x, encoder_hidden_states, encoder_attention_mask, documents, encoder_document_ids
             )
         if position_ids is None:
-            position_ids = default_position_ids(attention_mask, length, past, x.device)
+            position_ids = default_position_ids(attention_mask, length, past, x.device, documents)
 
         x = x * self.config.embedding_factor + self.positions.embed(position_ids, x.dtype)
-        x = self.dropout(self.embedding_norm(x + self.segments(token_type_ids)))
+        x = self.dropout(self.embedding_norm(self.segments(x, token_type_ids)))
         keys = length if own is None else own.get_mask_sizes(length, 0)[0]
-        bias = self.positions.bias(length, keys, past)
+        bias = self.positions.bias(length, keys, past, x.device)
         if bias is not None and self.config._attn_implementation == "flex_attention":
             bias = bias.expand(x.shape[0], -1, -1, -1)  # a view; flex reads a bias at the row of the batch
         rotation = self.positions.rotation(position_ids)
-        for layer in self.layers:
+        for kind, layer in zip(kinds, self.layers, strict=False):
             x = layer(
                 x,
                 encoder_hidden_states,
                 bias,
-                mask=mask,
-                memory_mask=memory_mask,
+                mask=masks[kind],
+                memory_mask=seen_memory,
                 rotation=rotation,
+                position_ids=position_ids,
                 past_key_values=past_key_values,
                 **kwargs,
             )
-        return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=self.norm(x), past_key_values=past_key_values if use_cache else None
-        )
+        return self.output(self.norm(x), past_key_values if use_cache else None, attention_mask)
+
+    def output(self, hidden: Tensor, past_key_values: Cache | None, attention_mask: Tensor | None) -> Any:
+        """What the stack returns for its last hidden state (B, T, d)."""
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden, past_key_values=past_key_values)
 
     def new_cache(self) -> Cache:
         """An empty cache for the keys and values of this stack, and of its memory if it has one."""

@@ -1,0 +1,62 @@
+"""Classifier-free guidance: away from what the model says behind another prompt, or of another source."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+
+def last_tokens(ids: Tensor, mask: Tensor | None) -> Tensor:
+    """The last token of each row that is not padding: (B, S) → (B, 1)."""
+    if mask is None:
+        return ids[:, -1:]
+    last = (mask.long() * torch.arange(1, 1 + ids.shape[1], device=ids.device)).argmax(-1, keepdim=True)
+    return ids.gather(1, last)
+
+
+class ClassifierFreeGuidance(LogitsProcessor):
+    """log p(y | negative) + scale · (log p(y | prompt) - log p(y | negative)): Sanchez et al. 2023, section 2.
+
+    transformers' processor knows decoders only, and does not follow beams, which change their past.
+
+    Args:
+        prompt_length: how many of the ids are the prompt of a decoder; an encoder–decoder's prompt is its source.
+        ids, mask: (B, S) the negative prompt, or source.
+    """
+
+    def __init__(self, scale: float, model: Any, prompt_length: int, ids: Tensor, mask: Tensor | None):
+        self.scale, self.model, self.prompt_length = scale, model, prompt_length
+        self.ids, self.mask = ids, torch.ones_like(ids) if mask is None else mask
+        self.seen: Tensor | None = None
+        self.cache: Any = None
+        self.memory: Any = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        prompted, negative = scores.log_softmax(-1), self.negative_logits(input_ids).log_softmax(-1)
+        return negative + self.scale * (prompted - negative)
+
+    def negative_logits(self, input_ids: Tensor) -> Tensor:
+        """Of the token after input_ids (B · n, T): (B · n, V)"""
+        repeats = input_ids.shape[0] // self.ids.shape[0]
+        ids, mask = (x.repeat_interleave(repeats, dim=0) for x in (self.ids, self.mask))
+        continued = self.seen is not None and torch.equal(self.seen, input_ids[:, :-1])
+        cache, self.seen = self.cache if continued else None, input_ids
+        inputs: dict[str, Any]
+        if self.model.config.is_encoder_decoder:
+            if self.memory is None:
+                self.memory = self.model.get_encoder()(ids, mask)
+            inputs = {"encoder_outputs": self.memory, "decoder_input_ids": input_ids, "attention_mask": mask}
+            name = "decoder_input_ids"
+        else:
+            output = input_ids[:, self.prompt_length :]
+            inputs = {
+                "input_ids": torch.cat([ids, output], dim=1),
+                "attention_mask": torch.cat([mask, torch.ones_like(output)], dim=1),
+            }
+            name = "input_ids"
+        if cache is not None:
+            inputs[name] = inputs[name][:, -1:]
+        answer = self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.cache = answer.past_key_values
+        return answer.logits[:, -1].to(input_ids.device)

@@ -1,0 +1,291 @@
+"""Heads over one stack, the encoder's or the decoder's: labels for a sequence, for each token, for a span, a choice.
+
+A head is a body, a map and a loss. B batch, T positions, C choices, L labels, d residual width.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.modeling_outputs import (
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from transformers.utils.generic import can_return_tuple
+
+from ..configuration import TriptychBaseConfig, TriptychDecoderConfig, TriptychEncoderConfig
+from .base import TriptychPreTrainedModel
+from .decoder import TriptychDecoderModel
+from .encoder import TriptychEncoderModel
+from .losses import sequence_loss, span_loss, token_cross_entropy
+from .pooling import build_pooler, last_position, take
+
+
+class StackHead(TriptychPreTrainedModel):
+    """What the heads share: the body, and how it is asked."""
+
+    def build_body(self, config: Any) -> TriptychPreTrainedModel:
+        """The stack under the head."""
+        raise NotImplementedError
+
+    def __init__(self, config: TriptychBaseConfig):
+        super().__init__(config)
+        self.model = self.build_body(config)
+        self.dropout = nn.Dropout(config.classifier_dropout_rate)
+
+    def read(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        **kwargs: Any,
+    ) -> Any:
+        """The body's outputs. There is no next step, so nothing is kept for one, whatever the configuration says."""
+        return self.model(
+            input_ids,
+            attention_mask,
+            position_ids=position_ids,
+            token_type_ids=token_type_ids,
+            inputs_embeds=inputs_embeds,
+            **{"use_cache": False, **kwargs, "return_dict": True},
+        )
+
+
+class SequenceClassification(StackHead):
+    """A class, several labels or numbers for each sequence, as `config.problem_type` says."""
+
+    classifier_bias = True
+
+    def __init__(self, config: TriptychBaseConfig):
+        super().__init__(config)
+        self.pooler = self.build_pooler(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=self.classifier_bias)
+        self.post_init()
+
+    def build_pooler(self, config: Any) -> nn.Module:
+        """What stands between the sequence's vector and the classifier."""
+        return build_pooler(config)
+
+    def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        """The vector that stands for each sequence: (B, d)."""
+        raise NotImplementedError
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """See `TransformerStack.forward` for the inputs. `logits` are (B, L).
+
+        Args:
+            labels: (B,) classes, or (B, L) floats for several labels, or numbers for a regression.
+            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+        """
+        outputs = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        pooled = self.pooler(self.represent(outputs, input_ids, attention_mask))
+        logits = self.classifier(self.dropout(pooled))
+        loss = None if labels is None else sequence_loss(self.config, logits, labels, num_items_in_batch)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class TokenClassification(StackHead):
+    """A class for each token: tagging, named entities."""
+
+    def __init__(self, config: TriptychBaseConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> TokenClassifierOutput:
+        """See `TransformerStack.forward` for the inputs. `logits` are (B, T, L).
+
+        Args:
+            labels: (B, T) classes, -100 where none is asked for.
+            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+        """
+        outputs = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        loss = None
+        if labels is not None:
+            loss = token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class QuestionAnswering(StackHead):
+    """The span of the text that answers a question: a score for each token to be its first, and its last."""
+
+    def __init__(self, config: TriptychBaseConfig):
+        super().__init__(config)
+        self.span = nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **kwargs: Any,
+    ) -> QuestionAnsweringModelOutput:
+        """See `TransformerStack.forward` for the inputs. `start_logits` and `end_logits` are (B, T).
+
+        Args:
+            start_positions, end_positions: (B,) first and last position of the answer; T or more: it was cut off.
+        """
+        outputs = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
+        start_logits, end_logits = self.span(outputs.last_hidden_state).unbind(-1)
+        loss = None
+        if start_positions is not None and end_positions is not None:
+            loss = span_loss(start_logits, end_logits, start_positions, end_positions)
+        return QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits,
+            end_logits=end_logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class TriptychEncoderForSequenceClassification(SequenceClassification):
+    """The encoder with a map from its pooled output to labels."""
+
+    config: TriptychEncoderConfig
+
+    def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
+        return TriptychEncoderModel(config)
+
+    def build_pooler(self, config: TriptychEncoderConfig) -> nn.Module:
+        return nn.Identity()  # the encoder has one
+
+    def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        return outputs.pooler_output
+
+
+class TriptychEncoderForTokenClassification(TokenClassification):
+    """The encoder with a map from every position to labels."""
+
+    config: TriptychEncoderConfig
+
+    def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
+        return TriptychEncoderModel(config, add_pooling_layer=False)
+
+
+class TriptychEncoderForQuestionAnswering(QuestionAnswering):
+    """The encoder with a map from every position to the two ends of an answer."""
+
+    config: TriptychEncoderConfig
+
+    def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
+        return TriptychEncoderModel(config, add_pooling_layer=False)
+
+
+class TriptychEncoderForMultipleChoice(StackHead):
+    """The encoder with a map from its pooled output to one score, compared between the choices of a question."""
+
+    config: TriptychEncoderConfig
+
+    def __init__(self, config: TriptychEncoderConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        self.post_init()
+
+    def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
+        return TriptychEncoderModel(config)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> MultipleChoiceModelOutput:
+        """Every input has an axis of C choices after the batch, e.g. `input_ids` (B, C, T); `logits` are (B, C).
+
+        Args:
+            labels: (B,) the right choice, in [0, C).
+            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+        """
+        given = input_ids if input_ids is not None else inputs_embeds
+        if given is None:
+            raise ValueError("give exactly one of input_ids and inputs_embeds")
+
+        def rows(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.flatten(0, 1)
+
+        inputs = (rows(x) for x in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds))
+        outputs = self.read(*inputs, **kwargs)
+        logits = self.classifier(self.dropout(outputs.pooler_output)).view(given.shape[:2])
+        loss = None
+        if labels is not None:
+            loss = token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
+        return MultipleChoiceModelOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+class TriptychDecoderForSequenceClassification(SequenceClassification):
+    """The decoder with a map from its last position to labels."""
+
+    config: TriptychDecoderConfig
+    classifier_bias = False  # as GPT-2's
+
+    def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
+        return TriptychDecoderModel(config)
+
+    def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
+        attended = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
+        if attended is None and input_ids is not None and self.config.pad_token_id is not None:
+            attended = input_ids != self.config.pad_token_id
+        return take(outputs.last_hidden_state, last_position(outputs.last_hidden_state, attended))
+
+
+class TriptychDecoderForTokenClassification(TokenClassification):
+    """The decoder with a map from every position to labels."""
+
+    config: TriptychDecoderConfig
+
+    def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
+        return TriptychDecoderModel(config)
+
+
+class TriptychDecoderForQuestionAnswering(QuestionAnswering):
+    """The decoder with a map from every position to the two ends of an answer."""
+
+    config: TriptychDecoderConfig
+
+    def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
+        return TriptychDecoderModel(config)

@@ -1,0 +1,322 @@
+"""The heads over a body: losses, which position stands for a sequence, and what the Auto classes make of them."""
+
+import pytest
+import torch
+import transformers
+from torch.nn import functional as F
+from transformers.loss.loss_utils import ForQuestionAnsweringLoss, ForSequenceClassificationLoss
+from transformers.models.auto import modeling_auto
+
+import triptych
+from triptych.modeling.auto import AUTO_CLASSES
+
+PRESETS = {"triptych": "tiny", "triptych_encoder": "tiny-encoder", "triptych_decoder": "tiny-decoder"}
+END, LABELS = 3, 5
+SEQUENCE = ["TriptychForSequenceClassification", "TriptychEncoderForSequenceClassification"]
+SEQUENCE += ["TriptychDecoderForSequenceClassification"]
+TOKEN = ["TriptychEncoderForTokenClassification", "TriptychDecoderForTokenClassification"]
+SPAN = ["TriptychForQuestionAnswering", "TriptychEncoderForQuestionAnswering", "TriptychDecoderForQuestionAnswering"]
+POOLED = ["TriptychEncoderForNextSentencePrediction", "TriptychEncoderForMultipleChoice"]
+OTHER = ["TriptychEncoderForPreTraining", *POOLED]
+HEADS = [*SEQUENCE, *TOKEN, *SPAN, *OTHER]
+LENGTHS = [3, 9, 5, 1, 7, 2, 8, 4]
+
+
+@pytest.fixture
+def make_head():
+    """A head with random weights, biases and norms too, in evaluation mode."""
+
+    def make(name, **overrides):
+        torch.manual_seed(0)
+        head = getattr(triptych, name)
+        silent = {"dropout": 0.0, "attention_dropout": 0.0, "num_labels": LABELS}
+        model = head(head.config_class.from_preset(PRESETS[head.config_class.model_type], **silent | overrides))
+        with torch.no_grad():
+            for key, parameter in model.named_parameters():
+                parameter.normal_(std=0.3).add_(float("norm" in key and key.endswith("weight")))
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture
+def sources(make_ragged):
+    """Rows of the given lengths, each closed by an end token, as `padded(side)` gives them."""
+
+    def make(lengths, first_row=0):
+        ragged = make_ragged(*lengths, seed=first_row)
+        for row in ragged.rows:
+            row[-1] = END
+        return ragged
+
+    return make
+
+
+def labels_for(name, mask, first_row=0):
+    """Labels for rows with this mask: the same for a row wherever it stands."""
+    rows, length = mask.shape
+    number = torch.arange(first_row, first_row + rows)
+    if name in TOKEN:
+        return {"labels": ((number[:, None] + torch.arange(length)) % LABELS).masked_fill(mask == 0, -100)}
+    if name in SPAN:
+        last = mask.sum(-1) - 1
+        return {"start_positions": last.minimum(number % 2), "end_positions": last.minimum((number + 1) % 2)}
+    if name == "TriptychEncoderForPreTraining":
+        words = (number[:, None] + torch.arange(length) + 5).masked_fill(
+            (mask == 0) | (number % 2 == 0)[:, None], -100
+        )
+        return {"labels": words, "next_sentence_label": number % 2}
+    return {"labels": number % (2 if name in POOLED else LABELS)}
+
+
+def make_inputs(name, ragged, side="right", first_row=0):
+    ids, mask = ragged.padded(side)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if name == "TriptychEncoderForMultipleChoice":  # the second choice has other words
+        ids = torch.stack([ids, torch.where(ids > END, 101 - ids, ids)], dim=1)
+        inputs = {"input_ids": ids, "attention_mask": mask[:, None].expand_as(ids)}
+    return inputs | labels_for(name, mask, first_row)
+
+
+def test_every_head_is_tested_here():
+    public = {n for n in triptych.__all__ if "For" in n}
+    language_models = {"TriptychForConditionalGeneration", "TriptychEncoderForMaskedLM", "TriptychDecoderForCausalLM"}
+    assert set(HEADS) == public - language_models
+
+
+@pytest.mark.parametrize(
+    ("auto_name", "table", "name"),
+    [(auto, table, cls.__name__) for (auto, table), classes in AUTO_CLASSES.items() for cls in classes],
+)
+def test_auto_classes_know_every_head(auto_name, table, name, tmp_path):
+    head, auto_class = getattr(triptych, name), getattr(transformers, auto_name)
+    config = head.config_class.from_preset(PRESETS[head.config_class.model_type], num_labels=LABELS)
+    model = auto_class.from_config(config)
+    assert type(model) is head
+    assert getattr(modeling_auto, table)[config.model_type] == name
+    model.save_pretrained(tmp_path)
+    loaded, report = auto_class.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(loaded) is head
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
+    assert loaded.config.num_labels == LABELS
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_on_a_saved_body(name, make_head, tmp_path):
+    """The usual fine-tuning: the body's weights come from a checkpoint, the map is new and nothing else is."""
+    head = make_head(name)
+    head.model.save_pretrained(tmp_path)
+    loaded, report = type(head).from_pretrained(tmp_path, output_loading_info=True)
+    body = {f"model.{key}" for key in head.model.state_dict()}
+    assert set(report["missing_keys"]) <= head.state_dict().keys() - body
+    assert all(torch.equal(value, loaded.model.state_dict()[key]) for key, value in head.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_nothing(name, side, make_head, sources, close):
+    model, ragged = make_head(name), sources([4, 7])
+    batch = make_inputs(name, ragged, side)
+    together = model(**{key: batch[key] for key in ("input_ids", "attention_mask")})
+    for row, length in enumerate([4, 7]):
+        kept = slice(7 - length, None) if side == "left" else slice(length)
+        alone = model(input_ids=batch["input_ids"][row : row + 1, ..., kept])
+        for key in [key for key in alone if "logits" in key]:
+            per_token = name in TOKEN + SPAN or key == "prediction_logits"
+            close(together[key][row][kept] if per_token else together[key][row], alone[key][0])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_one_batch_equals_its_pieces(name, make_head, sources, gradients, assert_close_trees):
+    """Spans compete with padding, as everywhere in transformers; so their rows are of one length."""
+    model, lengths = make_head(name).train(), [6] * 8 if name in SPAN else LENGTHS
+    whole = make_inputs(name, sources(lengths))
+    items = (whole["labels"] != -100).sum() if "labels" in whole else None
+    loss = model(**whole).loss
+    pieces = []
+    for i in range(0, len(lengths), 2):
+        piece = make_inputs(name, sources(lengths[i : i + 2], first_row=i), first_row=i)
+        counts = {"num_items_in_batch": items} if items is not None else {}
+        if name == "TriptychEncoderForPreTraining":
+            counts["num_sequences_in_batch"] = len(lengths)
+        pieces.append(model(**piece, **counts).loss * (1 if counts else 2 / len(lengths)))
+    torch.testing.assert_close(sum(pieces), loss)
+    assert_close_trees(gradients(model, sum(pieces)), gradients(model, loss), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_parameter_of_a_head_takes_part(name, make_head, sources, gradients):
+    model = make_head(name)
+    found = gradients(model, model(**make_inputs(name, sources(LENGTHS))).loss)
+    assert found.keys() == dict(model.named_parameters()).keys()
+    assert [key for key, gradient in found.items() if not gradient.any()] == []
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+@pytest.mark.parametrize(
+    ("problem", "num_labels", "labels"),
+    [
+        ("regression", 1, torch.tensor([0.5, -1.0, 2.0])),
+        ("regression", 2, torch.tensor([[0.5, 1.0], [-1.0, 0.0], [2.0, 0.5]])),
+        ("single_label_classification", 3, torch.tensor([2, 0, 1])),
+        ("multi_label_classification", 3, torch.tensor([[1.0, 0, 1], [0, 0, 0], [0, 1, 1]])),
+    ],
+)
+@pytest.mark.parametrize("stated", [True, False])
+def test_sequence_losses_equal_transformers(name, problem, num_labels, labels, stated, make_head, sources):
+    if not stated and (problem, num_labels) == ("regression", 2):
+        problem = "multi_label_classification"  # what transformers takes several floats for
+        labels = labels.clamp(0, 1)
+    model = make_head(name, num_labels=num_labels, problem_type=problem if stated else None)
+    ids, mask = sources([4, 6, 2]).padded("right")
+    output = model(input_ids=ids, attention_mask=mask, labels=labels)
+    theirs = ForSequenceClassificationLoss(
+        labels, output.logits, model.config.__class__(num_labels=num_labels, problem_type=problem)
+    )
+    torch.testing.assert_close(output.loss, theirs)
+    assert model.config.problem_type == (problem if stated else None)  # transformers writes it into the config
+
+
+def test_unknown_problem_is_refused(make_head, words):
+    model = make_head(SEQUENCE[1])
+    model.config.problem_type = "guessing"
+    with pytest.raises(ValueError, match=r"problem_type 'guessing'.*regression, single_label"):
+        model(input_ids=words(2, 4), labels=torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("name", SPAN)
+def test_span_loss_equals_transformers(name, make_head, sources):
+    model, (ids, mask) = make_head(name), sources([6, 6, 6, 6]).padded("right")
+    start, end = torch.tensor([0, 2, 6, 9]), torch.tensor([[1], [5], [3], [6]])  # 6 and 9 are cut off
+    output = model(input_ids=ids, attention_mask=mask, start_positions=start, end_positions=end)
+    theirs = ForQuestionAnsweringLoss(output.start_logits, output.end_logits, start, end)
+    torch.testing.assert_close(output.loss, theirs)
+
+
+@pytest.mark.parametrize("name", SPAN)
+def test_answers_that_were_all_cut_off_cost_nothing(name, make_head, sources):
+    model, (ids, mask) = make_head(name), sources([4, 4]).padded("right")
+    output = model(
+        input_ids=ids, attention_mask=mask, start_positions=torch.tensor([4, 9]), end_positions=torch.tensor([5, 9])
+    )
+    assert output.loss.item() == 0
+
+
+@pytest.mark.parametrize("name", [*SEQUENCE, *TOKEN])
+def test_a_label_too_many_is_named(name, make_head, sources):
+    ids, mask = sources([3, 3]).padded("right")
+    labels = torch.full_like(ids if name in TOKEN else ids[:, 0], LABELS)
+    with pytest.raises(IndexError, match=rf"\[0, {LABELS}\), got {LABELS}.*num_labels"):
+        make_head(name)(input_ids=ids, attention_mask=mask, labels=labels)
+
+
+def test_pre_training_loss_is_the_sum_of_both(make_head, sources):
+    model = make_head("TriptychEncoderForPreTraining")
+    batch = make_inputs("TriptychEncoderForPreTraining", sources([4, 7, 5]))
+    output = model(**batch)
+    words = F.cross_entropy(output.prediction_logits.flatten(0, 1), batch["labels"].flatten())
+    sentences = F.cross_entropy(output.seq_relationship_logits, batch["next_sentence_label"])
+    torch.testing.assert_close(output.loss, words + sentences)
+    alone = {key: value for key, value in batch.items() if key != "labels"}
+    torch.testing.assert_close(model(**alone).loss, sentences)
+
+
+def test_sentence_loss_keeps_its_weight_where_only_tokens_are_counted(make_head, sources):
+    """As transformers' Trainer does: equal pieces add up to the whole."""
+    name = "TriptychEncoderForPreTraining"
+    model, batch = make_head(name), make_inputs(name, sources([6, 6]))
+    batch["labels"] = batch["input_ids"]
+    twice = {key: torch.cat([value, value]) for key, value in batch.items()}
+    items = (twice["labels"] != -100).sum()
+    torch.testing.assert_close(2 * model(**batch, num_items_in_batch=items).loss, model(**twice).loss)
+
+
+@pytest.mark.parametrize("pooler", ["tanh", "relu", "none"])
+def test_encoder_pools_its_first_token(pooler, make_head, words, close):
+    model = make_head(SEQUENCE[1], pooler=pooler)
+    output = model.model(words(2, 5))
+    first = output.last_hidden_state[:, 0]
+    if pooler == "none":
+        assert not any("pooler" in key for key in model.state_dict())
+        expected = first
+    else:
+        expected = getattr(torch, pooler)(model.model.pooler.dense(first))
+    close(output.pooler_output, expected)
+
+
+@pytest.mark.parametrize("name", SEQUENCE[::2])
+def test_a_pooler_stands_before_the_classifier(name, make_head, sources):
+    plain, pooled = (make_head(name, pooler=word) for word in ("none", "gelu"))
+    assert {key for key in pooled.state_dict() if "pooler" in key} == {"pooler.dense.weight", "pooler.dense.bias"}
+    assert plain.state_dict().keys() == {key for key in pooled.state_dict() if "pooler" not in key}
+
+
+def test_bodies_of_token_heads_have_no_pooler(make_head):
+    for name in ("TriptychEncoderForTokenClassification", "TriptychEncoderForQuestionAnswering"):
+        assert not any("pooler" in key for key in make_head(name).state_dict())
+
+
+@pytest.mark.parametrize("with_mask", [True, False])
+def test_decoder_classifies_at_the_last_token(with_mask, make_head, sources, close):
+    model = make_head(SEQUENCE[2])
+    ids, mask = sources([3, 6]).padded("right")
+    output = model(input_ids=ids, attention_mask=mask if with_mask else None)
+    hidden = model.model(ids).last_hidden_state
+    close(output.logits, model.classifier(torch.stack([hidden[0, 2], hidden[1, 5]])))
+
+
+def test_padding_token_that_is_also_a_word_counts_where_the_mask_says_so(make_head, close):
+    """GPT-2 is padded with its end token; a row may end with one that is meant."""
+    model = make_head(SEQUENCE[2], pad_token_id=END)
+    row = torch.tensor([[7, 8, END]])
+    padded = torch.tensor([[7, 8, END, END, END]])
+    close(
+        model(padded, attention_mask=torch.tensor([[1, 1, 1, 0, 0]])).logits,
+        model(row, attention_mask=torch.ones_like(row)).logits,
+    )
+
+
+def test_encoder_decoder_classifies_at_the_last_end_token(make_head, close):
+    """Rows may have several end tokens (sentence pairs), and differently many."""
+    model = make_head(SEQUENCE[0])
+    ids = torch.tensor([[7, END, 9, END, 0], [7, 8, 9, 5, END]])
+    mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
+    decoder_ids = torch.tensor([[2, 7, END, 9, END], [2, 7, 8, 9, 5]])
+    hidden = model.model(ids, mask, decoder_input_ids=decoder_ids).last_hidden_state
+    expected = model.classifier(model.pooler(torch.stack([hidden[0, 3], hidden[1, 4]])))
+    close(model(input_ids=ids, attention_mask=mask).logits, expected)
+
+
+def test_row_without_an_end_token_is_named(make_head):
+    with pytest.raises(ValueError, match=r"row 1 of input_ids has no end token \(eos_token_id=3\)"):
+        make_head(SEQUENCE[0])(input_ids=torch.tensor([[7, END], [7, 8]]))
+
+
+@pytest.mark.parametrize("name", [SEQUENCE[0], SPAN[0]])
+def test_reading_twice_needs_one_vocabulary(name, make_head):
+    with pytest.raises(ValueError, match="need one vocabulary"):
+        make_head(name, share_encoder_decoder_embeddings=False, decoder_vocab_size=53)
+
+
+@pytest.mark.parametrize("name", [SEQUENCE[0], SPAN[0]])
+def test_embeddings_leave_the_decoder_without_input(name, make_head, words):
+    model = make_head(name)
+    embeds = model.get_input_embeddings()(words(2, 4))
+    with pytest.raises(ValueError, match="give decoder_input_ids or decoder_inputs_embeds"):
+        model(inputs_embeds=embeds)
+    assert model(inputs_embeds=embeds, decoder_inputs_embeds=embeds).encoder_last_hidden_state.shape == embeds.shape
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_keep_no_cache(name, make_head, sources):
+    output = make_head(name)(**make_inputs(name, sources([3, 4])))
+    assert output.get("past_key_values") is None
+
+
+@pytest.mark.parametrize("rate", [None, 0.0, 0.9])
+@pytest.mark.parametrize("name", [*SEQUENCE, *TOKEN, "TriptychEncoderForMultipleChoice"])
+def test_classifier_dropout(name, rate, make_head):
+    """Its own rate, or that of the other layers."""
+    assert make_head(name, dropout=0.4, classifier_dropout=rate).dropout.p == (0.4 if rate is None else rate)

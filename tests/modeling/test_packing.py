@@ -1,0 +1,224 @@
+"""Several documents in one row: exactly as each in a row of its own, or refused."""
+
+import pytest
+import torch
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+import triptych
+
+LENGTHS, TARGET_LENGTHS = [4, 3, 6], [5, 2, 4]
+PADDED = 2  # tokens of padding on the side that a test names
+
+
+@pytest.fixture
+def make_packed(make_ragged):
+    """The documents of a family apart, and the same in one row: inputs, labels, ids; perhaps padded on one side."""
+
+    def row(documents, side):
+        ids, of = torch.cat(documents), torch.repeat_interleave(torch.tensor([len(d) for d in documents]))
+        mask, zeros = torch.ones_like(ids), torch.zeros(PADDED, dtype=torch.long)
+        if side == "left":
+            return [torch.cat([zeros, x])[None] for x in (ids, of, mask)]
+        if side == "right":
+            return [torch.cat([x, zeros])[None] for x in (ids, of, mask)]
+        return [x[None] for x in (ids, of, mask)]
+
+    def make(family, side=None):
+        sources = make_ragged(*LENGTHS).rows
+        ids, of, mask = row(sources, side)
+        packed = {"input_ids": ids, "document_ids": of}
+        if side:
+            packed["attention_mask"] = mask
+        if family != "encoder_decoder":
+            labels = [source.clone() for source in sources]
+            apart = [{"input_ids": s[None], "labels": s[None]} for s in sources]
+            packed["labels"] = row(labels, side)[0].masked_fill(mask == 0, -100)
+            return apart, packed
+        targets = make_ragged(*TARGET_LENGTHS, seed=50).rows
+        labels, of, mask = row(targets, side)
+        packed |= {"labels": labels.masked_fill(mask == 0, -100), "decoder_document_ids": of}
+        if side:
+            packed["decoder_attention_mask"] = mask
+        return [{"input_ids": s[None], "labels": t[None]} for s, t in zip(sources, targets, strict=True)], packed
+
+    return make
+
+
+def labelled(batch, family):
+    labels = batch["labels"]
+    return (labels[:, 1:] if family == "decoder" else labels).ne(-100).sum()
+
+
+@pytest.mark.parametrize("side", [None, "left", "right"])
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
+def test_packed_equals_separate(
+    make_model, family, scheme, make_packed, gradients, assert_close_trees, close, attn_implementation, side
+):
+    """Logits, loss and gradients."""
+    model = make_model(family, **scheme, label_smoothing=0.1)
+    model.set_attn_implementation(attn_implementation)
+    apart, packed = make_packed(family, side)
+    items = sum(labelled(document, family) for document in apart)
+    expected = [model(**document, num_items_in_batch=items) for document in apart]
+    found = model(**packed)
+    mask = packed.get("decoder_attention_mask", packed.get("attention_mask"))
+    logits = found.logits[0] if mask is None else found.logits[0, mask[0] == 1]
+    close(logits, torch.cat([output.logits[0] for output in expected]))
+    loss = sum(output.loss for output in expected)
+    torch.testing.assert_close(found.loss, loss)
+    assert_close_trees(gradients(model, found.loss), gradients(model, loss))
+
+
+@pytest.mark.slow  # the backend compiles its kernels
+@torch.no_grad()  # it has no gradients on a CPU
+def test_packed_equals_separate_with_flex(make_model, family, make_packed, close):
+    torch._dynamo.reset()
+    model, (apart, packed) = make_model(family), make_packed(family)
+    expected = torch.cat([model(**document).logits[0] for document in apart])
+    model.set_attn_implementation("flex_attention")
+    close(model(**packed).logits[0], expected)
+
+
+@pytest.mark.parametrize("mask_of_ones", [True, False])
+@pytest.mark.parametrize("use_cache", [None, True])
+def test_positions_that_start_anew_mean_documents(make_model, family, make_packed, close, mask_of_ones, use_cache):
+    """Whether or not there is a mask and a cache is asked for: in both cases transformers' own models mix them."""
+    model, (apart, packed) = make_model(family), make_packed(family)
+    for name in ("", "decoder_"):
+        if (of := packed.pop(f"{name}document_ids", None)) is not None:
+            packed[f"{name}position_ids"] = torch.cat([torch.arange(int(n)) for n in of[0].bincount()])[None]
+            if mask_of_ones:
+                packed[f"{name}attention_mask"] = torch.ones_like(of)
+    if use_cache and family != "encoder":
+        packed["use_cache"] = True
+    found = model(**packed)
+    close(found.logits[0], torch.cat([model(**document).logits[0] for document in apart]))
+    assert found.get("past_key_values") is None
+    items = sum(labelled(document, family) for document in apart)
+    torch.testing.assert_close(found.loss, sum(model(**d, num_items_in_batch=items).loss for d in apart))
+
+
+@torch.no_grad()
+def test_the_same_in_rows_of_different_documents(make_model, family, make_packed, close):
+    """Each row of a batch has its own cuts."""
+    model, (_, packed) = make_model(family), make_packed(family)
+    batch = {
+        name: torch.cat([value, value.flip(1) if "document" not in name else 2 - value.flip(1)])
+        for name, value in packed.items()
+    }
+    together = model(**batch).logits
+    for row in range(2):
+        close(together[row], model(**{name: value[row : row + 1] for name, value in batch.items()}).logits[0])
+
+
+def test_an_id_that_comes_again_is_another_document(make_model, words, close):
+    """A document is a run; two runs of one id are not joined over what lies between."""
+    model, ids = make_model("encoder"), words(1, 6)
+    again, other = torch.tensor([[0, 0, 1, 1, 0, 0]]), torch.tensor([[0, 0, 1, 1, 2, 2]])
+    close(model(ids, document_ids=again).logits, model(ids, document_ids=other).logits)
+
+
+def test_own_positions_beside_documents(make_model, words, close):
+    """`position_ids` say where, `document_ids` who."""
+    model, ids, of = make_model("decoder", positions="learned"), words(1, 6), torch.tensor([[0, 0, 0, 1, 1, 1]])
+    positions = torch.tensor([[0, 1, 2, 10, 11, 12]])
+    packed = model(ids, document_ids=of, position_ids=positions).logits
+    alone = model(ids[:, 3:], position_ids=positions[:, 3:]).logits
+    close(packed[:, 3:], alone)
+
+
+def test_left_padded_positions_are_no_documents(make_model, causal_family, words, logits_of):
+    """As `generate` makes them; a cache is kept."""
+    model, ids = make_model(causal_family), words(2, 5)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+    positions = torch.tensor([[0, 1, 2, 3, 4], [1, 1, 0, 1, 2]])
+    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+    if causal_family == "encoder_decoder":
+        inputs = {"input_ids": ids} | {f"decoder_{name}": value for name, value in inputs.items()}
+    assert model(**inputs, use_cache=True).past_key_values is not None
+
+
+def test_a_cache_and_documents_are_refused(make_model, causal_family, make_packed):
+    model, (_, packed) = make_model(causal_family), make_packed(causal_family)
+    packed.pop("labels")
+    cache = DynamicCache(config=model.config)
+    if causal_family == "encoder_decoder":
+        packed["decoder_input_ids"] = torch.zeros_like(packed["decoder_document_ids"])
+        cache = EncoderDecoderCache(cache, DynamicCache(config=model.config))
+    with pytest.raises(ValueError, match="cannot be continued from past_key_values; leave out the cache"):
+        model(**packed, past_key_values=cache)
+
+
+def test_documents_of_another_shape_are_refused(make_model, family, make_packed):
+    _, packed = make_packed(family)
+    packed["document_ids"] = packed["document_ids"][:, :-1]
+    with pytest.raises(ValueError, match=r"document_ids has the shape \(1, 12\), but the tokens have \(1, 13\)"):
+        make_model(family)(**packed)
+
+
+@pytest.mark.parametrize("missing", ["document_ids", "decoder_document_ids"])
+def test_documents_on_one_side_are_refused(make_model, make_packed, missing):
+    _, packed = make_packed("encoder_decoder")
+    del packed[missing]
+    with pytest.raises(ValueError, match="give both document_ids and decoder_document_ids"):
+        make_model("encoder_decoder")(**packed)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_flash_attention_gets_documents_or_refuses(make_model, family, make_packed, rows):
+    """It takes no mask. Of one row transformers tells it the documents by their positions; of more it cannot."""
+    model, (_, packed) = make_model(family), make_packed(family)
+    batch = {name: value.repeat(rows, 1) for name, value in packed.items()}
+    seen = []
+
+    def kernel(module, query, key, value, attention_mask, position_ids=None, **kwargs):
+        seen.append((attention_mask, position_ids))
+        return query.transpose(1, 2), None
+
+    known = ALL_ATTENTION_FUNCTIONS._local_mapping
+    before, model.config._attn_implementation_internal = dict(known), "flash_attention_2"
+    ALL_ATTENTION_FUNCTIONS["flash_attention_2"] = kernel
+    try:
+        if rows == 1 and family != "encoder_decoder":
+            model(**batch)
+            (mask, positions), *_ = seen
+            assert mask is None
+            assert positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 4, 5]]
+        else:
+            with pytest.raises(ValueError, match=r"'flash_attention_2' would mix the documents.*use sdpa"):
+                model(**batch)
+            assert not seen
+    finally:
+        known.clear()
+        known.update(before)
+
+
+@pytest.mark.parametrize(
+    "family_head", ["TriptychEncoderForTokenClassification", "TriptychDecoderForTokenClassification"]
+)
+def test_other_heads_pass_documents_on(make_packed, family_head, close):
+    head = getattr(triptych, family_head)
+    family = "encoder" if "Encoder" in family_head else "decoder"
+    torch.manual_seed(0)
+    model = head(head.config_class.from_preset(f"tiny-{family}")).eval()
+    apart, packed = make_packed(family)
+    expected = torch.cat([model(document["input_ids"]).logits[0] for document in apart])
+    close(model(packed["input_ids"], document_ids=packed["document_ids"]).logits[0], expected)
+
+
+@torch.no_grad()
+def test_compiled_rows_of_documents(make_model, family, make_packed, close):
+    """A compiler cannot look whether positions start anew; the result is the same."""
+    torch._dynamo.reset()
+    model, (_, packed) = make_model(family), make_packed(family)
+    for name in ("", "decoder_"):
+        if (of := packed.get(f"{name}document_ids")) is not None:
+            packed[f"{name}position_ids"] = torch.cat([torch.arange(int(n)) for n in of[0].bincount()])[None]
+    by_positions = {name: value for name, value in packed.items() if "document" not in name}
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    expected = model(**packed)
+    for batch in (packed, by_positions):
+        found = compiled(**batch)
+        close(found.logits, expected.logits)
+        torch.testing.assert_close(found.loss, expected.loss)
