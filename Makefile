@@ -2,17 +2,20 @@
 #
 #   PYTHON=python3.12                     the interpreter the environment is made with
 #   VENV=/some/where                      where the environment lies (default .venv)
+#   EXTRAS=train,dev,integrations         also the libraries that tests/ecosystem and tests/scale run with
 #   PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #                                         anything pip should know; this one takes the small CPU build of torch on Linux
 #   ARGS="--max_minutes 1"                passed on: `make demo ARGS=...`, `make test ARGS="-k cache"`
 
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= train,dev
 PIP_ARGS ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
-STAMP := $(VENV)/installed
+comma := ,
+STAMP := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test slow lint format clean
@@ -32,7 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu it is in a package of its own: apt install python3-venv"; exit 1; }
 	@echo "==> environment: installing triptych and what it needs (some minutes, torch is large)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[train,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@
 
 demo: $(STAMP) ## train a small translation model on the shipped corpus, evaluate it, translate with it
