@@ -60,9 +60,9 @@ def check_parallelism(config: Any, distributed_config: Any, is_tied: bool) -> No
             f"pp_size={distributed_config.pp_size}: pipeline parallelism is not supported, as only the first of the "
             "stages may add positions; use tp_size or fsdp_size"
         )
-    words = getattr(config, "target_vocab_size", config.vocab_size)
-    if is_tied and min(processes, shards) > 1 and words % (processes * shards):
+    words, parts = getattr(config, "target_vocab_size", config.vocab_size), processes * shards
+    if is_tied and min(processes, shards) > 1 and words % parts:
         raise ValueError(
             f"tp_size={processes} with fsdp_size={shards} cannot share a tied matrix of {words} words, which is no "
-            f"multiple of {processes * shards}; use resize_token_embeddings with pad_to_multiple_of={processes * shards}"
+            f"multiple of {parts}; use resize_token_embeddings with pad_to_multiple_of={parts}"
         )

@@ -1,0 +1,159 @@
+"""transformers' Trainer and Seq2SeqTrainer: one batch = gradient accumulation = data parallel, for every head."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import DataCollatorForSeq2Seq
+
+PROGRAM = Path(__file__).with_name("trainer_run.py")
+
+
+def load_program():
+    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+run = load_program()
+SPAN = [head for head in run.HEADS if "QuestionAnswering" in head]
+TRANSLATION = "TriptychForConditionalGeneration"
+LANGUAGE = [head for head in run.HEADS if "LM" in head or "PreTraining" in head or "Conditional" in head]
+CONFIG = {"config": {"label_smoothing": 0.2}}
+# The smoothing of the arguments must take the place of the configuration's, not be added to it.
+ARGUMENTS = {"config": {"label_smoothing": 0.5}, "label_smoothing_factor": 0.2}
+SETTINGS = {"plain": {"config": {"label_smoothing": 0.0}}, "config": CONFIG, "arguments": ARGUMENTS}
+CASES = [(head, "plain") for head in run.HEADS if head not in SPAN]
+CASES += [(head, "config") for head in LANGUAGE]
+CASES += [(head, "arguments") for head in run.HEADS if head not in SPAN and "PreTraining" not in head]
+
+
+def expected_loss(model, batch, epsilon):
+    """The loss of all rows by torch's own formula."""
+    head = type(model).__name__
+    labels = batch["labels"]
+    with torch.no_grad():
+        output = model(**{name: value for name, value in batch.items() if "label" not in name})
+    if "PreTraining" in head:
+        words = F.cross_entropy(output.prediction_logits.transpose(1, 2), labels, label_smoothing=epsilon)
+        sentences = F.cross_entropy(output.seq_relationship_logits, batch["next_sentence_label"], reduction="none")
+        number = (labels != -100).sum(-1)  # Trainer knows of no other number than that of tokens
+        return (words + (sentences * number).sum() / number.sum()).item()
+    logits = output.logits
+    if "ForCausalLM" in head:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    logits = logits.flatten(0, -2)
+    return F.cross_entropy(logits, labels.flatten(), label_smoothing=epsilon).item()
+
+
+def after(model, moves):
+    """The model after training."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter += moves[name]
+    return model
+
+
+def assert_same_training(answer, expected, assert_close_trees):
+    """Logs, evaluation, and what became of the weights."""
+    for name in ("loss", "grad_norm", "eval_loss"):
+        assert answer[name] == pytest.approx(expected[name], rel=1e-4), name
+    assert_close_trees(answer["moves"], expected["moves"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("head", "smoothing"), CASES)
+def test_16_rows_equal_8_pieces_of_2(head, smoothing, assert_close_trees):
+    settings, epsilon = SETTINGS[smoothing], 0.0 if smoothing == "plain" else 0.2
+    whole = run.train(head, **settings)
+    model = run.make_model(head, **settings["config"]).eval()
+    batch = run.whole_batch(head, model)
+    assert whole["loss"][0] == pytest.approx(expected_loss(model, batch, epsilon), rel=1e-5)
+    assert whole["loss"][0] > whole["loss"][1] > whole["loss"][2]
+    trained = after(model, whole["moves"])
+    assert whole["eval_loss"] == pytest.approx(expected_loss(trained, batch, epsilon), rel=1e-5)
+    pieces = run.train(head, **settings, per_device_train_batch_size=2, gradient_accumulation_steps=8)
+    assert_same_training(pieces, whole, assert_close_trees)
+
+
+@pytest.fixture(scope="module")
+def in_two_processes(tmp_path_factory):
+    """The answers of two processes that accumulate two batches of 4 rows each, for all cases."""
+    directory = tmp_path_factory.mktemp("jobs")
+    cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "per_device_eval_batch_size": 8}
+    files = []
+    for head, smoothing in CASES:
+        files.append(directory / f"{head}-{smoothing}.json")
+        files[-1].write_text(json.dumps({"head": head, "ddp_backend": "gloo", **cut, **SETTINGS[smoothing]}))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, PROGRAM, *files],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"},
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return {case: torch.load(file.with_suffix(".answer")) for case, file in zip(CASES, files, strict=True)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_16_rows_equal_2_processes_with_2_pieces_of_4(case, in_two_processes, assert_close_trees):
+    head, smoothing = case
+    whole = run.train(head, **SETTINGS[smoothing])
+    assert in_two_processes[case]["processes"] == 2
+    assert_same_training(in_two_processes[case], whole, assert_close_trees)
+
+
+@pytest.mark.parametrize("head", SPAN)
+def test_spans(head):
+    answer = run.train(head)
+    assert answer["loss"][0] > answer["loss"][1] > answer["loss"][2]
+    model = run.make_model(head).eval()
+    trained = after(model, answer["moves"])
+    assert answer["eval_loss"] == pytest.approx(trained(**run.whole_batch(head, model)).loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", ["config", "arguments"])
+def test_predicting_with_generate(smoothing):
+    """Seq2SeqTrainer: the tokens are those of `generate`, the loss is that of the labels."""
+    settings = dict(SETTINGS[smoothing])
+    model = run.make_model(TRANSLATION, **settings.pop("config")).eval()
+    trainer = run.make_trainer(model, predict_with_generate=True, generation_max_length=12, **settings)
+    found = trainer.predict(trainer.eval_dataset)
+    batch = run.whole_batch(TRANSLATION, model)
+    expected = model.generate(batch["input_ids"], attention_mask=batch["attention_mask"], max_length=12)
+    tokens = torch.as_tensor(found.predictions)
+    assert torch.equal(tokens[:, : expected.shape[1]], expected)
+    assert (tokens[:, expected.shape[1] :] == 0).all()
+    assert found.metrics["test_loss"] == pytest.approx(expected_loss(model, batch, 0.2), rel=1e-5)
+
+
+@pytest.mark.parametrize("head", [TRANSLATION, "TriptychEncoderForMaskedLM", "TriptychDecoderForCausalLM"])
+def test_checkpointing_changes_nothing(head, assert_close_trees):
+    settings = {"config": {"dropout": 0.1, "attention_dropout": 0.1}}
+    expected = run.train(head, **settings)
+    for use_reentrant in (True, False):
+        options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": use_reentrant}}
+        assert_same_training(run.train(head, **settings, **options), expected, assert_close_trees)
+
+
+def test_smoothing_by_the_arguments_needs_a_collator_that_shifts():
+    """Trainer keeps the labels from the model, which then has nothing to decode from, and says so."""
+    trainer = run.make_trainer(
+        run.make_model(TRANSLATION), DataCollatorForSeq2Seq(run.make_tokenizer()), label_smoothing_factor=0.1
+    )
+    with pytest.raises(ValueError, match="needs decoder_input_ids"):
+        trainer.train()
+
+
+def test_smoothing_by_the_arguments_would_lose_the_loss_over_sentences():
+    trainer = run.make_trainer(run.make_model("TriptychEncoderForPreTraining"), label_smoothing_factor=0.1)
+    with pytest.raises(KeyError, match="set label_smoothing in the model's config instead of label_smoothing_factor"):
+        trainer.train()

@@ -1,0 +1,158 @@
+"""transformers' Trainer on a tiny model with a head, every update on the same 16 rows.
+
+In this process by `train`, or as a program in several: trainer_run.py FILE..., where a file holds the arguments of
+`train` and is given its answer.
+"""
+
+import inspect
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from torch import nn
+from transformers import (
+    DataCollatorForMultipleChoice,
+    DataCollatorForSeq2Seq,
+    DataCollatorForTokenClassification,
+    DataCollatorWithPadding,
+    PreTrainedTokenizerFast,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainingArguments,
+)
+
+import triptych
+
+HEADS = [name for name in triptych.__all__ if "For" in name]
+PRESETS = {"triptych": "tiny", "triptych_encoder": "tiny-encoder", "triptych_decoder": "tiny-decoder"}
+ROWS, LABELS, END, FIRST_WORD, VOCAB_SIZE = 16, 5, 3, 5, 97
+LENGTHS = [3, 9, 5, 2, 7, 2, 8, 4, 6, 6, 3, 9, 2, 5, 3, 8]
+ARGUMENTS: dict[str, Any] = {
+    "max_steps": 3,
+    "per_device_train_batch_size": ROWS,
+    "per_device_eval_batch_size": ROWS,
+    "optim": "sgd",
+    "lr_scheduler_type": "constant",
+    "learning_rate": 0.02,
+    "max_grad_norm": 0.0,  # not clipped: a gradient that is too long would go unnoticed
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "use_cpu": True,
+}
+
+
+def make_model(head: str, **config: Any) -> Any:
+    """The head with random weights, biases and norms too."""
+    torch.manual_seed(0)
+    head_class = getattr(triptych, head)
+    silent = {"dropout": 0.0, "attention_dropout": 0.0}
+    if "ForSequence" in head or "ForToken" in head:
+        silent["num_labels"] = LABELS
+    config_class = head_class.config_class
+    model = head_class(config_class.from_preset(PRESETS[config_class.model_type], **silent | config))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(std=0.2).add_(float("norm" in name and name.endswith("weight")))
+    return model
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    words = {"<pad>": 0, "<unk>": 1, "<s>": 2, "</s>": END} | {f"w{i}": i for i in range(4, VOCAB_SIZE)}
+    specials = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, unk_token="<unk>")), **specials)
+
+
+def words(length: int, seed: int) -> list[int]:
+    """Random token ids that are not special, then an end token."""
+    generator = torch.Generator().manual_seed(seed)
+    return [*torch.randint(FIRST_WORD, VOCAB_SIZE, (length - 1,), generator=generator).tolist(), END]
+
+
+def example(head: str, number: int) -> dict[str, Any]:
+    """One row of ragged data with all labels of the head; rows have differently many labels."""
+    length = LENGTHS[number]
+    ids = words(length, number)
+    row: dict[str, Any] = {"input_ids": ids, "attention_mask": [1] * length}
+    takes = inspect.signature(getattr(triptych, head).forward).parameters
+    if "next_sentence_label" in takes:
+        row["next_sentence_label"] = number % 2
+    if "start_positions" in takes:
+        return row | {"start_positions": number % 2, "end_positions": length - 1}
+    if "ForMultipleChoice" in head:
+        choices = [ids, words(LENGTHS[number - 1], 100 + number)]
+        return {"input_ids": choices, "attention_mask": [[1] * len(ids) for ids in choices], "labels": number % 2}
+    if "ForSequence" in head or "ForNextSentence" in head:
+        return row | {"labels": number % (2 if "ForNextSentence" in head else LABELS)}
+    if "ForToken" in head:
+        return row | {"labels": [-100, *(token % LABELS for token in ids[1:])]}
+    if "ForConditionalGeneration" in head:  # long sources have short targets
+        return row | {"labels": words(11 - length, 100 + number)}
+    if "ForCausalLM" in head:
+        return row | {"labels": ids}
+    return row | {"labels": [token if i % 3 == 0 else -100 for i, token in enumerate(ids)]}
+
+
+def make_collator(head: str, model: nn.Module) -> Any:
+    """The collator that transformers has for the task."""
+    tokenizer = make_tokenizer()
+    if "ForConditionalGeneration" in head:
+        return DataCollatorForSeq2Seq(tokenizer, model=model)
+    if "ForMultipleChoice" in head:
+        return DataCollatorForMultipleChoice(tokenizer)
+    if "ForToken" in head or "LM" in head or "PreTraining" in head:
+        return DataCollatorForTokenClassification(tokenizer)
+    return DataCollatorWithPadding(tokenizer)
+
+
+def whole_batch(head: str, model: nn.Module) -> dict[str, Any]:
+    """All rows at once."""
+    return dict(make_collator(head, model)([example(head, number) for number in range(ROWS)]))
+
+
+def make_trainer(model: Any, collator: Any = None, **arguments: Any) -> Trainer:
+    """The Trainer of the model's task, set up for three updates."""
+    head, rows = type(model).__name__, range(ROWS)
+    data = [example(head, number) for number in rows]
+    translates = "ForConditionalGeneration" in head
+    kind, options = (Seq2SeqTrainer, Seq2SeqTrainingArguments) if translates else (Trainer, TrainingArguments)
+    return kind(
+        model=model,
+        args=options(**{"output_dir": tempfile.mkdtemp(), **ARGUMENTS, **arguments}),
+        data_collator=collator or make_collator(head, model),
+        train_dataset=data,
+        eval_dataset=data,
+    )
+
+
+def train(head: str, config: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
+    """Three updates: the logged losses and gradient norms, the loss of the evaluation, how far the weights moved."""
+    model = make_model(head, **config or {})
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    trainer = make_trainer(model, **arguments)
+    trainer.train()
+    steps = [step for step in trainer.state.log_history if "grad_norm" in step]
+    answer: dict[str, Any] = {name: [step[name] for step in steps] for name in ("loss", "grad_norm")}
+    answer |= {"eval_loss": trainer.evaluate()["eval_loss"], "processes": trainer.accelerator.num_processes}
+    answer["moves"] = {name: parameter.detach() - start[name] for name, parameter in model.named_parameters()}
+    return answer
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for path in map(Path, sys.argv[1:]):
+        answer = train(**json.loads(path.read_text()))
+        if torch.distributed.get_rank() == 0:
+            torch.save(answer, path.with_suffix(".answer"))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
