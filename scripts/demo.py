@@ -21,12 +21,11 @@ from triptych.data import load_corpus
 
 SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
-MODEL = "--preset transformer-base --encoder_layers 2 --decoder_layers 2 --hidden_size 192 --intermediate_size 768"
+MODEL = "--preset transformer-base --encoder_layers 2 --decoder_layers 2 --hidden_size 160 --intermediate_size 640"
 MODEL += " --num_attention_heads 4 --dropout 0.05 --initializer normal --vocab_size 6000"
 TRAINING = "--max_minutes 5 --optimizer muon --learning_rate 4e-3 --lr_scheduler linear --warmup_ratio 0.05"
 TRAINING += " --max_tokens 2000 --weight_decay 0.01 --max_grad_norm 1 --keep_checkpoints 1 --logging_steps 100"
 TRAINING += " --evaluation_minutes 1.6 --evaluation_pairs 100 --save_minutes 2.4"
-GENERATION = "--num_beams 8 --gnmt_length_penalty 1"
 EXAMPLES = 10
 SENTENCES = ["The window is open.", "Turn on the light in the kitchen.", "Please enter your password."]
 
@@ -50,7 +49,7 @@ def train(output_dir: Path, options: list[str]) -> None:
         options = [*options, "--resume"]
     data = ["--corpus", "en-de", "--output_dir", str(output_dir)]
     script = str(SCRIPTS / "train_translation.py")
-    run(*LAUNCH, script, *data, *MODEL.split(), *TRAINING.split(), *GENERATION.split(), *options)
+    run(*LAUNCH, script, *data, *MODEL.split(), *TRAINING.split(), *options)
 
 
 def show(output_dir: Path) -> None:

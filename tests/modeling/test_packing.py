@@ -72,8 +72,7 @@ def test_packed_equals_separate(
 
 @pytest.mark.slow  # the backend compiles its kernels
 @torch.no_grad()  # it has no gradients on a CPU
-def test_packed_equals_separate_with_flex(make_model, family, make_packed, close):
-    torch._dynamo.reset()
+def test_packed_equals_separate_with_flex(flex_kernels, make_model, family, make_packed, close):
     model, (apart, packed) = make_model(family), make_packed(family)
     expected = torch.cat([model(**document).logits[0] for document in apart])
     model.set_attn_implementation("flex_attention")

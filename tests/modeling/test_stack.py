@@ -193,8 +193,7 @@ def test_eager_equals_sdpa(make_model, family, scheme, make_batch, gradients, as
 @pytest.mark.slow  # the backend compiles its kernels
 @pytest.mark.parametrize("positions", ["sinusoidal", "rotary", "relative"])
 @torch.no_grad()  # it has no gradients on a CPU
-def test_flex_equals_sdpa(make_model, family, make_batch, close, positions):
-    torch._dynamo.reset()  # one set of shapes per kernel
+def test_flex_equals_sdpa(flex_kernels, make_model, family, make_batch, close, positions):
     model = make_model(family, positions=positions, num_key_value_heads=2)
     batch = make_batch(family, [3, 9, 6])  # sources and targets of 9: torch 2.13 is wrong on CPUs for 8
     counted = batch["labels"] != -100 if family == "encoder_decoder" else batch["attention_mask"].bool()
