@@ -163,6 +163,15 @@ def test_impossible_patterns_are_refused(config_class, pattern, message):
         config_class(attention_pattern=pattern)
 
 
+@pytest.mark.parametrize(("width", "pattern"), [(5, ["full", 5]), (None, ["full", "full"])])
+def test_the_width_of_all_bands_can_be_set(width, pattern):
+    """By transformers' name for it; layers that see everything go on to."""
+    config = TriptychDecoderConfig.from_preset("tiny-decoder", attention_pattern=ALTERNATING)
+    config.sliding_window = width
+    assert config.attention_pattern == pattern
+    assert config.sliding_window == width
+
+
 def test_relative_positions_have_no_bands():
     with pytest.raises(Exception, match="does not go with relative positions"):
         TriptychDecoderConfig(attention_pattern=ALTERNATING, positions="relative")
