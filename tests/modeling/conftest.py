@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from triptych import (
     TriptychConfig,
@@ -156,6 +157,21 @@ def close() -> Callable[..., None]:
         torch.testing.assert_close(actual, expected, atol=2e-5, rtol=1e-4)
 
     return check
+
+
+@pytest.fixture
+def flash_stand_in() -> Iterator[Callable[..., None]]:
+    """Lets a model attend with the given function as if it were flash attention's, which takes no mask."""
+    known = ALL_ATTENTION_FUNCTIONS._local_mapping
+    before = dict(known)
+
+    def install(model: PreTrainedModel, kernel: Callable[..., Any]) -> None:
+        model.config._attn_implementation_internal = "flash_attention_2"
+        ALL_ATTENTION_FUNCTIONS["flash_attention_2"] = kernel
+
+    yield install
+    known.clear()
+    known.update(before)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 import torch
 from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import DynamicSlidingWindowLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from triptych import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
 
@@ -128,7 +127,7 @@ def test_packed_documents_in_a_band(make_model, make_ragged, close):
         close(packed, torch.cat([model(row[None]).logits[0] for row in rows]))
 
 
-def test_kernels_without_a_mask_are_told_the_band(make_model, words):
+def test_kernels_without_a_mask_are_told_the_band(flash_stand_in, make_model, words):
     """Flash attention's."""
     model, seen = make_model("decoder", attention_pattern=ALTERNATING), []
 
@@ -136,14 +135,8 @@ def test_kernels_without_a_mask_are_told_the_band(make_model, words):
         seen.append(sliding_window)
         return value.transpose(1, 2), None
 
-    known = ALL_ATTENTION_FUNCTIONS._local_mapping
-    before, model.config._attn_implementation_internal = dict(known), "flash_attention_2"
-    ALL_ATTENTION_FUNCTIONS["flash_attention_2"] = kernel
-    try:
-        model(words(1, 5))
-    finally:
-        known.clear()
-        known.update(before)
+    flash_stand_in(model, kernel)
+    model(words(1, 5))
     assert seen == [None, WIDTH]
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import triptych
 
@@ -165,7 +164,7 @@ def test_documents_on_one_side_are_refused(make_model, make_packed, missing):
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_flash_attention_gets_documents_or_refuses(make_model, family, make_packed, rows):
+def test_flash_attention_gets_documents_or_refuses(flash_stand_in, make_model, family, make_packed, rows):
     """It takes no mask. Of one row transformers tells it the documents by their positions; of more it cannot."""
     model, (_, packed) = make_model(family), make_packed(family)
     batch = {name: value.repeat(rows, 1) for name, value in packed.items()}
@@ -175,22 +174,16 @@ def test_flash_attention_gets_documents_or_refuses(make_model, family, make_pack
         seen.append((attention_mask, position_ids))
         return query.transpose(1, 2), None
 
-    known = ALL_ATTENTION_FUNCTIONS._local_mapping
-    before, model.config._attn_implementation_internal = dict(known), "flash_attention_2"
-    ALL_ATTENTION_FUNCTIONS["flash_attention_2"] = kernel
-    try:
-        if rows == 1 and family != "encoder_decoder":
+    flash_stand_in(model, kernel)
+    if rows == 1 and family != "encoder_decoder":
+        model(**batch)
+        (mask, positions), *_ = seen
+        assert mask is None
+        assert positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 4, 5]]
+    else:
+        with pytest.raises(ValueError, match=r"'flash_attention_2' would mix the documents.*use sdpa"):
             model(**batch)
-            (mask, positions), *_ = seen
-            assert mask is None
-            assert positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 4, 5]]
-        else:
-            with pytest.raises(ValueError, match=r"'flash_attention_2' would mix the documents.*use sdpa"):
-                model(**batch)
-            assert not seen
-    finally:
-        known.clear()
-        known.update(before)
+        assert not seen
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from .pooling import last_position
+
 
 def last_tokens(ids: Tensor, mask: Tensor | None) -> Tensor:
     """The last token of each row that is not padding: (B, S) → (B, 1)."""
-    if mask is None:
-        return ids[:, -1:]
-    last = (mask.long() * torch.arange(1, 1 + ids.shape[1], device=ids.device)).argmax(-1, keepdim=True)
-    return ids.gather(1, last)
+    return ids.gather(1, last_position(ids, mask)[:, None])
 
 
 class ClassifierFreeGuidance(LogitsProcessor):

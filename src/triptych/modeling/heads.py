@@ -17,6 +17,7 @@ from transformers.utils.generic import can_return_tuple
 from ..configuration import TriptychBaseConfig, TriptychDecoderConfig, TriptychEncoderConfig
 from .base import TriptychPreTrainedModel
 from .decoder import TriptychDecoderModel
+from .documents import own_tokens
 from .encoder import TriptychEncoderModel
 from .losses import sequence_loss, span_loss, token_cross_entropy
 from .pooling import build_pooler, last_position, take
@@ -267,10 +268,11 @@ class TriptychDecoderForSequenceClassification(SequenceClassification):
         return TriptychDecoderModel(config)
 
     def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
-        attended = attention_mask if attention_mask is not None and attention_mask.ndim == 2 else None
+        hidden = outputs.last_hidden_state
+        attended = own_tokens(attention_mask, hidden.shape[1])
         if attended is None and input_ids is not None and self.config.pad_token_id is not None:
             attended = input_ids != self.config.pad_token_id
-        return take(outputs.last_hidden_state, last_position(outputs.last_hidden_state, attended))
+        return take(hidden, last_position(hidden, attended))
 
 
 class TriptychDecoderForTokenClassification(TokenClassification):

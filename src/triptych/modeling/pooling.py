@@ -5,13 +5,15 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from ..configuration import TriptychBaseConfig
+from .documents import own_tokens
 
 
 def first_position(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
     """The first position that is not padding: (B, T, d) → (B,). BERT's, which puts [CLS] there."""
-    if attention_mask is None or attention_mask.ndim != 2:
+    tokens = own_tokens(attention_mask, hidden.shape[1])
+    if tokens is None:
         return torch.zeros(hidden.shape[0], dtype=torch.long, device=hidden.device)
-    return attention_mask.to(hidden.device, torch.long).argmax(-1)
+    return tokens.to(hidden.device, torch.long).argmax(-1)
 
 
 def last_position(hidden: Tensor, attended: Tensor | None) -> Tensor:
