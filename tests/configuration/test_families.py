@@ -1,8 +1,10 @@
 """Made with no argument, each configuration is the model that gave its family the name."""
 
 import pytest
+from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from triptych import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
+from triptych.configuration import base
 
 PAPER_BASE = {
     "vocab_size": 37000,
@@ -125,3 +127,14 @@ def test_text_config_of_the_decoder_has_its_layers_and_its_vocabulary():
 def test_text_config_of_one_stack_is_itself():
     for config in (TriptychEncoderConfig(), TriptychDecoderConfig()):
         assert config.get_text_config(decoder=True).num_hidden_layers == config.num_hidden_layers
+
+
+def test_default_tokens_follow_a_smaller_vocabulary(monkeypatch):
+    messages = []
+    monkeypatch.setattr(base.logger, "warning_once", messages.append)
+    config = TriptychDecoderConfig(vocab_size=97)
+    assert (config.bos_token_id, config.eos_token_id) == (None, None)
+    assert "eos_token_id=50256 lies outside the vocabulary of 97" in messages[-1]
+    assert TriptychDecoderConfig(vocab_size=97, eos_token_id=96).eos_token_id == 96
+    with pytest.raises(StrictDataclassClassValidationError, match="eos_token_id=97 lies outside the vocabulary of 97"):
+        TriptychDecoderConfig(vocab_size=97, eos_token_id=97)

@@ -72,8 +72,6 @@ DECODER = {
     **EVERYWHERE,
     **pipelines("fill_mask", "a decoder has no masks to fill"),
     "test_encoder_decoder_loss_no_double_shift": "for encoder-decoders",
-    "test_model_forward_default_config_values": "takes the special tokens from a configuration of 97 tokens; those by "
-    "default are GPT-2's, and a token outside the vocabulary is refused",
 }
 
 INAPPLICABLE = {

@@ -8,11 +8,14 @@ from typing import Any, ClassVar
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.utils import logging
 
 from .adapters import tell_peft
 from .fields import field, number, pattern, probability, size, word
 from .parallelism import fully_sharded_plan, tensor_parallel_plan
 from .presets import load_preset
+
+logger = logging.get_logger(__name__)
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
 SINUSOID_LAYOUTS = ("interleaved", "concatenated")
@@ -127,6 +130,7 @@ class TriptychBaseConfig(PreTrainedConfig):
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0, **(self.rope_parameters or {})}
             if self.rotary_dim is not None:
                 self.rope_parameters["partial_rotary_factor"] = self.rotary_dim / self.head_dim
+        self.drop_foreign_tokens()
         super().__post_init__(**kwargs)
         if self.positions != "rotary":  # transformers fills them in for every model that has the field
             self.rope_parameters = None
@@ -163,6 +167,17 @@ class TriptychBaseConfig(PreTrainedConfig):
                 f"attention_pattern={self.attention_pattern} does not go with relative positions, whose bias is one "
                 "for all layers; set attention_pattern=None or choose other positions"
             )
+
+    def drop_foreign_tokens(self) -> None:
+        """A default id (GPT-2's 50256) means nothing in a smaller vocabulary; an id that was chosen has to fit."""
+        for name, vocab_size in self._special_token_vocabularies().items():
+            default = type(self).__dataclass_fields__[name].default
+            if default is not None and getattr(self, name) == default >= vocab_size:
+                logger.warning_once(
+                    f"{type(self).__name__}: the default {name}={default} lies outside the vocabulary of {vocab_size} "
+                    f"tokens, None is used; set {name} if there is such a token"
+                )
+                setattr(self, name, None)
 
     def validate_token_ids(self) -> None:
         """Every special token stands in the vocabulary that it is read from or written to."""
