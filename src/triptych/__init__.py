@@ -3,6 +3,7 @@
 Importing the package registers its models with transformers' Auto classes; that is the only side effect.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .configuration import (
@@ -34,6 +35,7 @@ from .modeling import (
 from .modeling.auto import register
 
 if TYPE_CHECKING:
+    from .conversion import from_hf, to_hf
     from .pipelines import pipeline
 
 __version__ = "0.1.0"
@@ -59,17 +61,21 @@ __all__ = [
     "TriptychForQuestionAnswering",
     "TriptychForSequenceClassification",
     "TriptychModel",
+    "from_hf",
     "pipeline",
     "preset_info",
     "preset_names",
+    "to_hf",
 ]
 
 register()
 
 
-def __getattr__(name: str) -> Any:
-    if name == "pipeline":  # imported at first use: transformers' pipelines take long to import
-        from .pipelines import pipeline
+# Imported at first use: transformers' pipelines take long to import, and most programs convert nothing.
+LATER = {"from_hf": "conversion", "to_hf": "conversion", "pipeline": "pipelines"}
 
-        return pipeline
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return getattr(importlib.import_module(f".{LATER[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

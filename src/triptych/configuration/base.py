@@ -101,6 +101,8 @@ class TriptychBaseConfig(PreTrainedConfig):
     bos_token_id: int | None = number(2, "Id of the token that begins a sequence.", at_least=0)
     eos_token_id: int | list[int] | None = field(3, "Id, or ids, of the token that ends a sequence.")
 
+    origin: dict | None = field(None, "Of a converted model: its `model_type`, and its fields that have no name here.")
+
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "TriptychBaseConfig":
         """The published configuration `name` (see `triptych.preset_names()`), with any field replaced.

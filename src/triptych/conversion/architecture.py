@@ -1,0 +1,140 @@
+"""One public architecture as data: how its configuration maps to ours, and where its tensors stand."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from ..configuration import TriptychBaseConfig
+from .rules import Rule
+
+# What all configurations call by one name. A token that lies outside the vocabulary is None in ours.
+TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+COMMON = (*TOKENS, "tie_word_embeddings", "problem_type", "id2label", "label2id", "use_cache")
+# What changes no output of a finished model, so that another architecture need not have it.
+TRAINING = {
+    "activation_dropout",
+    "attention_dropout",
+    "classifier_dropout",
+    "dropout",
+    "initializer",
+    "initializer_range",
+    "label_smoothing",
+    "use_cache",
+}
+# What transformers writes into every configuration by itself.
+BOOKKEEPING = {"_name_or_path", "architectures", "dtype", "model_type", "transformers_version"}
+
+
+class CannotExpress(ValueError):
+    """A feature that the other side does not have."""
+
+
+def nothing(config: Any, head: str) -> dict[str, Any]:
+    """No further fields."""
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """How models of one `model_type` of transformers become ours.
+
+    Args:
+        model_type: their `model_type`.
+        config_class: our family's configuration.
+        heads: their class: our class.
+        fields: their field: our field, where the value passes as it is.
+        fixed: our fields that are the same in all models of the architecture.
+        refused: their field: (the values that can be expressed, what another one means).
+        read: (their configuration, their class) → our fields that take more than another name.
+        write: (our configuration, their class) → their fields, the way back.
+        rules: the places of their tensors. Names of the body stand without the prefix of the head (`bert.`).
+    """
+
+    model_type: str
+    config_class: type[TriptychBaseConfig]
+    heads: Mapping[str, str]
+    fields: Mapping[str, str]
+    rules: tuple[Rule, ...]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    refused: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)
+    read: Callable[[Any, str], dict[str, Any]] = nothing
+    write: Callable[[Any, str], dict[str, Any]] = nothing
+
+    def head_for(self, ours: str) -> str:
+        """Their class for one of ours; raises CannotExpress where there is none."""
+        found = [theirs for theirs, name in self.heads.items() if name == ours]
+        if not found:
+            raise CannotExpress(f"{self.model_type} has no counterpart of {ours}; it has {', '.join(self.heads)}")
+        return found[0]
+
+    def our_config(self, theirs: PreTrainedConfig, head: str) -> TriptychBaseConfig:
+        """The configuration of the same model; what has no counterpart in ours is kept in `origin`.
+
+        Raises:
+            CannotExpress: a feature that our models do not have.
+        """
+        for name, (allowed, meaning) in self.refused.items():
+            value = getattr(theirs, name, allowed[0])
+            if value not in allowed:
+                raise CannotExpress(
+                    f"{type(theirs).__name__} has {name}={value!r}, {meaning}: Triptych has no such thing"
+                )
+        ours = self.config_class(**self.our_fields(theirs, head))
+        mapped = self.their_fields(ours, head)
+        for name, value in mapped.items():
+            given = getattr(theirs, name, None)
+            if given != value and not (name in TOKENS and value is None):
+                raise CannotExpress(
+                    f"{type(theirs).__name__} has {name}={given!r}, a Triptych model would have {name}={value!r}"
+                )
+        defaults, everything = type(theirs)().to_dict(), theirs.to_dict()
+        kept = {
+            name: value
+            for name, value in everything.items()
+            if name not in BOOKKEEPING and value != mapped.get(name, defaults.get(name))
+        }
+        ours.origin = {"model_type": self.model_type, **kept}
+        return ours
+
+    def our_fields(self, theirs: PreTrainedConfig, head: str) -> dict[str, Any]:
+        fields = {ours: getattr(theirs, name) for name, ours in self.fields.items()}
+        common = {name: getattr(theirs, name) for name in COMMON if hasattr(theirs, name)}
+        if "decoder_start_token_id" not in self.config_class.__dataclass_fields__:
+            common.pop("decoder_start_token_id", None)
+        fields |= {**common, **self.fixed, **self.read(theirs, head)}
+        size = fields["vocab_size"] if fields.get("decoder_vocab_size") is None else fields["decoder_vocab_size"]
+        for name in TOKENS:
+            token = fields.get(name)
+            if isinstance(token, int) and not 0 <= token < size:
+                fields[name] = None
+        return fields
+
+    def their_fields(self, ours: TriptychBaseConfig, head: str) -> dict[str, Any]:
+        fields = {name: getattr(ours, own) for name, own in self.fields.items()}
+        common = {name: getattr(ours, name) for name in COMMON if hasattr(ours, name)}
+        return {**common, **fields, **self.write(ours, head)}
+
+    def their_config(self, ours: TriptychBaseConfig, head: str) -> PreTrainedConfig:
+        """The way back.
+
+        Raises:
+            CannotExpress: a field of ours that the architecture has otherwise; all of them are named.
+        """
+        origin = dict(ours.origin or {})
+        kept = origin if origin.pop("model_type", None) == self.model_type else {}
+        mapped = self.their_fields(ours, head)
+        fields = {**kept, **{name: value for name, value in mapped.items() if name not in kept or value is not None}}
+        theirs: PreTrainedConfig = AutoConfig.for_model(self.model_type, **fields)
+        again = self.config_class(**self.our_fields(theirs, head))
+        names = {f.name for f in dataclasses.fields(self.config_class)} - TRAINING - BOOKKEEPING - {"origin"}
+        differences = [
+            f"{name}={getattr(ours, name)!r} (there {getattr(again, name)!r})"
+            for name in sorted(names)
+            if getattr(ours, name, None) != getattr(again, name, None)
+        ]
+        if differences:
+            raise CannotExpress(f"{self.model_type} cannot express {', '.join(differences)}")
+        return theirs

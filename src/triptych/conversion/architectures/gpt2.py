@@ -1,0 +1,82 @@
+"""GPT-2 (Radford et al. 2019)."""
+
+from typing import Any
+
+from ...configuration import TriptychDecoderConfig
+from ..architecture import Architecture
+from ..rules import Chain, FusedAttention, Rule, Transposed, rules
+
+
+def read(theirs: Any, head: str) -> dict[str, Any]:
+    return {
+        "intermediate_size": theirs.n_inner or 4 * theirs.n_embd,
+        "attention_scale": None if theirs.scale_attn_weights else 1.0,
+        "dropout": theirs.resid_pdrop,
+    }
+
+
+def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    standard = ours.intermediate_size == 4 * ours.hidden_size
+    return {
+        "n_inner": None if standard else ours.intermediate_size,
+        "scale_attn_weights": ours.attention_scale is None,
+        "resid_pdrop": ours.dropout,
+    }
+
+
+GPT2 = Architecture(
+    model_type="gpt2",
+    config_class=TriptychDecoderConfig,
+    heads={
+        "GPT2Model": "TriptychDecoderModel",
+        "GPT2LMHeadModel": "TriptychDecoderForCausalLM",
+        "GPT2ForSequenceClassification": "TriptychDecoderForSequenceClassification",
+        "GPT2ForTokenClassification": "TriptychDecoderForTokenClassification",
+        "GPT2ForQuestionAnswering": "TriptychDecoderForQuestionAnswering",
+    },
+    fields={
+        "vocab_size": "vocab_size",
+        "n_positions": "max_position_embeddings",
+        "n_embd": "hidden_size",
+        "n_layer": "num_hidden_layers",
+        "n_head": "num_attention_heads",
+        "activation_function": "activation",
+        "attn_pdrop": "attention_dropout",
+        "layer_norm_epsilon": "norm_eps",
+        "initializer_range": "initializer_range",
+    },
+    read=read,
+    write=write,
+    refused={
+        "scale_attn_by_inverse_layer_idx": ((False,), "scores divided by the number of the layer"),
+        "add_cross_attention": ((False,), "cross-attention without an encoder"),
+    },
+    rules=(
+        *rules(
+            {
+                "wte": "embed_tokens",
+                "wpe": "positions.table",
+                "h.{i}.ln_1": "layers.{i}.residual.norms.self_attention",
+                "h.{i}.ln_2": "layers.{i}.residual.norms.feed_forward",
+                "ln_f": "norm",
+                "lm_head": "lm_head",
+                "score": "classifier",
+                "classifier": "classifier",
+                "qa_outputs": "span",
+            }
+        ),
+        *rules(
+            {
+                "h.{i}.attn.c_proj": "layers.{i}.self_attention.o_proj",
+                "h.{i}.mlp.c_fc": "layers.{i}.feed_forward.up_proj",
+                "h.{i}.mlp.c_proj": "layers.{i}.feed_forward.down_proj",
+            },
+            Transposed(),
+        ),
+        Rule(
+            "h.{i}.attn.c_attn",
+            tuple(f"layers.{{i}}.self_attention.{name}" for name in ("q_proj", "k_proj", "v_proj")),
+            Chain(Transposed(), FusedAttention()),
+        ),
+    ),
+)

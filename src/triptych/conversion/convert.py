@@ -1,0 +1,148 @@
+"""`from_hf` and `to_hf`: a model of transformers becomes one of ours, with its weights, and one of ours theirs."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from .. import modeling
+from ..modeling.base import TriptychPreTrainedModel
+from .architecture import Architecture, CannotExpress
+from .registry import architecture, architectures
+from .rules import Places
+
+OWN_GENERATION_OPTIONS = ("gnmt_length_penalty", "max_length_beyond_source")
+
+
+def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> TriptychPreTrainedModel:
+    """The Triptych model that computes what a public checkpoint computes, with its generation configuration.
+
+    Args:
+        source: the name of a repository, a directory, or a model of transformers (which stays as it is).
+        options: of transformers' `from_pretrained`, such as `dtype`, `revision`, `token`, `local_files_only`. Weights
+            keep the precision in which they are stored unless `dtype` names another.
+
+    Raises:
+        CannotExpress (a ValueError): an architecture, class or feature that our models do not have; it is named.
+        ValueError: weights are missing from the checkpoint.
+    """
+    owned = not isinstance(source, PreTrainedModel)
+    if not owned and options:
+        raise ValueError(f"{', '.join(options)}: options belong to a source that is loaded, not to a model")
+    theirs: Any = load(source, **options) if isinstance(source, (str, Path)) else source
+    known = architecture(theirs.config)
+    head = type(theirs).__name__
+    if head not in known.heads:
+        raise CannotExpress(f"{head} has no counterpart in Triptych; of {known.model_type}: {', '.join(known.heads)}")
+    config = known.our_config(theirs.config, head)
+    our_class = getattr(modeling, known.heads[head])
+    state, prefix, dtype = theirs.state_dict(), theirs.base_model_prefix, theirs.dtype
+    generation = getattr(theirs, "generation_config", None)
+    places = Places(known.rules, state, names(our_class, config), prefix)
+    if owned:
+        del theirs  # so that a tensor can go as soon as ours has taken its place
+    tensors = places.read(state, config)
+    if not owned:
+        tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    ours = build(our_class, config, tensors, dtype)
+    take_generation_config(ours, generation)
+    return ours
+
+
+def to_hf(model: TriptychPreTrainedModel, model_type: str | None = None) -> PreTrainedModel:
+    """The model of transformers' own that computes what a Triptych model computes.
+
+    Args:
+        model: any Triptych model.
+        model_type: of the result, such as "gpt2"; by default that of the checkpoint from which the model came, else
+            the first that can express it.
+
+    Raises:
+        CannotExpress (a ValueError): no architecture has all features of the model; what each lacks is named.
+    """
+    known, head, config = destination(model, model_type)
+    their_class = getattr(transformers, head)
+    with torch.device("meta"):
+        empty = their_class(config)
+    ours = model.state_dict()
+    places = Places(known.rules, empty.state_dict(), ours, empty.base_model_prefix)
+    tensors = {n: t.detach().clone() for n, t in places.write(ours, model.config).items()}
+    theirs = build(their_class, config, tensors, model.dtype)
+    take_generation_config(theirs, getattr(model, "generation_config", None))
+    return theirs
+
+
+def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple[Architecture, str, PreTrainedConfig]:
+    """The architecture that a model can be written to, its class and its configuration."""
+    model_type = model_type or (model.config.origin or {}).get("model_type")
+    candidates = [architecture(model_type)] if model_type else architectures(type(model.config))
+    reasons = []
+    for known in candidates:
+        try:
+            head = known.head_for(type(model).__name__)
+            return known, head, known.their_config(model.config, head)
+        except CannotExpress as error:
+            reasons.append(str(error))
+    raise CannotExpress("; ".join(reasons))
+
+
+def load(source: str | Path, **options: Any) -> PreTrainedModel:
+    """The model of transformers that a checkpoint names.
+
+    Raises:
+        CannotExpress: a class that transformers does not have, or that needs code from the checkpoint.
+        ValueError: no class is named, or weights are missing.
+    """
+    config = AutoConfig.from_pretrained(source, **{k: v for k, v in options.items() if k != "dtype"})
+    if config.model_type.startswith("triptych"):
+        raise ValueError(f"{source} holds a Triptych model already; load it with AutoModel or its own class")
+    architecture(config)  # complains before anything large is read
+    named = config.architectures or []
+    if not named:
+        raise ValueError(f"{source}: config.json names no class in `architectures`; add the one the weights belong to")
+    their_class = getattr(transformers, named[0], None)
+    if their_class is None:
+        raise CannotExpress(f"{source}: transformers has no class {named[0]}")
+    model, report = their_class.from_pretrained(
+        source, **{"dtype": "auto", "config": config, **options}, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{source} lacks weights of {named[0]}: {', '.join(missing)}")
+    return model.eval()
+
+
+def names(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> list[str]:
+    """The names of all tensors of a model, without making it."""
+    with torch.device("meta"):
+        return list(model_class(copy.deepcopy(config)).state_dict())
+
+
+def build(
+    model_class: type[PreTrainedModel], config: PreTrainedConfig, tensors: dict[str, Tensor], dtype: torch.dtype
+) -> Any:
+    """A model that holds these tensors, in evaluation mode."""
+    shows_progress = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # of moving tensors that are in memory already
+    try:
+        return model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype).eval()
+    finally:
+        if shows_progress:
+            logging.enable_progress_bar()
+
+
+def take_generation_config(model: Any, given: GenerationConfig | None) -> None:
+    """Gives a model that generates the options of another."""
+    if given is None or not model.can_generate():
+        return
+    taken = copy.deepcopy(given)
+    taken._from_model_config = False
+    if not isinstance(model, TriptychPreTrainedModel):
+        for name in OWN_GENERATION_OPTIONS:
+            if hasattr(taken, name):
+                delattr(taken, name)
+    model.generation_config = taken

@@ -1,0 +1,196 @@
+"""Tiny random models of transformers, and inputs that both they and ours take."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from triptych.conversion import architecture
+
+
+def load_cases() -> list[Any]:
+    """The cases of every module in cases/."""
+    folder = Path(__file__).with_name("cases")
+    sys.path.insert(0, str(folder))
+    try:
+        modules = [importlib.import_module(path.stem) for path in sorted(folder.glob("*.py")) if path.stem != "case"]
+    finally:
+        sys.path.remove(str(folder))
+    return [case for module in modules for case in module.CASES]
+
+
+CASES = load_cases()
+LENGTHS, TARGETS, CHOICES, END = (7, 4, 5), (5, 3, 6), 2, 2
+LABELS = ("labels", "next_sentence_label", "start_positions", "end_positions")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are fastest on one thread, and sums have one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_config(case: Any, name: str = "") -> Any:
+    spans = {"num_labels": 2} if "ForQuestionAnswering" in name else {}
+    return getattr(transformers, case.config)(**{**case.fields, **spans})
+
+
+def model_type(case: Any) -> str:
+    return getattr(transformers, case.config).model_type
+
+
+def owner(model: PreTrainedModel, name: str) -> torch.nn.Module:
+    """The module that a parameter belongs to."""
+    return model.get_submodule(name.rpartition(".")[0])
+
+
+def randomise(model: PreTrainedModel) -> PreTrainedModel:
+    """Every number that a checkpoint can hold is random; norms stay near one, so that the signal lives."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                gain = parameter.ndim == 1 and name.endswith("weight")
+                parameter.normal_(std=0.3).add_(float(gain))
+        for name, buffer in model.named_buffers():
+            if name == "final_logits_bias":
+                buffer.normal_()
+        for name, unused in model.named_parameters():  # untied, BERT's has two of them, and computes with one
+            if name in ("cls.predictions.bias", "lm_head.bias") and hasattr(used := owner(model, name), "decoder"):
+                unused.copy_(used.decoder.bias)
+    return model.eval()
+
+
+def make_theirs(case: Any, name: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    return randomise(getattr(transformers, name)(make_config(case, name)))
+
+
+def variants() -> Iterator[Any]:
+    for case in CASES:
+        for name in case.classes or architecture(model_type(case)).heads:
+            yield pytest.param((case, name), id=f"{case.name} {name}")
+
+
+GENERATIVE = [v for v in variants() if getattr(transformers, v.values[0][1]).can_generate()]
+
+
+@pytest.fixture(params=variants())
+def theirs(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """A random model of every class of every case."""
+    return make_theirs(*request.param)
+
+
+@pytest.fixture(params=GENERATIVE)
+def generator(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """A random model of every class that generates."""
+    return make_theirs(*request.param)
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., dict[str, Any]]:
+    """Rows of different lengths, padded on one side, with all labels that a class takes."""
+
+    def make(model: PreTrainedModel, side: str = "right") -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(1)
+        rows, length = len(LENGTHS), max(LENGTHS)
+        shape = (rows, CHOICES, length) if "MultipleChoice" in type(model).__name__ else (rows, length)
+        mask = (torch.arange(length) < torch.tensor(LENGTHS)[:, None]).long()
+        if side == "left":
+            mask = mask.flip(-1)
+        if len(shape) == 3:
+            mask = mask[:, None].repeat(1, CHOICES, 1)
+        vocabulary = model.config.vocab_size
+        pad = model.config.pad_token_id or 0
+        ids = torch.randint(5, vocabulary, shape, generator=generator).masked_fill(mask == 0, pad)
+        takes = inspect.signature(model.forward).parameters
+        batch: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        if model.config.is_encoder_decoder and "Encoder" not in type(model).__name__:
+            if "ForSequence" in type(model).__name__:  # the last end token is classified
+                last = mask.long().mul(torch.arange(length)).argmax(-1)
+                ids[torch.arange(rows), last] = END
+            else:
+                targets = torch.randint(5, vocabulary, (rows, max(TARGETS)), generator=generator)
+                batch["decoder_input_ids"] = targets
+        if getattr(model.config, "type_vocab_size", 0) > 1 and "token_type_ids" in takes:
+            batch["token_type_ids"] = (torch.arange(length) > 2).long().expand(shape).contiguous()
+        number = torch.arange(rows)
+        name = type(model).__name__
+        if "start_positions" in takes:
+            batch |= {"start_positions": number, "end_positions": number + 1}
+        if "next_sentence_label" in takes:
+            batch["next_sentence_label"] = number % 2
+        if "ForSequence" in name:
+            batch["labels"] = number % model.config.num_labels
+        elif "ForNextSentence" in name:
+            batch["labels"] = number % 2
+        elif "ForMultipleChoice" in name:
+            batch["labels"] = number % CHOICES
+        elif "ForToken" in name:
+            batch["labels"] = (ids % model.config.num_labels).masked_fill(mask == 0, -100)
+        elif "decoder_input_ids" in batch and "labels" in takes:
+            lengths = torch.tensor(TARGETS)[:, None]
+            batch["labels"] = batch["decoder_input_ids"].masked_fill(torch.arange(max(TARGETS)) >= lengths, -100)
+        elif "labels" in takes:
+            batch["labels"] = ids.masked_fill(mask == 0, -100)
+        return batch
+
+    return make
+
+
+@pytest.fixture
+def same_positions() -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
+    """The inputs for theirs and for ours, with positions counted alike.
+
+    Ours count from the first token that is not padding. Theirs do so only where they are told, if they can be told;
+    else ours are told to count as they do.
+    """
+
+    def align(model: PreTrainedModel, batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        mask = batch["attention_mask"]
+        takes = inspect.signature(model.forward).parameters
+        counts_itself = getattr(model.config, "model_type", "") in COUNT_PADDING_OUT
+        if counts_itself:
+            return batch, batch
+        if "position_ids" in takes:
+            counted = (mask.cumsum(-1) - 1).clamp(min=0)
+            return {**batch, "position_ids": counted}, batch
+        return batch, {**batch, "position_ids": torch.arange(mask.shape[-1]).expand(mask.shape)}
+
+    return align
+
+
+# Architectures that derive their positions from the padding, as ours do; and one that has none.
+COUNT_PADDING_OUT = {"roberta", "xlm-roberta", "camembert", "fsmt", "m2m_100", "t5"}
+
+
+def visible(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The rows of (B, T, …) that are no padding."""
+    return values if mask is None else values[mask.bool()]
+
+
+@pytest.fixture
+def assert_close() -> Callable[..., None]:
+    """Within 1e-5 of the scale of what is expected."""
+
+    def check(actual: Tensor, expected: Tensor, what: str = "") -> None:
+        assert actual.shape == expected.shape, f"{what}: {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+        error, scale = (actual - expected).abs().max().item(), max(expected.abs().max().item(), 1.0)
+        assert error <= 1e-5 * scale, f"{what}: off by {error} at scale {scale}"
+
+    return check
+
+
+@pytest.fixture
+def visible_part() -> Callable[..., Tensor]:
+    return visible

@@ -1,0 +1,93 @@
+"""The same weights give the same numbers: outputs, losses, every layer, every token that is generated."""
+
+import pytest
+import torch
+
+import triptych
+
+PER_LAYER = ("hidden_states", "attentions", "encoder_hidden_states", "encoder_attentions", "decoder_hidden_states")
+PER_LAYER += ("decoder_attentions", "cross_attentions")
+
+
+def flat_choices(mask):
+    return mask.flatten(0, 1) if mask.ndim == 3 else mask
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_outputs_and_losses_are_equal(theirs, make_batch, same_positions, assert_close, visible_part, side: str):
+    ours = triptych.from_hf(theirs)
+    for_theirs, for_ours = same_positions(theirs, make_batch(theirs, side))
+    with torch.no_grad():
+        expected, actual = theirs(**for_theirs), ours(**for_ours)
+    compared = 0
+    mask = for_theirs["attention_mask"]
+    for name, value in expected.items():
+        if not torch.is_tensor(value):
+            continue
+        if name not in actual:
+            assert name == "pooler_output", name
+            continue
+        per_token = value.ndim >= 2 and value.shape[:2] == mask.shape and name != "encoder_last_hidden_state"
+        if side == "left" and name == "pooler_output":
+            continue  # theirs is of the padding
+        if side == "left" and name in ("loss", "logits", "seq_relationship_logits") and reads_first_token(theirs):
+            continue
+        if (per_token and "decoder_input_ids" not in for_theirs) or name == "encoder_last_hidden_state":
+            assert_close(visible_part(actual[name], mask), visible_part(value, mask), name)
+        else:
+            assert_close(actual[name], value, name)
+        compared += 1
+    assert compared or side == "left"
+
+
+def reads_first_token(model) -> bool:
+    """Whether theirs reads the first position of a row, be it padding: ours reads the first token."""
+    name = type(model).__name__
+    kinds = ("ForSequence", "ForMultipleChoice", "ForNextSentence", "ForPreTraining")
+    return not model.config.is_encoder_decoder and any(k in name for k in kinds) and not causal(model)
+
+
+def causal(model) -> bool:
+    return triptych.conversion.architecture(model.config).config_class.model_type == "triptych_decoder"
+
+
+def test_every_layer_is_equal(theirs, make_batch, same_positions, assert_close, visible_part):
+    ours = triptych.from_hf(theirs)
+    for model in (theirs, ours):
+        model.set_attn_implementation("eager")
+    for_theirs, for_ours = same_positions(theirs, make_batch(theirs))
+    options = {"output_hidden_states": True, "output_attentions": True, "use_cache": False}
+    if "use_cache" not in theirs.forward.__code__.co_varnames:
+        options.pop("use_cache")
+    with torch.no_grad():
+        expected, actual = theirs(**for_theirs, **options), ours(**for_ours, **options)
+    mask = flat_choices(for_theirs["attention_mask"]).bool()
+    compared = 0
+    for name in PER_LAYER:
+        if not expected.get(name):
+            continue
+        assert len(actual[name]) == len(expected[name]), name
+        for i, (a, e) in enumerate(zip(actual[name], expected[name], strict=True)):
+            what = f"{name}[{i}]"
+            if name.startswith(("decoder", "cross")):
+                assert_close(a, e, what)
+            elif name.endswith("hidden_states"):
+                assert_close(a[mask], e[mask], what)
+            else:
+                assert_close(a.transpose(1, 2)[mask], e.transpose(1, 2)[mask], what)
+            compared += 1
+    assert compared >= 2 * (1 + theirs.config.num_hidden_layers) - 1
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_generated_tokens_are_equal(generator, make_batch, num_beams: int, use_cache: bool):
+    ours = triptych.from_hf(generator)
+    side = "right" if generator.config.is_encoder_decoder else "left"
+    batch = make_batch(generator, side)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    options = {"max_new_tokens": 8, "num_beams": num_beams, "use_cache": use_cache, "do_sample": False}
+    options |= {"min_new_tokens": 4, "output_scores": True, "return_dict_in_generate": True}
+    expected, actual = generator.generate(**inputs, **options), ours.generate(**inputs, **options)
+    assert torch.equal(actual.sequences, expected.sequences)
+    assert len(set(actual.sequences.flatten().tolist())) > 3  # else the model says nothing
