@@ -1,9 +1,11 @@
 """The README runs: its blocks, in order, in one empty directory, as a reader would.
 
 Blocks marked ```python and ```bash are run; Python blocks share their variables. A block with `no-run` behind the
-language (it would install, or run these tests inside themselves) is only checked for commands that exist.
+language (it would install, or run these tests inside themselves) is only checked for commands that exist; one with
+`with-peft` is run where that library is installed, as it is in CI.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -61,7 +63,7 @@ def commands() -> list[tuple[int, list[str]]]:
 
 def test_every_block_is_of_a_known_kind():
     assert {block.language for block in blocks()} <= {"python", "bash", "text"}
-    assert {flag for block in blocks() for flag in block.flags} <= {"no-run"}
+    assert {flag for block in blocks() for flag in block.flags} <= {"no-run", "with-peft"}
     assert len([block for block in blocks() if not block.flags]) >= 5
 
 
@@ -86,11 +88,15 @@ def test_links_lead_somewhere():
     assert [link for link in links if not (REPOSITORY / link).exists()] == []
 
 
+def can_run(block: Block) -> bool:
+    libraries = [flag.removeprefix("with-") for flag in block.flags if flag.startswith("with-")]
+    present = "CI" in os.environ or all(map(importlib.util.find_spec, libraries))
+    return block.language != "text" and "no-run" not in block.flags and present
+
+
 @pytest.mark.slow
 def test_blocks_run(tmp_path: Path):
-    program = [
-        [block.line, block.language, block.code] for block in blocks() if block.language != "text" and not block.flags
-    ]
+    program = [[block.line, block.language, block.code] for block in blocks() if can_run(block)]
     (tmp_path / "blocks.json").write_text(json.dumps(program))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "scripts").symlink_to(REPOSITORY / "scripts")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from ..configuration import TriptychBaseConfig
 from .rules import Rule
@@ -115,6 +115,8 @@ class Architecture:
     def their_fields(self, ours: TriptychBaseConfig, head: str) -> dict[str, Any]:
         fields = {name: getattr(ours, own) for name, own in self.fields.items()}
         common = {name: getattr(ours, name) for name in COMMON if hasattr(ours, name)}
+        if not hasattr(CONFIG_MAPPING[self.model_type], "use_cache"):
+            common.pop("use_cache", None)
         return {**common, **fields, **self.write(ours, head)}
 
     def their_config(self, ours: TriptychBaseConfig, head: str) -> PreTrainedConfig:

@@ -31,27 +31,11 @@ def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> TriptychPre
         CannotExpress (a ValueError): an architecture, class or feature that our models do not have; it is named.
         ValueError: weights are missing from the checkpoint.
     """
-    owned = not isinstance(source, PreTrainedModel)
-    if not owned and options:
+    if not isinstance(source, PreTrainedModel):
+        return receive(load(source, **options))
+    if options:
         raise ValueError(f"{', '.join(options)}: options belong to a source that is loaded, not to a model")
-    theirs: Any = load(source, **options) if isinstance(source, (str, Path)) else source
-    known = architecture(theirs.config)
-    head = type(theirs).__name__
-    if head not in known.heads:
-        raise CannotExpress(f"{head} has no counterpart in Triptych; of {known.model_type}: {', '.join(known.heads)}")
-    config = known.our_config(theirs.config, head)
-    our_class = getattr(modeling, known.heads[head])
-    state, prefix, dtype = theirs.state_dict(), theirs.base_model_prefix, theirs.dtype
-    generation = getattr(theirs, "generation_config", None)
-    places = Places(known.rules, state, names(our_class, config), prefix)
-    if owned:
-        del theirs  # so that a tensor can go as soon as ours has taken its place
-    tensors = places.read(state, config)
-    if not owned:
-        tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    ours = build(our_class, config, tensors, dtype)
-    take_generation_config(ours, generation)
-    return ours
+    return receive(source, keep=True)
 
 
 def to_hf(model: TriptychPreTrainedModel, model_type: str | None = None) -> PreTrainedModel:
@@ -65,16 +49,43 @@ def to_hf(model: TriptychPreTrainedModel, model_type: str | None = None) -> PreT
     Raises:
         CannotExpress (a ValueError): no architecture has all features of the model; what each lacks is named.
     """
+    return send(model, model_type, keep=True)
+
+
+def receive(theirs: PreTrainedModel, keep: bool = False) -> TriptychPreTrainedModel:
+    """Our model for one of theirs, which is used up unless it is to be kept: its weights go as ours come."""
+    known, head = architecture(theirs.config), type(theirs).__name__
+    if head not in known.heads:
+        raise CannotExpress(f"{head} has no counterpart in Triptych; of {known.model_type}: {', '.join(known.heads)}")
+    config = known.our_config(theirs.config, head)
+    our_class = getattr(modeling, known.heads[head])
+    places = Places(known.rules, theirs.state_dict(), names(our_class, config), theirs.base_model_prefix)
+    state = take_weights(theirs, keep)
+    ours: TriptychPreTrainedModel = build(our_class, config, places.read(state, config), theirs.dtype)
+    take_generation_config(ours, getattr(theirs, "generation_config", None))
+    return ours
+
+
+def send(model: TriptychPreTrainedModel, model_type: str | None = None, keep: bool = False) -> PreTrainedModel:
+    """Their model for one of ours, which is used up unless it is to be kept."""
     known, head, config = destination(model, model_type)
     their_class = getattr(transformers, head)
-    with torch.device("meta"):
-        empty = their_class(config)
-    ours = model.state_dict()
-    places = Places(known.rules, empty.state_dict(), ours, empty.base_model_prefix)
-    tensors = {n: t.detach().clone() for n, t in places.write(ours, model.config).items()}
-    theirs = build(their_class, config, tensors, model.dtype)
+    places = Places(known.rules, names(their_class, config), model.state_dict(), their_class.base_model_prefix)
+    dtype = model.dtype
+    state = take_weights(model, keep)
+    theirs: PreTrainedModel = build(their_class, config, places.write(state, model.config), dtype)
     take_generation_config(theirs, getattr(model, "generation_config", None))
     return theirs
+
+
+def take_weights(model: PreTrainedModel, keep: bool) -> dict[str, Tensor]:
+    """All tensors of a model: a copy, or themselves, so that nothing else holds them."""
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    if keep:
+        copies = {place: t.clone() for place, t in {t.data_ptr(): t for t in state.values()}.items()}
+        return {name: copies[tensor.data_ptr()] for name, tensor in state.items()}
+    model.to_empty(device="meta")
+    return state
 
 
 def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple[Architecture, str, PreTrainedConfig]:
@@ -88,7 +99,19 @@ def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple
             return known, head, known.their_config(model.config, head)
         except CannotExpress as error:
             reasons.append(str(error))
-    raise CannotExpress("; ".join(reasons))
+    raise CannotExpress("; ".join(reasons) or f"no architecture is known for {type(model).__name__}")
+
+
+def read_config(source: str | Path, dtype: Any = None, **options: Any) -> PreTrainedConfig:
+    """The configuration in a directory or a repository.
+
+    Raises:
+        FileNotFoundError: a directory that is not there.
+    """
+    if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
+        raise FileNotFoundError(f"{source} does not exist")
+    config: PreTrainedConfig = AutoConfig.from_pretrained(source, **options)
+    return config
 
 
 def load(source: str | Path, **options: Any) -> PreTrainedModel:
@@ -96,9 +119,10 @@ def load(source: str | Path, **options: Any) -> PreTrainedModel:
 
     Raises:
         CannotExpress: a class that transformers does not have, or that needs code from the checkpoint.
+        FileNotFoundError: a directory that is not there.
         ValueError: no class is named, or weights are missing.
     """
-    config = AutoConfig.from_pretrained(source, **{k: v for k, v in options.items() if k != "dtype"})
+    config = read_config(source, **options)
     if config.model_type.startswith("triptych"):
         raise ValueError(f"{source} holds a Triptych model already; load it with AutoModel or its own class")
     architecture(config)  # complains before anything large is read

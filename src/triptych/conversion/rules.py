@@ -1,6 +1,7 @@
 """From their tensors to ours and back: one table of rules for each architecture, read in both directions."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -210,9 +211,14 @@ class Places:
         return ours
 
     def write(self, ours: dict[str, Tensor], config: TriptychBaseConfig) -> dict[str, Tensor]:
-        """Their tensors, without those that they compute."""
-        return {
-            name: rule.arrangement.write([ours[place] for place in places], config)
-            for name, (rule, places) in self.found.items()
-            if places
-        }
+        """Their tensors, without those that they compute. Empties the dictionary as it goes, as `read` does."""
+        uses = Counter(place for _, places in self.found.values() for place in places)
+        theirs = {}
+        for name, (rule, places) in self.found.items():
+            if places:
+                theirs[name] = rule.arrangement.write([ours[place] for place in places], config)
+            uses.subtract(places)
+            for place in places:
+                if not uses[place]:
+                    ours.pop(place, None)
+        return theirs
