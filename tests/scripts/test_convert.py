@@ -1,0 +1,54 @@
+"""There and back through directories, with the tokenizer."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+from triptych.tokenization import train_tokenizer
+
+spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
+conftest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    tokenizer = train_tokenizer(["the light is on", "the door is shut"] * 5, "bpe", 300, family="decoder")
+    ids = {f"{name}_token_id": tokenizer.eos_token_id for name in ("bos", "eos", "pad")}
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=2, n_head=2, n_positions=32, **ids)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2", max_shard_size="8KB")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    return tmp_path / "gpt2"
+
+
+def test_there_and_back(checkpoint: Path, tmp_path: Path):
+    done = conftest.run("convert.py", checkpoint, tmp_path / "ours", max_shard_size="8KB")
+    assert done.returncode == 0, done.stderr
+    assert "TriptychDecoderForCausalLM" in done.stdout
+    assert len(list((tmp_path / "ours").glob("*.safetensors"))) > 2
+    done = conftest.run("convert.py", tmp_path / "ours", tmp_path / "back", to="hf")
+    assert done.returncode == 0, done.stderr
+
+    texts, answers = ["the light", "the door is"], []
+    for directory in (checkpoint, tmp_path / "ours", tmp_path / "back"):
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        model = AutoModelForCausalLM.from_pretrained(directory).eval()
+        inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left")
+        answers.append(model.generate(**inputs, max_new_tokens=6, do_sample=False))
+    assert torch.equal(answers[1], answers[0])
+    assert torch.equal(answers[2], answers[0])
+    original, back = (GPT2LMHeadModel.from_pretrained(d).state_dict() for d in (checkpoint, tmp_path / "back"))
+    assert all(torch.equal(value, back[name]) for name, value in original.items())
+
+
+def test_mistakes_are_told_in_one_line(checkpoint: Path, tmp_path: Path):
+    done = conftest.run("convert.py", checkpoint, checkpoint.parent)
+    assert (done.returncode, done.stderr.splitlines()[-1][:6]) == (2, "error:")
+    assert "exists; choose another directory" in done.stderr
+    done = conftest.run("convert.py", tmp_path / "nowhere", tmp_path / "ours")
+    assert done.returncode == 2
+    assert f"{tmp_path / 'nowhere'} does not exist" in done.stderr
+    assert not (tmp_path / "ours").exists()
