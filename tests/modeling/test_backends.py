@@ -267,7 +267,9 @@ def test_flex_generates_the_same(make_model, causal_family, make_ragged):
 # --- continuous batching
 
 
-SMALL = {"num_blocks": 64, "page_size": 4, "max_batch_tokens": 64, "max_memory_percent": 0.2}
+# transformers 5.17 called a page a block.
+PAGE_SIZE = "page_size" if hasattr(ContinuousBatchingConfig(), "page_size") else "block_size"
+SMALL = {"num_blocks": 64, PAGE_SIZE: 4, "max_batch_tokens": 64, "max_memory_percent": 0.2}
 
 
 def batched(model, prompts, settings=SMALL, **options):
@@ -300,7 +302,7 @@ def test_continuous_batching_generates_the_same(make_model, scheme, make_ragged)
     ("attn_implementation", "pattern"),
     [
         ("sdpa", [3, "full"]),
-        (FLASH, [3, "full"]),
+        *([(FLASH, [3, "full"])] if PAGE_SIZE == "page_size" else []),  # 5.17 takes no kernel by hand there
         *[
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (("eager", [3, "full"]), ("sdpa", [3]), ("sdpa", None))

@@ -151,7 +151,9 @@ def test_every_parameter_of_a_head_takes_part(name, make_head, sources, gradient
     model = make_head(name)
     found = gradients(model, model(**make_inputs(name, sources(LENGTHS))).loss)
     assert found.keys() == dict(model.named_parameters()).keys()
-    assert [key for key, gradient in found.items() if not gradient.any()] == []
+    # A number that is added to the score of every choice changes nothing.
+    idle = {"classifier.bias"} if "MultipleChoice" in name else set()
+    assert {key for key, gradient in found.items() if not gradient.any()} <= idle
 
 
 @pytest.mark.parametrize("name", SEQUENCE)
@@ -181,7 +183,7 @@ def test_sequence_losses_equal_transformers(name, problem, num_labels, labels, s
 
 def test_unknown_problem_is_refused(make_head, words):
     model = make_head(SEQUENCE[1])
-    model.config.problem_type = "guessing"
+    vars(model.config)["problem_type"] = "guessing"  # past transformers 5.17, which refuses the word when it is set
     with pytest.raises(ValueError, match=r"problem_type 'guessing'.*regression, single_label"):
         model(input_ids=words(2, 4), labels=torch.tensor([0, 1]))
 

@@ -4,11 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+import transformers
+from packaging.version import Version
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
 from triptych.pipelines import pipeline
 
 from .conftest import ENGLISH, word_tokenizer
+
+KNOWS_REMOVED_TASKS = Version(transformers.__version__) >= Version("5.19")
 
 
 def test_path_string_and_object_are_the_same(checkpoint: Path):
@@ -44,7 +48,8 @@ class TestRefusals:
             pipeline("translate", checkpoint)
 
     def test_a_task_that_is_not_restored_keeps_transformers_words(self, checkpoint: Path):
-        with pytest.raises(KeyError, match="visual-question-answering has been removed"):
+        told = "visual-question-answering has been removed" if KNOWS_REMOVED_TASKS else "unknown task 'visual-question"
+        with pytest.raises((KeyError, ValueError), match=told):
             pipeline("visual-question-answering", checkpoint)
 
     @pytest.mark.parametrize("task", ["translation_en_de", "translation_to_de", "translation_"])
@@ -94,7 +99,9 @@ class TestTargetTokenizer:
         model = AutoModelForSeq2SeqLM.from_pretrained(two_vocabulary_checkpoint)
         tokenizer = AutoTokenizer.from_pretrained(two_vocabulary_checkpoint)
         shutil.rmtree(two_vocabulary_checkpoint)
-        assert pipeline("translation", model, tokenizer, german_tokenizer, max_new_tokens=4)("a dog")
+        # Before 5.18, the beams of transformers took the source's vocabulary for the target's.
+        beams = {} if Version(transformers.__version__) >= Version("5.18") else {"num_beams": 1}
+        assert pipeline("translation", model, tokenizer, german_tokenizer, max_new_tokens=4, **beams)("a dog")
         with pytest.raises(ValueError, match="pass target_tokenizer="):
             pipeline("translation", model, tokenizer)
 
