@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 
 import triptych
 from triptych import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
@@ -11,13 +12,28 @@ FAMILIES = {
     "triptych_encoder": (TriptychEncoderConfig, triptych.TriptychEncoderForMaskedLM),
     "triptych_decoder": (TriptychDecoderConfig, triptych.TriptychDecoderForCausalLM),
 }
+SIZES = {
+    "bert": ("base", "large"),
+    "roberta": ("base", "large"),
+    "distilbert": ("base",),
+    "gpt2": ("medium", "large", "xl"),
+    "gpt3": ("small", "medium", "large", "xl", "2.7b", "6.7b", "13b", "175b"),
+    "t5": ("small", "base", "large", "3b", "11b"),
+    "t5-v1.1": ("small", "base", "large", "xl", "xxl"),
+    "palm": ("8b", "62b", "540b"),
+    "tinyllama": ("1.1b",),
+    "smollm": ("135m", "360m"),
+    "transformer": ("base", "big"),
+}
+NAMES = {"gpt1", "gpt2", *(f"{system}-{size}" for system, sizes in SIZES.items() for size in sizes)}
+RECIPE = {"optimizer", "schedule", "batch", "objective", "data", "steps", "dropout", "source"}
 PRESETS = [(model_type, name) for model_type in FAMILIES for name in triptych.preset_names(model_type)]
 
 
 def test_every_preset_belongs_to_one_family():
     assert sorted(name for _, name in PRESETS) == sorted(triptych.preset_names())
     assert len(set(triptych.preset_names())) == len(triptych.preset_names())
-    assert {"transformer-base", "transformer-big", "bert-base", "gpt2"} <= set(triptych.preset_names())
+    assert set(triptych.preset_names()) >= NAMES
 
 
 @pytest.mark.parametrize(("model_type", "name"), PRESETS)
@@ -28,6 +44,40 @@ def test_every_preset_builds(model_type, name):
         model = model_class(config)
     assert model.config.model_type == model_type
     assert triptych.preset_info(name)["source"]
+    assert hasattr(triptych, triptych.preset_info(name)["counted"].partition(".")[0])
+
+
+@pytest.mark.parametrize(("model_type", "name"), PRESETS)
+def test_no_preset_makes_its_configuration_complain(model_type, name, caplog):
+    transformers.utils.logging.warning_once.cache_clear()
+    config = FAMILIES[model_type][0].from_preset(name)
+    assert caplog.text == ""
+    assert type(config).from_dict(config.to_dict()).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize("name", triptych.preset_names())
+def test_every_published_model_has_its_recipe(name):
+    if name in ("tiny", "tiny-encoder", "tiny-decoder"):
+        with pytest.raises(ValueError, match=f"preset '{name}' has no recipe"):
+            triptych.preset_recipe(name)
+        return
+    recipe = triptych.preset_recipe(name)
+    assert recipe.keys() >= RECIPE
+    assert recipe["optimizer"].keys() == {"name", "betas", "eps", "weight_decay", "clip"}
+    assert recipe["schedule"].keys() >= {"name", "warmup_steps"}
+    assert recipe["schedule"].keys() & {"learning_rate", "scale"}
+    assert isinstance(recipe["source"], str)
+    assert isinstance(recipe["objective"], str)
+
+
+def test_a_recipe_says_only_what_differs_from_another():
+    base, big = triptych.preset_recipe("transformer-base"), triptych.preset_recipe("transformer-big")
+    assert big["checkpoints"] == {"averaged": 20, "minutes": 10}
+    assert {key for key in base if base[key] != big[key]} == {"steps", "dropout", "checkpoints"}
+    rates = [
+        triptych.preset_recipe(n)["schedule"]["learning_rate"] for n in triptych.preset_names() if n.startswith("gpt3")
+    ]
+    assert rates == [6e-4, 3e-4, 2.5e-4, 2e-4, 1.6e-4, 1.2e-4, 1e-4, 0.6e-4]
 
 
 def test_overrides_replace_fields_of_the_preset():
@@ -46,7 +96,7 @@ def test_an_override_is_validated():
         TriptychConfig.from_preset("tiny", hidden_size=30)
 
 
-@pytest.mark.parametrize("ask", [TriptychConfig.from_preset, triptych.preset_info])
+@pytest.mark.parametrize("ask", [TriptychConfig.from_preset, triptych.preset_info, triptych.preset_recipe])
 def test_unknown_preset_lists_the_known_ones(ask):
     with pytest.raises(ValueError, match=r"unknown preset 'transformer-huge'.*transformer-base") as error:
         ask("transformer-huge")
@@ -61,3 +111,5 @@ def test_preset_of_another_family_says_so():
 def test_presets_are_copies():
     triptych.preset_info("transformer-base")["bleu"] = 99
     assert triptych.preset_info("transformer-base")["bleu"] == 25.8
+    triptych.preset_recipe("transformer-base")["optimizer"]["eps"] = 1
+    assert triptych.preset_recipe("transformer-base")["optimizer"]["eps"] == 1e-9

@@ -117,6 +117,7 @@ def test_a_killed_run(options, tmp_path):
                 ({"train_file": "absent.tsv"}, "absent.tsv does not exist"),
                 ({"corpus": "en-de"}, "give one source of data, not corpus and files"),
                 ({"max_steps": 0}, "max_steps=0 must be greater than 0"),
+                ({"recipe": "t5-small"}, "the recipe of t5-small .* optimizer.name='adafactor'"),
             )
         ),
     ],

@@ -1,5 +1,6 @@
-"""Published sizes by name. They are data: `presets/*.json`, one file per system."""
+"""Published sizes and training recipes by name. They are data: `presets/*.json`, one file per system."""
 
+import copy
 import functools
 import json
 from importlib import resources
@@ -24,9 +25,7 @@ def load_preset(name: str, model_type: str) -> dict[str, Any]:
     Raises:
         ValueError: no such preset, or one of another family.
     """
-    if name not in _presets():
-        raise ValueError(f"unknown preset {name!r}; choose one of: {', '.join(preset_names(model_type))}")
-    entry = _presets()[name]
+    entry = _entry(name, model_type)
     if entry["model_type"] != model_type:
         raise ValueError(
             f"preset {name!r} is a {entry['model_type']!r}, not a {model_type!r}; use the configuration class of that "
@@ -36,7 +35,34 @@ def load_preset(name: str, model_type: str) -> dict[str, Any]:
 
 
 def preset_info(name: str) -> dict[str, Any]:
-    """What was published about the preset: parameters, scores and the source."""
+    """What was published about the preset: parameters, scores, the source, and a note on what does not fit.
+
+    `counted` is the class, or a part of one, whose parameters are to be compared with the published figure.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    return dict(_entry(name)["published"])
+
+
+def preset_recipe(name: str) -> dict[str, Any]:
+    """How the preset was trained: optimizer, schedule, batch, objective, data, steps, dropout; None is unpublished.
+
+    Raises:
+        ValueError: no such preset, or one that nobody has published a recipe for.
+    """
+    entry = _entry(name)
+    if "recipe" not in entry:
+        known = (other for other, entry in _presets().items() if "recipe" in entry)
+        raise ValueError(f"preset {name!r} has no recipe; choose one of: {', '.join(known)}")
+    own = copy.deepcopy(entry["recipe"])
+    common = preset_recipe(own.pop("like")) if "like" in own else {}
+    for key, value in own.items():
+        common[key] = {**common.get(key, {}), **value} if isinstance(value, dict) else value
+    return common
+
+
+def _entry(name: str, model_type: str | None = None) -> dict[str, Any]:
     if name not in _presets():
-        raise ValueError(f"unknown preset {name!r}; choose one of: {', '.join(preset_names())}")
-    return dict(_presets()[name]["published"])
+        raise ValueError(f"unknown preset {name!r}; choose one of: {', '.join(preset_names(model_type))}")
+    return _presets()[name]

@@ -1,0 +1,48 @@
+"""
+Prints the published models that Triptych has the sizes of, with the parameters that it counts in each.
+
+    python scripts/zoo.py
+    python scripts/zoo.py --notes gpt3-xl gpt3-13b
+
+Every model is built without memory for its weights, so the largest takes no longer than the smallest.
+"""
+
+import argparse
+
+import triptych
+from triptych.modeling.size import counted_model
+from triptych.training.command_line import run_script
+
+HEADINGS = ("name", "family", "layers", "width", "heads", "parameters", "published", "source")
+ALIGNMENT = "<<>>>>><"
+
+
+def row(name: str) -> tuple[str, ...]:
+    """One line of the table."""
+    info, model = triptych.preset_info(name), counted_model(name)
+    config = model.config
+    layers = f"{config.num_hidden_layers}"
+    if config.is_encoder_decoder:
+        layers = f"{config.encoder_layers}+{config.decoder_layers}"
+    published = f"{info['parameters']:,}" if "parameters" in info else "-"
+    width, heads = f"{config.hidden_size}", f"{config.num_attention_heads} x {config.head_dim}"
+    return name, config.model_type, layers, width, heads, f"{model.num_parameters():,}", published, info["source"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="Presets (default: all).")
+    parser.add_argument("--notes", action="store_true", help="Also tell what is unpublished or does not fit together.")
+    arguments = parser.parse_args()
+
+    rows = [HEADINGS, *(row(name) for name in arguments.names or triptych.preset_names())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for cells in rows:
+        columns = zip(cells, ALIGNMENT, widths, strict=True)
+        print("  ".join(f"{cell:{side}{width}}" for cell, side, width in columns).rstrip())
+        if arguments.notes and cells is not HEADINGS and "note" in (info := triptych.preset_info(cells[0])):
+            print(f"    {info['note']}")
+
+
+if __name__ == "__main__":
+    run_script(main)

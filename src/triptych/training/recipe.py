@@ -1,0 +1,93 @@
+"""A published training recipe as options of a script: what it says, where the command line says nothing."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from ..configuration import preset_recipe
+from .optimizer import OPTIMIZERS
+from .schedule import SCHEDULES
+
+# What a recipe can say that a script can do, and the options that do it.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "optimizer.name": ("optimizer",),
+    "optimizer.betas": ("adam_beta1", "adam_beta2"),
+    "optimizer.eps": ("adam_epsilon",),
+    "optimizer.weight_decay": ("weight_decay",),
+    "optimizer.clip": ("max_grad_norm",),
+    "schedule.name": ("lr_scheduler",),
+    "schedule.learning_rate": ("learning_rate",),
+    "schedule.scale": ("learning_rate_scale",),
+    "schedule.warmup_steps": ("warmup_steps",),
+    "batch.tokens": ("max_tokens",),
+    "steps": ("max_steps",),
+    "epochs": ("num_train_epochs",),
+    "dropout": ("dropout",),
+    "label_smoothing": ("label_smoothing",),
+    "checkpoints.averaged": ("keep_checkpoints",),
+    "checkpoints.minutes": ("save_minutes",),
+    "decoding.num_beams": ("num_beams",),
+    "decoding.length_penalty": ("gnmt_length_penalty",),
+    "decoding.length_beyond_source": ("max_length_beyond_source",),
+}
+TOLD = {"data", "source", "note"}  # to be read, not done
+
+
+def statements(recipe: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every published value of a recipe under its dotted name."""
+    for key, value in recipe.items():
+        if isinstance(value, dict):
+            yield from statements(value, f"{prefix}{key}.")
+        elif value is not None and key not in TOLD:
+            yield f"{prefix}{key}", value
+
+
+def recipe_options(preset: str, objective: str) -> dict[str, Any]:
+    """The recipe of a preset as options of a script that trains for `objective`.
+
+    Raises:
+        ValueError: no such preset, none with a recipe, or one that says what the script cannot do; all of it is named.
+    """
+    words = {"objective": (objective,), "optimizer.name": OPTIMIZERS, "schedule.name": SCHEDULES}
+    options: dict[str, Any] = {}
+    impossible = []
+    for name, value in statements(preset_recipe(preset)):
+        values = value if isinstance(value, list) else [value]
+        is_number = all(isinstance(v, (int, float)) for v in values)
+        if value in words[name] if name in words else is_number and name in OPTIONS:
+            options |= dict(zip(OPTIONS.get(name, ()), values, strict=False))  # the objective is the script itself
+        else:
+            impossible.append(f"{name}={value!r}")
+    if impossible:
+        raise ValueError(
+            f"the recipe of {preset} says what this training cannot do: {', '.join(impossible)}; it has the objective "
+            f"{objective}, the optimizers {', '.join(OPTIMIZERS)} and the schedules {', '.join(SCHEDULES)}"
+        )
+    if "keep_checkpoints" in options:
+        options["final_weights"] = "average"
+    return options
+
+
+def add_recipe_option(parser: argparse.ArgumentParser, objective: str, args: list[str] | None = None) -> None:
+    """
+    Adds `--recipe`. Where the command line has it, the values of the recipe become defaults of the parser's options;
+    so this comes after all others are added.
+
+    Raises:
+        ValueError: see `recipe_options`.
+    """
+    parser.add_argument(
+        "--recipe",
+        nargs="?",
+        const="",
+        default=argparse.SUPPRESS,
+        metavar="PRESET",
+        help="Train as published for this preset (without a name: for the one of --preset): its optimizer, schedule, "
+        "batch, steps, dropout, averaging and decoding stand in for all options that are not given.",
+    )
+    given, _ = parser.parse_known_args(args)
+    if "recipe" in given:
+        options = recipe_options(given.recipe or given.preset, objective)
+        if given.save_steps is not None:  # two ways to say one thing
+            options.pop("save_minutes", None)
+        parser.set_defaults(**options)
