@@ -12,6 +12,7 @@ from .configuration import (
     TriptychEncoderConfig,
     preset_info,
     preset_names,
+    preset_recipe,
 )
 from .modeling import (
     TriptychDecoderForCausalLM,
@@ -31,6 +32,8 @@ from .modeling import (
     TriptychForQuestionAnswering,
     TriptychForSequenceClassification,
     TriptychModel,
+    keep_layers,
+    replace_vocabulary,
 )
 from .modeling.auto import register
 
@@ -62,9 +65,12 @@ __all__ = [
     "TriptychForSequenceClassification",
     "TriptychModel",
     "from_hf",
+    "keep_layers",
     "pipeline",
     "preset_info",
     "preset_names",
+    "preset_recipe",
+    "replace_vocabulary",
     "to_hf",
 ]
 

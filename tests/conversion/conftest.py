@@ -13,7 +13,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from triptych.conversion import architecture
+from triptych.conversion import architectures
 
 
 def load_cases() -> list[Any]:
@@ -59,7 +59,7 @@ def randomise(model: PreTrainedModel) -> PreTrainedModel:
     """Every number that a checkpoint can hold is random; norms stay near one, so that the signal lives."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and "Sinusoid" not in type(owner(model, name)).__name__:
                 gain = parameter.ndim == 1 and name.endswith("weight")
                 parameter.normal_(std=0.3).add_(float(gain))
         for name, buffer in model.named_buffers():
@@ -68,17 +68,29 @@ def randomise(model: PreTrainedModel) -> PreTrainedModel:
         for name, unused in model.named_parameters():  # untied, BERT's has two of them, and computes with one
             if name in ("cls.predictions.bias", "lm_head.bias") and hasattr(used := owner(model, name), "decoder"):
                 unused.copy_(used.decoder.bias)
+            if name.endswith("shared.weight"):  # untied, BART's two stacks compute with their own
+                unused.copy_(model.get_parameter(f"{name.removesuffix('shared.weight')}encoder.embed_tokens.weight"))
     return model.eval()
+
+
+def untie(model: PreTrainedModel) -> PreTrainedModel:
+    """T5 1.1 and mT5 are published with their own map to the vocabulary, and load so; their configurations tie it."""
+    tied = getattr(model.config, "scale_decoder_outputs", model.config.model_type != "mt5")
+    if not tied and hasattr(model, "lm_head"):
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+        model.all_tied_weights_keys.pop("lm_head.weight")
+    return model
 
 
 def make_theirs(case: Any, name: str) -> PreTrainedModel:
     torch.manual_seed(0)
-    return randomise(getattr(transformers, name)(make_config(case, name)))
+    return randomise(untie(getattr(transformers, name)(make_config(case, name))))
 
 
 def variants() -> Iterator[Any]:
     for case in CASES:
-        for name in case.classes or architecture(model_type(case)).heads:
+        known = architectures(model_type=model_type(case))
+        for name in case.classes or [head for a in known for head in a.heads]:
             yield pytest.param((case, name), id=f"{case.name} {name}")
 
 
@@ -142,7 +154,8 @@ def make_batch() -> Callable[..., dict[str, Any]]:
             lengths = torch.tensor(TARGETS)[:, None]
             batch["labels"] = batch["decoder_input_ids"].masked_fill(torch.arange(max(TARGETS)) >= lengths, -100)
         elif "labels" in takes:
-            batch["labels"] = ids.masked_fill(mask == 0, -100)
+            after_padding = mask.diff(prepend=mask[:, :1]) == 1  # what a decoder would be asked for at the padding
+            batch["labels"] = ids.masked_fill((mask == 0) | after_padding, -100)
         return batch
 
     return make
@@ -160,10 +173,14 @@ def same_positions() -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
         mask = batch["attention_mask"]
         takes = inspect.signature(model.forward).parameters
         counts_itself = getattr(model.config, "model_type", "") in COUNT_PADDING_OUT
+        counted = (mask.cumsum(-1) - 1).clamp(min=0)
         if counts_itself:
+            if "start_positions" in batch and "position_ids" in takes:  # whose loss reads the logits of padding, too
+                return {**batch, "position_ids": counted + model.config.pad_token_id + 1}, batch
             return batch, batch
         if "position_ids" in takes:
-            counted = (mask.cumsum(-1) - 1).clamp(min=0)
+            if type(model).__name__ == "DistilBertForMultipleChoice":  # which takes one row for each choice
+                counted = counted.flatten(0, 1)
             return {**batch, "position_ids": counted}, batch
         return batch, {**batch, "position_ids": torch.arange(mask.shape[-1]).expand(mask.shape)}
 

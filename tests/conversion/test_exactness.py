@@ -7,6 +7,7 @@ import triptych
 
 PER_LAYER = ("hidden_states", "attentions", "encoder_hidden_states", "encoder_attentions", "decoder_hidden_states")
 PER_LAYER += ("decoder_attentions", "cross_attentions")
+OWN_PADDING = ("gpt_neo", "gptj")  # where a position sees no token, their attention gives other numbers than ours
 
 
 def flat_choices(mask):
@@ -16,7 +17,9 @@ def flat_choices(mask):
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_outputs_and_losses_are_equal(theirs, make_batch, same_positions, assert_close, visible_part, side: str):
     ours = triptych.from_hf(theirs)
+    models = ours, theirs
     for_theirs, for_ours = same_positions(theirs, make_batch(theirs, side))
+    batches = for_ours, for_theirs
     with torch.no_grad():
         expected, actual = theirs(**for_theirs), ours(**for_ours)
     compared = 0
@@ -32,6 +35,11 @@ def test_outputs_and_losses_are_equal(theirs, make_batch, same_positions, assert
             continue  # theirs is of the padding
         if side == "left" and name in ("loss", "logits", "seq_relationship_logits") and reads_first_token(theirs):
             continue
+        if name == "loss" and "start_logits" in expected and theirs.config.model_type in OWN_PADDING:
+            with torch.no_grad():  # the loss is over padding, too: of the row that has none
+                losses = [m(**{k: v[:1] for k, v in b.items()}).loss for m, b in zip(models, batches, strict=True)]
+            assert_close(*losses, name)
+            continue
         if (per_token and "decoder_input_ids" not in for_theirs) or name == "encoder_last_hidden_state":
             assert_close(visible_part(actual[name], mask), visible_part(value, mask), name)
         else:
@@ -43,8 +51,10 @@ def test_outputs_and_losses_are_equal(theirs, make_batch, same_positions, assert
 def reads_first_token(model) -> bool:
     """Whether theirs reads the first position of a row, be it padding: ours reads the first token."""
     name = type(model).__name__
+    if model.config.is_encoder_decoder:  # its decoder reads the source from the first position on
+        return "ForSequence" in name
     kinds = ("ForSequence", "ForMultipleChoice", "ForNextSentence", "ForPreTraining")
-    return not model.config.is_encoder_decoder and any(k in name for k in kinds) and not causal(model)
+    return any(k in name for k in kinds) and not causal(model)
 
 
 def causal(model) -> bool:
@@ -55,6 +65,7 @@ def test_every_layer_is_equal(theirs, make_batch, same_positions, assert_close, 
     ours = triptych.from_hf(theirs)
     for model in (theirs, ours):
         model.set_attn_implementation("eager")
+        model.config._attn_implementation = "eager"  # of Falcon, which does not let it be set
     for_theirs, for_ours = same_positions(theirs, make_batch(theirs))
     options = {"output_hidden_states": True, "output_attentions": True, "use_cache": False}
     if "use_cache" not in theirs.forward.__code__.co_varnames:
@@ -69,7 +80,7 @@ def test_every_layer_is_equal(theirs, make_batch, same_positions, assert_close, 
         assert len(actual[name]) == len(expected[name]), name
         for i, (a, e) in enumerate(zip(actual[name], expected[name], strict=True)):
             what = f"{name}[{i}]"
-            if name.startswith(("decoder", "cross")):
+            if name.startswith(("decoder", "cross")) and "decoder_input_ids" in for_theirs:
                 assert_close(a, e, what)
             elif name.endswith("hidden_states"):
                 assert_close(a[mask], e[mask], what)
@@ -88,6 +99,11 @@ def test_generated_tokens_are_equal(generator, make_batch, num_beams: int, use_c
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     options = {"max_new_tokens": 8, "num_beams": num_beams, "use_cache": use_cache, "do_sample": False}
     options |= {"min_new_tokens": 4, "output_scores": True, "return_dict_in_generate": True}
-    expected, actual = generator.generate(**inputs, **options), ours.generate(**inputs, **options)
+    # Models this small say one word for ever; and where padding has no position, one must not say it.
+    options |= {"no_repeat_ngram_size": 2, "suppress_tokens": [generator.config.pad_token_id or 0]}
+    actual = ours.generate(**inputs, **options)
+    if generator.config.model_type == "fsmt":  # which sees the future where it generates without a cache
+        options["use_cache"] = True
+    expected = generator.generate(**inputs, **options)
     assert torch.equal(actual.sequences, expected.sequences)
     assert len(set(actual.sequences.flatten().tolist())) > 3  # else the model says nothing

@@ -25,6 +25,11 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "learned-offset": {"positions": "learned", "position_offset": 2},
     "sinusoidal": {"positions": "sinusoidal"},
     "sinusoidal-concatenated": {"positions": "sinusoidal", "sinusoid_layout": "concatenated"},
+    "sinusoidal-tensor2tensor": {
+        "positions": "sinusoidal",
+        "sinusoid_layout": "tensor2tensor",
+        "position_offset": 2,
+    },
     "rotary": {"positions": "rotary"},
     "rotary-partial": {"positions": "rotary", "rotary_dim": 4},
     "relative": {"positions": "relative", "relative_num_buckets": 8, "relative_max_distance": 12},
@@ -62,7 +67,7 @@ def causal_family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=["post", "pre", "parallel"])
+@pytest.fixture(params=["post", "pre", "parallel", "parallel_norms"])
 def residual(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -206,7 +211,7 @@ def assert_close_trees() -> Callable[..., None]:
         largest = max(value.abs().max().item() for value in expected.values())
         for name, value in expected.items():
             error = (actual[name] - value).abs().max().item()
-            assert error <= rtol * max(value.abs().max().item(), 1e-2 * largest), f"{name}: off by {error}"
+            assert error <= rtol * max(value.abs().max().item(), 3e-2 * largest), f"{name}: off by {error}"
 
     return check
 

@@ -6,11 +6,14 @@ import pytest
 import torch
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.fsmt.modeling_fsmt import SinusoidalPositionalEmbedding as FSMTPositions
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+from transformers.models.m2m_100.modeling_m2m_100 import M2M100SinusoidalPositionalEmbedding as M2M100Positions
+from transformers.models.marian.modeling_marian import MarianSinusoidalPositionalEmbedding as MarianPositions
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from triptych import TriptychDecoderConfig
-from triptych.modeling.positions import FREQUENCIES, POSITIONS, rotate
+from triptych.modeling.positions import FREQUENCIES, POSITIONS, SINUSOIDS, rotate
 
 SHORT, LONG = [1.0, 1.1, 1.3, 2.0], [2.0, 3.0, 4.0, 8.0]  # one factor per rotated pair of a head of 8
 ROPES = {
@@ -58,8 +61,8 @@ def test_sinusoids_by_the_formula_of_the_paper():
     for pos in (0, 1, 7, 599):
         for i in range(16):
             angle = pos / 10000 ** (2 * i / 32)
-            assert table[pos, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-4)
-            assert table[pos, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-4)
+            assert table[pos, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-12)
+            assert table[pos, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-12)
 
 
 def test_layouts_are_permutations_of_each_other():
@@ -68,6 +71,39 @@ def test_layouts_are_permutations_of_each_other():
     halves = scheme_of(positions="sinusoidal", sinusoid_layout="concatenated").embed(positions, torch.float32)
     assert torch.equal(paper[..., 0::2], halves[..., :16])
     assert torch.equal(paper[..., 1::2], halves[..., 16:])
+
+
+@pytest.mark.parametrize("width", [32, 512])
+@pytest.mark.parametrize(
+    ("sinusoid_layout", "table"),
+    [
+        ("concatenated", lambda width: MarianPositions(1024, width).create_weight()),
+        ("tensor2tensor", lambda width: M2M100Positions.get_embedding(1024, width)),
+        ("tensor2tensor", lambda width: FSMTPositions.get_embedding(1024, width, None)),
+    ],
+)
+def test_sinusoids_equal_the_tables_of_others(sinusoid_layout, table, width):
+    scheme = scheme_of(positions="sinusoidal", sinusoid_layout=sinusoid_layout, hidden_size=width)
+    ours = scheme.embed(torch.arange(1024), torch.float32)
+    torch.testing.assert_close(ours, table(width), atol=1e-6, rtol=0)
+
+
+def test_sinusoids_of_tensor2tensor_end_at_the_longest_wavelength():
+    """d_model = 8: wavelengths 2π times 1, 10000^(1/3), 10000^(2/3) and 10000."""
+    scheme = scheme_of(positions="sinusoidal", sinusoid_layout="tensor2tensor", hidden_size=8)
+    angles = torch.tensor([3 / 10000 ** (i / 3) for i in range(4)])
+    expected = torch.cat([angles.sin(), angles.cos()])
+    torch.testing.assert_close(scheme.embed(torch.tensor([[3]]), torch.float32)[0, 0], expected, atol=1e-6, rtol=0)
+    narrow = scheme_of(positions="sinusoidal", sinusoid_layout="tensor2tensor", hidden_size=2, num_attention_heads=1)
+    assert narrow.embed(torch.tensor([[3]]), torch.float64)[0, 0].tolist() == pytest.approx([math.sin(3), math.cos(3)])
+
+
+@pytest.mark.parametrize("sinusoid_layout", SINUSOIDS)
+def test_sinusoids_start_at_the_offset(sinusoid_layout):
+    fields = {"positions": "sinusoidal", "sinusoid_layout": sinusoid_layout}
+    first, shifted = scheme_of(**fields), scheme_of(**fields, position_offset=2)
+    positions = torch.tensor([[0, 1, 300]])
+    assert torch.equal(shifted.embed(positions, torch.float32), first.embed(positions + 2, torch.float32))
 
 
 def test_sinusoids_are_of_any_length_and_type():

@@ -1,4 +1,4 @@
-"""Norms, and the three forms of the residual path, from the submodules by hand."""
+"""Norms, and the four forms of the residual path, from the submodules by hand."""
 
 import pytest
 import torch
@@ -35,6 +35,8 @@ def by_hand(residual, x, sublayers, path):
     if residual == "parallel":
         h = path.norm(x)
         return x + sum(f(h) for f in sublayers.values())
+    if residual == "parallel_norms":
+        return x + sum(f(path.norms[name](x)) for name, f in sublayers.items())
     for name, f in sublayers.items():
         x = path.norms[name](x + f(x)) if residual == "post" else x + f(path.norms[name](x))
     return x
@@ -66,9 +68,21 @@ def test_numbers_by_hand(make_config, residual):
         "post": [0.0, 0.0],  # LN(3x) = (1, -1), then LN(0)
         "pre": [5 - 1.0, -1 + 1.0],  # x + 2(1, -1) = (5, -1), less its norm (1, -1)
         "parallel": [3 + 2 - 1.0, 1 - 2 + 1.0],
+        "parallel_norms": [3 + 2 - 1.0, 1 - 2 + 1.0],  # both norms are new, so they are one
     }
     output = path(torch.tensor([[3.0, 1.0]]), {"twice": lambda x: 2 * x, "negate": lambda x: -x})
     torch.testing.assert_close(output, torch.tensor([expected[residual]]))
+
+
+def test_parallel_sublayers_have_their_own_norms(make_config):
+    """Norms of gain 5 and 7: each scales what its own sublayer is given."""
+    config = make_config("decoder", hidden_size=2, num_attention_heads=1, norm_eps=1e-12)
+    path = RESIDUALS["parallel_norms"](config, ["twice", "negate"])
+    with torch.no_grad():
+        path.norms["twice"].weight.fill_(5.0)
+        path.norms["negate"].weight.fill_(7.0)
+    output = path(torch.tensor([[3.0, 1.0]]), {"twice": lambda x: 2 * x, "negate": lambda x: -x})
+    torch.testing.assert_close(output, torch.tensor([[3 + 10 - 7.0, 1 - 10 + 7.0]]))
 
 
 def test_dropout_is_on_each_sublayer_and_off_in_evaluation(make_config, residual):

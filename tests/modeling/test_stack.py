@@ -134,7 +134,7 @@ def test_cached_equals_uncached(
 
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 @pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
-@pytest.mark.parametrize("residual", ["pre", "parallel"])
+@pytest.mark.parametrize("residual", ["pre", "parallel", "parallel_norms"])
 @torch.no_grad()
 def test_cached_equals_uncached_with_few_heads_of_free_width(
     make_model, causal_family, make_ragged, logits_of, close, kind, attn_implementation, residual

@@ -14,7 +14,7 @@ HEADS = [name for name in triptych.__all__ if "For" in name]
 BODIES = ["TriptychModel", "TriptychEncoderModel", "TriptychDecoderModel"]
 CHOICES = {
     "positions": ["learned", "rotary", "relative"],
-    "residual": ["post", "pre", "parallel"],
+    "residual": ["post", "pre", "parallel", "parallel_norms"],
     "feed_forward": ["plain", "gated"],
     "tie_word_embeddings": [True, False],
 }

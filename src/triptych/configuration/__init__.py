@@ -2,7 +2,7 @@
 
 from .base import TriptychBaseConfig
 from .families import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
-from .presets import preset_info, preset_names
+from .presets import preset_info, preset_names, preset_recipe
 
 __all__ = [
     "TriptychBaseConfig",
@@ -11,4 +11,5 @@ __all__ = [
     "TriptychEncoderConfig",
     "preset_info",
     "preset_names",
+    "preset_recipe",
 ]

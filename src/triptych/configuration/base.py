@@ -18,8 +18,8 @@ from .presets import load_preset
 logger = logging.get_logger(__name__)
 
 POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
-SINUSOID_LAYOUTS = ("interleaved", "concatenated")
-RESIDUALS = ("post", "pre", "parallel")
+SINUSOID_LAYOUTS = ("interleaved", "concatenated", "tensor2tensor")
+RESIDUALS = ("post", "pre", "parallel", "parallel_norms")
 NORMS = ("layer", "rms")
 FEED_FORWARDS = ("plain", "gated")
 POOLERS = ("none", *ACT2FN)
@@ -61,7 +61,9 @@ class TriptychBaseConfig(PreTrainedConfig):
     feed_forward: str = word("plain", "Equation (2), or a gated linear unit.", FEED_FORWARDS)
     activation: str = word("relu", "The activation of the feed-forward.", ACT2FN)
     sinusoid_layout: str = word(
-        "interleaved", "Sine and cosine alternate as in section 3.5, or stand in two halves.", SINUSOID_LAYOUTS
+        "interleaved",
+        "Sine and cosine alternate as in section 3.5, or stand in two halves, or also end at 10000 · 2π exactly.",
+        SINUSOID_LAYOUTS,
     )
 
     # --- detail
@@ -75,7 +77,9 @@ class TriptychBaseConfig(PreTrainedConfig):
     attention_scale: float | int | None = number(None, "Factor on q·k; None: 1/√d_k.", above=0)
     logit_scale: float | int = number(1.0, "Factor on the logits (T5 and PaLM: 1/√d_model).", above=0)
     head_bias: bool = field(False, "Whether the map to the vocabulary has a bias.")
-    position_offset: int = number(0, "First row of the learned position table (RoBERTa, BART: 2).", at_least=0)
+    position_offset: int = number(
+        0, "The number of the first position, learned or sinusoidal (RoBERTa, BART: 2).", at_least=0
+    )
     rope_parameters: dict | None = field(None, "Rotary positions: rope_type, rope_theta and their scaling.")
     rotary_dim: int | None = size(None, "How many dimensions of a head are rotated; None: all.")
     relative_num_buckets: int = number(32, "Relative positions: number of distance buckets.", at_least=4)
@@ -131,7 +135,9 @@ class TriptychBaseConfig(PreTrainedConfig):
         if self.positions == "rotary":
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0, **(self.rope_parameters or {})}
             if self.rotary_dim is not None:
-                self.rope_parameters["partial_rotary_factor"] = self.rotary_dim / self.head_dim
+                part = self.rotary_dim / self.head_dim
+                whole = int(self.head_dim * part) == self.rotary_dim  # which transformers computes, rounding down
+                self.rope_parameters["partial_rotary_factor"] = part if whole else math.nextafter(part, 1)
         self.drop_foreign_tokens()
         super().__post_init__(**kwargs)
         if self.positions != "rotary":  # transformers fills them in for every model that has the field
@@ -204,10 +210,18 @@ class TriptychBaseConfig(PreTrainedConfig):
         """Names of the embedding matrices in the body; the last can be tied to the output projection."""
         return ("embed_tokens",)
 
+    def stack_config(self, stack: str) -> "TriptychBaseConfig":
+        """The configuration of one of `stacks`."""
+        return self
+
     @property
     def base_model_tp_plan(self) -> dict[str, str]:
         """How the processes of tensor parallelism share the body."""
         return tensor_parallel_plan(self)
+
+    @base_model_tp_plan.setter
+    def base_model_tp_plan(self, plan: dict[str, str]) -> None:
+        """transformers up to 5.20 assigns the plan again, with tied embeddings; ours has them."""
 
     @property
     def base_model_fsdp_plan(self) -> dict[str, str]:

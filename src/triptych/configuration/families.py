@@ -1,11 +1,43 @@
 """The three configurations. Made with no argument, each is the model that gave its family the name."""
 
 import copy
+import dataclasses
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 
 from .base import TriptychBaseConfig
 from .fields import field, like, number, size
+
+# What the decoder cannot have for itself: the width in which the sides meet, what the embeddings, the map to the
+# vocabulary and the heads are made from, and what is asked of the model as a whole.
+COMMON = frozenset(
+    {
+        "bos_token_id",
+        "classifier_dropout",
+        "eos_token_id",
+        "head_bias",
+        "hidden_size",
+        "label_smoothing",
+        "logit_scale",
+        "origin",
+        "pad_token_id",
+        "pooler",
+        "tie_word_embeddings",
+        "type_vocab_size",
+        "use_cache",
+        "vocab_size",
+    }
+)
+# What is derived from the number and the width of heads; a decoder with other heads derives its own.
+HEADS = ("num_key_value_heads", "head_dim", "value_head_dim")
+
+
+def own_fields() -> frozenset[str]:
+    """The fields in which a decoder can differ from its encoder."""
+    names = {f.name for f in dataclasses.fields(TriptychBaseConfig)}  # of ours and of transformers
+    return frozenset(names & TriptychBaseConfig.__annotations__.keys()) - COMMON
 
 
 @strict
@@ -20,6 +52,7 @@ class TriptychConfig(TriptychBaseConfig):
     decoder_layers: int = size(6, "Number of layers of the decoder, N.")
     decoder_vocab_size: int | None = size(None, "Number of target tokens; None: one vocabulary for both sides.")
     share_encoder_decoder_embeddings: bool = field(True, "Whether source and target use one embedding matrix.")
+    decoder_overrides: dict | None = field(None, "Fields in which the decoder differs from the encoder, by name.")
 
     embedding_scale: float | int | None = like(TriptychBaseConfig, "embedding_scale", None)
     label_smoothing: float | int = like(TriptychBaseConfig, "label_smoothing", 0.1)
@@ -34,6 +67,41 @@ class TriptychConfig(TriptychBaseConfig):
                 f"decoder_vocab_size={self.decoder_vocab_size} differs from vocab_size={self.vocab_size}, so source "
                 "and target cannot use one embedding matrix; set share_encoder_decoder_embeddings=False"
             )
+
+    def validate_decoder_overrides(self) -> None:
+        """The decoder's own fields exist, are not common to both sides, and make a configuration with the others."""
+        if not self.decoder_overrides:
+            return
+        if unknown := sorted(self.decoder_overrides.keys() - own_fields()):
+            reason = "is common to both sides" if unknown[0] in COMMON else "is no field of a decoder"
+            raise ValueError(
+                f"decoder_overrides: {unknown[0]!r} {reason}; what can differ: {', '.join(sorted(own_fields()))}"
+            )
+        try:
+            self._decoder_alone()
+        except (ValueError, TypeError, StrictDataclassError) as error:
+            raise ValueError(f"decoder_overrides={self.decoder_overrides} make no decoder: {error}") from error
+
+    def _decoder_alone(self) -> "TriptychConfig":
+        """A configuration in which both sides are as the decoder is here."""
+        own = copy.deepcopy(self.decoder_overrides or {})
+        fields = {name: copy.deepcopy(getattr(self, name)) for name in own_fields() | COMMON - {"origin"}}
+        if "num_attention_heads" in own:
+            fields |= dict.fromkeys(HEADS)
+        elif "head_dim" in own:
+            fields["value_head_dim"] = None
+        if "rotary_dim" in own and fields["rope_parameters"] is not None:
+            fields["rope_parameters"].pop("partial_rotary_factor", None)
+        fields["vocab_size"] = self.target_vocab_size
+        return TriptychConfig(**{**fields, **own}, encoder_layers=self.decoder_layers)
+
+    @property
+    def decoder_side(self) -> "TriptychConfig":
+        """The configuration of the decoder: this one, or a view of it where the decoder differs."""
+        return DecoderSide(self) if self.decoder_overrides else self
+
+    def stack_config(self, stack: str) -> "TriptychConfig":
+        return self.decoder_side if stack == "decoder." else self
 
     @property
     def layer_types(self) -> list[str] | None:
@@ -58,9 +126,43 @@ class TriptychConfig(TriptychBaseConfig):
         """The configuration as one half sees it: transformers sizes its caches by the decoder's."""
         if not decoder or encoder:
             return self
-        half = copy.deepcopy(self)
+        half = copy.deepcopy(self.decoder_side)
         half.encoder_layers, half.vocab_size = self.decoder_layers, self.target_vocab_size
         return half
+
+
+class DecoderSide(TriptychConfig):
+    """A configuration as a decoder with fields of its own sees it.
+
+    Those fields are here, all others are read from the whole and written to it: what is changed while the model runs
+    (the attention backend, whether a cache is kept, what is recorded) holds for both sides.
+    """
+
+    def __init__(self, whole: TriptychConfig):
+        alone = whole._decoder_alone()
+        own = {*(whole.decoder_overrides or ()), *HEADS, "rope_parameters", "encoder_layers", "vocab_size"}
+        self.__dict__.update({name: getattr(alone, name) for name in own}, decoder_overrides=None, whole=whole)
+
+    def __getattribute__(self, name: str) -> Any:
+        own = super().__getattribute__("__dict__")
+        name = TriptychConfig.attribute_map.get(name, name)
+        if name not in own and "whole" in own and name in own["whole"].__dict__:  # a copy in the making has no whole
+            return getattr(own["whole"], name)
+        return super().__getattribute__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        name = TriptychConfig.attribute_map.get(name, name)
+        if name in self.__dict__:
+            super().__setattr__(name, value)
+        else:
+            setattr(self.whole, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self.whole, name)
+
+    def to_dict(self) -> dict[str, Any]:
+        own = copy.deepcopy({name: value for name, value in self.__dict__.items() if name != "whole"})
+        return {**self.whole.to_dict(), **own}
 
 
 @strict

@@ -3,6 +3,7 @@
 A plan maps the modules of the body to what happens to them; `*` stands for every layer.
 """
 
+import itertools
 from typing import Any
 
 # Megatron-LM (Shoeybi et al. 2019, section 3): whole heads and whole inner features, one sum where they come together.
@@ -18,10 +19,11 @@ def tensor_parallel_plan(config: Any) -> dict[str, str]:
     """Heads, inner features and the vocabulary are divided; norms and learned positions are not."""
     plan = dict.fromkeys(config.embedding_names, "embedding_rowwise")
     for stack, attentions in config.stacks.items():
-        sublayers = {**dict.fromkeys(attentions, ATTENTION), "feed_forward": FEED_FORWARD[config.feed_forward]}
+        side = config.stack_config(stack)
+        sublayers = {**dict.fromkeys(attentions, ATTENTION), "feed_forward": FEED_FORWARD[side.feed_forward]}
         for sublayer, maps in sublayers.items():
             plan |= {f"{stack}layers.*.{sublayer}.{name}": style for name, style in maps.items()}
-        if config.positions == "relative":
+        if side.positions == "relative":
             plan[f"{stack}positions.table"] = HEADWISE_TABLE
     return plan
 
@@ -36,7 +38,7 @@ def fully_sharded_plan(config: Any) -> dict[str, str]:
     plan = dict.fromkeys(own_unit, "free_full_weight")
     for stack in config.stacks:
         plan[f"{stack}layers.*"] = "free_full_weight"
-        if config.residual != "post":  # which ends in no norm of its own
+        if config.stack_config(stack).residual != "post":  # which ends in no norm of its own
             plan[f"{stack}norm"] = "keep_full_weight"
     return plan
 
@@ -48,8 +50,9 @@ def check_parallelism(config: Any, distributed_config: Any, is_tied: bool) -> No
         is_tied: whether the output projection is an embedding matrix.
     """
     processes, shards = distributed_config.tp_size, distributed_config.fsdp_size
-    for name in ("num_attention_heads", "num_key_value_heads"):
-        heads = getattr(config, name)
+    sides = [config.stack_config(stack) for stack in config.stacks]
+    for side, name in itertools.product(sides, ("num_attention_heads", "num_key_value_heads")):
+        heads = getattr(side, name)
         if heads % processes:
             raise ValueError(
                 f"tp_size={processes} does not divide {name}={heads}: every process takes whole heads; choose a "

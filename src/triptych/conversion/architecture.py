@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from ..configuration import TriptychBaseConfig
@@ -30,6 +31,12 @@ BOOKKEEPING = {"_name_or_path", "architectures", "dtype", "model_type", "transfo
 
 class CannotExpress(ValueError):
     """A feature that the other side does not have."""
+
+
+def bands(config: Any) -> tuple[int | None, list[str]]:
+    """What a pattern of attention comes to: the width of the bands, and what each layer sees."""
+    depth = max(getattr(config, name, 0) for name in ("num_hidden_layers", "encoder_layers", "decoder_layers"))
+    return config.sliding_window, [config.attention_kind(layer) for layer in range(depth)]
 
 
 def nothing(config: Any, head: str) -> dict[str, Any]:
@@ -90,18 +97,18 @@ class Architecture:
                 raise CannotExpress(
                     f"{type(theirs).__name__} has {name}={given!r}, a Triptych model would have {name}={value!r}"
                 )
-        defaults, everything = type(theirs)().to_dict(), theirs.to_dict()
+        derived = type(theirs)(**mapped).to_dict()
         kept = {
             name: value
-            for name, value in everything.items()
-            if name not in BOOKKEEPING and value != mapped.get(name, defaults.get(name))
+            for name, value in theirs.to_dict().items()
+            if name not in BOOKKEEPING and value != derived.get(name)
         }
         ours.origin = {"model_type": self.model_type, **kept}
         return ours
 
     def our_fields(self, theirs: PreTrainedConfig, head: str) -> dict[str, Any]:
         fields = {ours: getattr(theirs, name) for name, ours in self.fields.items()}
-        common = {name: getattr(theirs, name) for name in COMMON if hasattr(theirs, name)}
+        common = {name: getattr(theirs, name, None) for name in COMMON if name in TOKENS or hasattr(theirs, name)}
         if "decoder_start_token_id" not in self.config_class.__dataclass_fields__:
             common.pop("decoder_start_token_id", None)
         fields |= {**common, **self.fixed, **self.read(theirs, head)}
@@ -115,8 +122,9 @@ class Architecture:
     def their_fields(self, ours: TriptychBaseConfig, head: str) -> dict[str, Any]:
         fields = {name: getattr(ours, own) for name, own in self.fields.items()}
         common = {name: getattr(ours, name) for name in COMMON if hasattr(ours, name)}
-        if not hasattr(CONFIG_MAPPING[self.model_type], "use_cache"):
-            common.pop("use_cache", None)
+        for name in ("use_cache", *(name for name in TOKENS if common.get(name) is None)):
+            if not hasattr(CONFIG_MAPPING[self.model_type], name):
+                common.pop(name, None)
         return {**common, **fields, **self.write(ours, head)}
 
     def their_config(self, ours: TriptychBaseConfig, head: str) -> PreTrainedConfig:
@@ -129,9 +137,14 @@ class Architecture:
         kept = origin if origin.pop("model_type", None) == self.model_type else {}
         mapped = self.their_fields(ours, head)
         fields = {**kept, **{name: value for name, value in mapped.items() if name not in kept or value is not None}}
-        theirs: PreTrainedConfig = AutoConfig.for_model(self.model_type, **fields)
-        again = self.config_class(**self.our_fields(theirs, head))
+        try:
+            theirs: PreTrainedConfig = AutoConfig.for_model(self.model_type, **fields)
+            again = self.config_class(**self.our_fields(theirs, head))
+        except (ValueError, StrictDataclassError) as error:
+            raise CannotExpress(f"{self.model_type} cannot express this: {' '.join(str(error).split())}") from error
         names = {f.name for f in dataclasses.fields(self.config_class)} - TRAINING - BOOKKEEPING - {"origin"}
+        if bands(ours) == bands(again):  # a pattern can be written in several ways
+            names.discard("attention_pattern")
         differences = [
             f"{name}={getattr(ours, name)!r} (there {getattr(again, name)!r})"
             for name in sorted(names)

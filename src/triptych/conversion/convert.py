@@ -54,9 +54,8 @@ def to_hf(model: TriptychPreTrainedModel, model_type: str | None = None) -> PreT
 
 def receive(theirs: PreTrainedModel, keep: bool = False) -> TriptychPreTrainedModel:
     """Our model for one of theirs, which is used up unless it is to be kept: its weights go as ours come."""
-    known, head = architecture(theirs.config), type(theirs).__name__
-    if head not in known.heads:
-        raise CannotExpress(f"{head} has no counterpart in Triptych; of {known.model_type}: {', '.join(known.heads)}")
+    head = type(theirs).__name__
+    known = architecture(theirs.config, head)
     config = known.our_config(theirs.config, head)
     our_class = getattr(modeling, known.heads[head])
     places = Places(known.rules, theirs.state_dict(), names(our_class, config), theirs.base_model_prefix)
@@ -91,7 +90,9 @@ def take_weights(model: PreTrainedModel, keep: bool) -> dict[str, Tensor]:
 def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple[Architecture, str, PreTrainedConfig]:
     """The architecture that a model can be written to, its class and its configuration."""
     model_type = model_type or (model.config.origin or {}).get("model_type")
-    candidates = [architecture(model_type)] if model_type else architectures(type(model.config))
+    candidates = architectures(type(model.config), model_type)
+    if model_type and not candidates:
+        candidates = [architecture(model_type)]
     reasons = []
     for known in candidates:
         try:

@@ -16,17 +16,18 @@ UNLIKE = {
     "bloom": "ALiBi, a bias of the scores that grows with the distance",
     "deberta": "disentangled attention",
     "deberta-v2": "disentangled attention",
-    "deepseek_v3": "a mixture of experts",
+    "deepseek_v3": "a mixture of experts, and keys and values that pass through a narrow layer",
     "gemma": "a norm that adds one to its gain",
-    "gemma2": "norms on both sides of a sublayer",
-    "gpt_oss": "a mixture of experts",
+    "gemma2": "norms on both sides of a sublayer, and a limit on the scores",
+    "gpt_oss": "a mixture of experts, and scores for no key at all",
+    "led": "global tokens beside the band of attention",
     "longformer": "global tokens beside the band of attention",
+    "longt5": "attention to a neighbourhood, and to summaries of what is outside it",
     "mamba": "a state space in place of attention",
     "mixtral": "a mixture of experts",
     "mpt": "ALiBi, a bias of the scores that grows with the distance",
     "nanochat": "norms of queries and keys, and a limit on the logits",
-    "opt": "a norm before and after the projections of its embeddings",
-    "phi3": "one matrix for the gate and the map beside it",
+    "nllb-moe": "a mixture of experts",
     "qwen3": "norms of queries and keys",
     "qwen3_moe": "a mixture of experts",
     "switch_transformers": "a mixture of experts",
@@ -36,28 +37,34 @@ UNLIKE = {
 
 
 @functools.cache
-def _all() -> dict[str, Architecture]:
-    found: dict[str, Architecture] = {}
+def _all() -> dict[tuple[str, type[TriptychBaseConfig]], Architecture]:
+    found: dict[tuple[str, type[TriptychBaseConfig]], Architecture] = {}
     for module in sorted(pkgutil.iter_modules(folder.__path__), key=lambda module: module.name):
         content = vars(importlib.import_module(f"{folder.__name__}.{module.name}"))
-        found |= {a.model_type: a for a in content.values() if isinstance(a, Architecture)}
+        found |= {(a.model_type, a.config_class): a for a in content.values() if isinstance(a, Architecture)}
     return found
 
 
-def architectures(family: type[TriptychBaseConfig] | None = None) -> list[Architecture]:
-    """All that are known, or those of one family."""
-    return [known for known in _all().values() if family in (None, known.config_class)]
+def architectures(family: type[TriptychBaseConfig] | None = None, model_type: str | None = None) -> list[Architecture]:
+    """All that are known; or those of one family, or of one `model_type`, of which T5's has two."""
+    return [a for a in _all().values() if family in (None, a.config_class) and model_type in (None, a.model_type)]
 
 
-def architecture(of: PreTrainedConfig | str) -> Architecture:
-    """The one of a configuration, or of a `model_type`.
+def architecture(of: PreTrainedConfig | str, head: str | None = None) -> Architecture:
+    """The one of a configuration, or of a `model_type`; where that has several, the one that has their class `head`.
 
     Raises:
-        CannotExpress: there is none; says why, or which there are.
+        CannotExpress: there is none; says why, or which there are; or none has the class.
     """
     model_type = of if isinstance(of, str) else of.model_type
-    if model_type in _all():
-        return _all()[model_type]
-    if model_type in UNLIKE:
+    found = architectures(model_type=model_type)
+    if not found and model_type in UNLIKE:
         raise CannotExpress(f"{model_type} has {UNLIKE[model_type]}: Triptych has no such thing")
-    raise CannotExpress(f"no table for the architecture {model_type!r}; there are {', '.join(_all())}")
+    if not found:
+        there_are = dict.fromkeys(a.model_type for a in _all().values())
+        raise CannotExpress(f"no table for the architecture {model_type!r}; there are {', '.join(there_are)}")
+    for known in found:
+        if head is None or head in known.heads:
+            return known
+    heads = ", ".join(theirs for known in found for theirs in known.heads)
+    raise CannotExpress(f"{head} has no counterpart in Triptych; of {model_type}: {heads}")

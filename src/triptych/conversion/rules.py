@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..configuration import TriptychBaseConfig
+from ..modeling.positions import SinusoidalPositions
 
 PLACEHOLDERS = {"{i}": r"(?P<i>\d+)", "{side}": r"(?P<side>encoder|decoder)"}
 Sizes = Callable[[TriptychBaseConfig], int]
@@ -66,6 +67,24 @@ class Copied:
         return ours[0]
 
 
+class Sinusoids:
+    """A table of as many rows as they please that they compute as ours are computed, but for a row of zeros.
+
+    Some make it a parameter, so that it can have been trained: then reading it raises a ValueError.
+    """
+
+    def read(self, theirs: Tensor, config: TriptychBaseConfig) -> list[Tensor]:
+        rows = torch.arange(len(theirs), device=theirs.device) - config.position_offset
+        ours = SinusoidalPositions(config, False).embed(rows, theirs.dtype)
+        error = ((ours - theirs).abs() * theirs.any(-1, keepdim=True)).max().item()
+        if error > max(1e-3, torch.finfo(theirs.dtype).eps):
+            raise ValueError(f"the table of sinusoids was trained, it is off by {error}: Triptych computes sinusoids")
+        return []
+
+    def write(self, ours: list[Tensor], config: TriptychBaseConfig) -> Tensor:
+        raise NotImplementedError("they compute it")
+
+
 @dataclass(frozen=True)
 class FusedAttention:
     """Queries, keys and values in one matrix: so many groups one after the other, each its queries, keys, values.
@@ -84,6 +103,16 @@ class FusedAttention:
 
     def write(self, ours: list[Tensor], config: TriptychBaseConfig) -> Tensor:
         return torch.cat([part.unflatten(0, (self.groups(config), -1)) for part in ours], dim=1).flatten(0, 1)
+
+
+class Stacked:
+    """Two matrices of one size, one under the other, as Phi-3's gate and the map beside it."""
+
+    def read(self, theirs: Tensor, config: TriptychBaseConfig) -> list[Tensor]:
+        return [part.contiguous() for part in theirs.chunk(2)]
+
+    def write(self, ours: list[Tensor], config: TriptychBaseConfig) -> Tensor:
+        return torch.cat(ours)
 
 
 class RotaryPairs:
@@ -121,7 +150,7 @@ class Rule:
     """Where one module or parameter of theirs is in our model.
 
     Names are templates: `{i}` stands for the number of a layer, `{side}` for encoder or decoder. The name of a module
-    stands for its weight and its bias. `ours=()`: computed from the configuration, so not read, and theirs to write.
+    stands for its weight and its bias. `ours=()`: theirs to compute from the configuration, so at most checked.
     """
 
     theirs: str
@@ -150,9 +179,9 @@ def rules(table: dict[str, str], arrangement: Arrangement | None = None) -> tupl
     return tuple(Rule(theirs, (ours,), arrangement or Same()) for theirs, ours in table.items())
 
 
-def computed(*names: str) -> tuple[Rule, ...]:
+def computed(*names: str, arrangement: Arrangement | None = None) -> tuple[Rule, ...]:
     """Rules for what they keep among their weights, though it follows from the configuration."""
-    return tuple(Rule(name) for name in names)
+    return tuple(Rule(name, (), arrangement or Copied()) for name in names)
 
 
 class Places:
@@ -203,8 +232,8 @@ class Places:
         for name in list(theirs):
             rule, names = self.found[name]
             tensor = theirs.pop(name)
-            parts = rule.arrangement.read(tensor, config) if names else []
-            for place, part in zip(names, parts, strict=bool(parts)):
+            parts = rule.arrangement.read(tensor, config)
+            for place, part in zip(names, parts, strict=bool(names and parts)):
                 if place in ours and not torch.equal(ours[place], part):
                     raise ValueError(f"{name} differs from what is the same tensor, {place}, in a Triptych model")
                 ours.setdefault(place, part)

@@ -19,6 +19,7 @@ from .pre_training import (
     TriptychEncoderForNextSentencePrediction,
     TriptychEncoderForPreTraining,
 )
+from .warm_starts import keep_layers, replace_vocabulary
 
 __all__ = [
     "TriptychDecoderForCausalLM",
@@ -39,4 +40,6 @@ __all__ = [
     "TriptychForSequenceClassification",
     "TriptychModel",
     "TriptychPreTrainedModel",
+    "keep_layers",
+    "replace_vocabulary",
 ]

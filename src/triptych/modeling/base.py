@@ -57,9 +57,12 @@ class TriptychPreTrainedModel(PreTrainedModel):
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> Any:
         """As transformers, for a kernel that computes what the configuration says."""
-        check_backend(self.config, attn_implementation)
+        sides = [self.config.stack_config(stack) for stack in self.config.stacks]
+        for side in sides:
+            check_backend(side, attn_implementation)
         adjusted = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
-        check_backend(self.config, adjusted)  # kernels of the Hub are known only when they are loaded
+        for side in sides:
+            check_backend(side, adjusted)  # kernels of the Hub are known only when they are loaded
         return adjusted
 
     def _init_weights(self, module: nn.Module) -> None:

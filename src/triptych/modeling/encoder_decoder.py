@@ -14,6 +14,7 @@ from .generation import TriptychGenerationMixin
 from .lookup import lookup
 from .losses import shift_right, token_cross_entropy
 from .stack import TransformerStack, keep_positions
+from .warm_starts import join
 
 
 class Encoder(TransformerStack):
@@ -34,6 +35,24 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
     """What every model around `TriptychModel` does about its embeddings: there may be one matrix, or one per side."""
 
     config: TriptychConfig
+
+    @classmethod
+    def from_encoder_decoder(cls, encoder: Any, decoder: Any, **fields: Any) -> Any:
+        """An encoder–decoder of two pretrained models (Rothe et al. 2020), in evaluation mode; cross-attention is new.
+
+            model = TriptychForConditionalGeneration.from_encoder_decoder(from_hf("bert-base-cased"), from_hf("gpt2"))
+
+        Both keep their configurations (the decoder's is `decoder_overrides`), vocabularies and weights; outputs start
+        with the decoder's first token, or its end where it has none.
+
+        Args:
+            encoder, decoder: a model of each family, a body or any head, or where one is saved. They stay as they are.
+            fields: of the new configuration, such as `decoder_start_token_id`, `pad_token_id`, `dropout`.
+
+        Raises:
+            ValueError: models of other families or of different widths, a decoder with segments.
+        """
+        return join(cls, encoder, decoder, **fields)
 
     def _resize_token_embeddings(
         self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -89,7 +108,7 @@ class TriptychModel(TwoSidedVocabulary):
         if not config.share_encoder_decoder_embeddings:
             self.decoder_embed_tokens = nn.Embedding(config.target_vocab_size, config.hidden_size)
         self.encoder = Encoder(config, config.encoder_layers)
-        self.decoder = Decoder(config, config.decoder_layers)
+        self.decoder = Decoder(config.decoder_side, config.decoder_layers)
         self.encoder.lookup = self.embed_source  # type: ignore[method-assign]
         self.decoder.lookup = self.embed_target  # type: ignore[assignment, method-assign]
         self.post_init()

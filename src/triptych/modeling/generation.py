@@ -110,8 +110,9 @@ class TriptychGenerationMixin(GenerationMixin):
         own = past_key_values
         if isinstance(past_key_values, EncoderDecoderCache):
             own = past_key_values.self_attention_cache
-        kinds = {self.config.attention_kind(i) for i in range(self.config.get_text_config(True).num_hidden_layers)}
-        return self_attention_masks(self.config, kinds, True, inputs_embeds, attention_mask, own, None)
+        side = self.config.get_text_config(decoder=True)
+        kinds = {side.attention_kind(i) for i in range(side.num_hidden_layers)}
+        return self_attention_masks(side, kinds, True, inputs_embeds, attention_mask, own, None)
 
     @wraps(GenerationMixin.prepare_inputs_for_generation)  # by whose arguments transformers decides what it can do
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -187,7 +188,8 @@ class TriptychGenerationMixin(GenerationMixin):
             if not self.config.is_encoder_decoder:
                 raise ValueError("max_length_beyond_source needs a source; use max_new_tokens with a decoder")
             tokens = source_lengths(inputs, kwargs)
-            longest = min(int(tokens.max()) + margin, self.config.max_position_embeddings)
+            limit = self.config.get_text_config(decoder=True).max_position_embeddings
+            longest = min(int(tokens.max()) + margin, limit)
             kwargs |= {"max_length": 1 + longest, "max_new_tokens": None}
             per_row = MaxLengthBeyondSource(tokens, margin)
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])

@@ -57,10 +57,24 @@ class LearnedPositions(Positions):
         return lookup(self.table, position_ids + self.offset, name, "max_position_embeddings")
 
 
-def angles(position_ids: Tensor, width: int, base: float = 10000.0) -> Tensor:
-    """pos / 10000^(2i / width) for i = 0 … width/2 - 1: float32, position_ids.shape + (width / 2,)."""
-    two_i = torch.arange(0, width, 2, device=position_ids.device, dtype=torch.float32)
-    return position_ids[..., None].float() / base ** (two_i / width)
+def angles(position_ids: Tensor, width: int) -> Tensor:
+    """pos / 10000^(2i / width), i = 0 … width/2 - 1, as in section 3.5: position_ids.shape + (width / 2,).
+
+    In double precision where the device has it: the angles are large, so in single precision the fifth digit of a
+    sine is wrong from position 500 on.
+    """
+    precision = torch.float32 if position_ids.device.type == "mps" else torch.float64
+    two_i = torch.arange(0, width, 2, device=position_ids.device, dtype=precision)
+    return position_ids[..., None].to(precision) / 10000.0 ** (two_i / width)
+
+
+def inclusive_angles(position_ids: Tensor, width: int) -> Tensor:
+    """pos · 10000^(-i / (width/2 - 1)): wavelengths from 2π to 10000 · 2π, both included. Shapes as in `angles`.
+
+    In single precision, and in this order, as tensor2tensor and fairseq compute it: models know what it rounds to.
+    """
+    i = torch.arange(width // 2, device=position_ids.device, dtype=torch.float32)
+    return position_ids[..., None].float() * (i * -(math.log(10000.0) / max(width // 2 - 1, 1))).exp()
 
 
 def interleaved(angle: Tensor) -> Tensor:
@@ -69,11 +83,15 @@ def interleaved(angle: Tensor) -> Tensor:
 
 
 def concatenated(angle: Tensor) -> Tensor:
-    """All sines, then all cosines: as tensor2tensor and Marian compute it."""
+    """All sines, then all cosines: as in the code of most, Marian's for one."""
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-SINUSOIDS = {"interleaved": interleaved, "concatenated": concatenated}
+SINUSOIDS = {
+    "interleaved": (angles, interleaved),
+    "concatenated": (angles, concatenated),
+    "tensor2tensor": (inclusive_angles, concatenated),
+}
 
 
 class SinusoidalPositions(Positions):
@@ -81,10 +99,11 @@ class SinusoidalPositions(Positions):
 
     def __init__(self, config: TriptychBaseConfig, is_causal: bool):
         super().__init__(config, is_causal)
-        self.width, self.layout = config.hidden_size, SINUSOIDS[config.sinusoid_layout]
+        self.width, self.offset = config.hidden_size, config.position_offset
+        self.angles, self.arrange = SINUSOIDS[config.sinusoid_layout]
 
     def embed(self, position_ids: Tensor, dtype: torch.dtype) -> Tensor:
-        return self.layout(angles(position_ids, self.width)).to(dtype)
+        return self.arrange(self.angles(position_ids + self.offset, self.width)).to(dtype)
 
 
 def default_frequencies(config: TriptychBaseConfig, device: Any = None, **kwargs: Any) -> tuple[Tensor, float]:

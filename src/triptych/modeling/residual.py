@@ -55,7 +55,19 @@ class Parallel(nn.Module):
         return x + sum(self.dropout(sublayer(h)) for sublayer in sublayers.values())
 
 
-RESIDUALS = {"post": PostNorm, "pre": PreNorm, "parallel": Parallel}
+class ParallelNorms(PostNorm):
+    """x + Attention(LayerNorm₁(x)) + FFN(LayerNorm₂(x)), a norm for each: GPT-NeoX; Black et al. 2022, section 2.1."""
+
+    def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
+        return x + sum(self.dropout(sublayer(self.norms[name](x))) for name, sublayer in sublayers.items())
+
+
+RESIDUALS = {"post": PostNorm, "pre": PreNorm, "parallel": Parallel, "parallel_norms": ParallelNorms}
 
 # Post-norm ends every layer with a norm; the others leave the sum of all sublayers, which wants one at the end.
-FINAL_NORMS = {"post": lambda config: nn.Identity(), "pre": build_norm, "parallel": build_norm}
+FINAL_NORMS = {
+    "post": lambda config: nn.Identity(),
+    "pre": build_norm,
+    "parallel": build_norm,
+    "parallel_norms": build_norm,
+}

@@ -18,7 +18,7 @@ def read(theirs: Any, head: str) -> dict[str, Any]:
 def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
     standard = ours.intermediate_size == 4 * ours.hidden_size
     return {
-        "n_inner": None if standard else ours.intermediate_size,
+        **({} if standard else {"n_inner": ours.intermediate_size}),
         "scale_attn_weights": ours.attention_scale is None,
         "resid_pdrop": ours.dropout,
     }

@@ -1,0 +1,72 @@
+"""DistilBERT (Sanh et al. 2019): half the layers of BERT, without segments and without a pooler in its body."""
+
+from typing import Any
+
+from ...configuration import TriptychEncoderConfig
+from ..architecture import Architecture
+from ..rules import rules
+from .bert import heads
+
+
+def read(theirs: Any, head: str) -> dict[str, Any]:
+    """What stands before a classifier is another layer than BERT's, and only heads over sequences have it."""
+    own_dropout = head.endswith(("ForSequenceClassification", "ForMultipleChoice"))
+    return {
+        "pooler": "none" if head == "DistilBertModel" else "relu",
+        "classifier_dropout": theirs.seq_classif_dropout if own_dropout else None,
+    }
+
+
+def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
+    own_dropout = head.endswith(("ForSequenceClassification", "ForMultipleChoice"))
+    return {"seq_classif_dropout": ours.classifier_dropout_rate} if own_dropout else {}
+
+
+DISTILBERT = Architecture(
+    model_type="distilbert",
+    config_class=TriptychEncoderConfig,
+    heads=heads(
+        "DistilBert",
+        "ForMaskedLM",
+        "ForSequenceClassification",
+        "ForTokenClassification",
+        "ForQuestionAnswering",
+        "ForMultipleChoice",
+    ),
+    fields={
+        "vocab_size": "vocab_size",
+        "dim": "hidden_size",
+        "n_layers": "num_hidden_layers",
+        "n_heads": "num_attention_heads",
+        "hidden_dim": "intermediate_size",
+        "activation": "activation",
+        "dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+        "max_position_embeddings": "max_position_embeddings",  # filled with sinusoids or not, a table of weights
+        "initializer_range": "initializer_range",
+    },
+    fixed={"type_vocab_size": 0, "norm_eps": 1e-12},
+    read=read,
+    write=write,
+    rules=rules(
+        {
+            "embeddings.word_embeddings": "embed_tokens",
+            "embeddings.position_embeddings": "positions.table",
+            "embeddings.LayerNorm": "embedding_norm",
+            "transformer.layer.{i}.attention.q_lin": "layers.{i}.self_attention.q_proj",
+            "transformer.layer.{i}.attention.k_lin": "layers.{i}.self_attention.k_proj",
+            "transformer.layer.{i}.attention.v_lin": "layers.{i}.self_attention.v_proj",
+            "transformer.layer.{i}.attention.out_lin": "layers.{i}.self_attention.o_proj",
+            "transformer.layer.{i}.sa_layer_norm": "layers.{i}.residual.norms.self_attention",
+            "transformer.layer.{i}.ffn.lin1": "layers.{i}.feed_forward.up_proj",
+            "transformer.layer.{i}.ffn.lin2": "layers.{i}.feed_forward.down_proj",
+            "transformer.layer.{i}.output_layer_norm": "layers.{i}.residual.norms.feed_forward",
+            "vocab_transform": "transform.dense",
+            "vocab_layer_norm": "transform.norm",
+            "vocab_projector": "lm_head",
+            "pre_classifier": "pooler.dense",
+            "classifier": "classifier",
+            "qa_outputs": "span",
+        }
+    ),
+)

@@ -1,0 +1,76 @@
+"""GPT-Neo (Black et al. 2021): GPT-3's alternation of layers that see all and layers that see a band."""
+
+from typing import Any
+
+from ...configuration import TriptychDecoderConfig
+from ..architecture import Architecture
+from ..rules import rules
+from .llama import HEADS, bands, heads
+
+WORDS = {"full_attention": "global", "sliding_attention": "local"}
+
+
+def read(theirs: Any, head: str) -> dict[str, Any]:
+    seen = {"global": "full", "local": theirs.window_size}
+    return {
+        "intermediate_size": theirs.intermediate_size or 4 * theirs.hidden_size,
+        "origin": {"attention_types": theirs.attention_types},
+        "classifier_dropout": theirs.classifier_dropout,
+        **bands([seen[kind] for kind in theirs.attention_layers]),
+    }
+
+
+def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    layers = [WORDS[kind] for kind in ours.layer_types or []]
+    fields: dict[str, Any] = {"attention_layers": layers, "classifier_dropout": ours.classifier_dropout_rate}
+    given = (ours.origin or {}).get("attention_types", [])
+    if [kind for kinds, times in given for kind in times * kinds] != layers:  # else theirs stay as they are noted
+        pattern = [WORDS[ours.attention_kind(i)] for i in range(len(ours.attention_pattern or [""]))]
+        whole = len(layers) % len(pattern) == 0
+        fields["attention_types"] = [[pattern, len(layers) // len(pattern)]] if whole else [[layers, 1]]
+    if ours.sliding_window is not None:
+        fields["window_size"] = ours.sliding_window
+    if ours.intermediate_size != 4 * ours.hidden_size:
+        fields["intermediate_size"] = ours.intermediate_size
+    return fields
+
+
+GPT_NEO = Architecture(
+    model_type="gpt_neo",
+    config_class=TriptychDecoderConfig,
+    heads=heads("GPTNeo", *HEADS),
+    fields={
+        "vocab_size": "vocab_size",
+        "max_position_embeddings": "max_position_embeddings",
+        "hidden_size": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "activation_function": "activation",
+        "resid_dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+        "layer_norm_epsilon": "norm_eps",
+        "initializer_range": "initializer_range",
+    },
+    fixed={"attention_bias": False, "attention_scale": 1.0},
+    read=read,
+    write=write,
+    rules=rules(
+        {
+            "wte": "embed_tokens",
+            "wpe": "positions.table",
+            "h.{i}.ln_1": "layers.{i}.residual.norms.self_attention",
+            "h.{i}.attn.attention.q_proj": "layers.{i}.self_attention.q_proj",
+            "h.{i}.attn.attention.k_proj": "layers.{i}.self_attention.k_proj",
+            "h.{i}.attn.attention.v_proj": "layers.{i}.self_attention.v_proj",
+            "h.{i}.attn.attention.out_proj": "layers.{i}.self_attention.o_proj",
+            "h.{i}.ln_2": "layers.{i}.residual.norms.feed_forward",
+            "h.{i}.mlp.c_fc": "layers.{i}.feed_forward.up_proj",
+            "h.{i}.mlp.c_proj": "layers.{i}.feed_forward.down_proj",
+            "ln_f": "norm",
+            "lm_head": "lm_head",
+            "score": "classifier",
+            "classifier": "classifier",
+            "qa_outputs": "span",
+        }
+    ),
+)

@@ -1,0 +1,71 @@
+"""GPT-NeoX (Black et al. 2022), also Pythia (Biderman et al. 2023)."""
+
+from typing import Any
+
+from ...configuration import TriptychDecoderConfig
+from ..architecture import Architecture
+from ..rules import FusedAttention, Rule, rules
+from .llama import HEADS, QUERIES_KEYS_VALUES, heads, partial_rotation, write_partial_rotation
+
+
+def read(theirs: Any, head: str) -> dict[str, Any]:
+    return {
+        "residual": "parallel_norms" if theirs.use_parallel_residual else "pre",
+        "attention_output_bias": theirs.attention_bias,
+        "classifier_dropout": theirs.classifier_dropout,
+        **partial_rotation(theirs),
+    }
+
+
+def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    return {
+        "use_parallel_residual": ours.residual == "parallel_norms",
+        "classifier_dropout": ours.classifier_dropout_rate,
+        **write_partial_rotation(ours),
+    }
+
+
+GPT_NEOX = Architecture(
+    model_type="gpt_neox",
+    config_class=TriptychDecoderConfig,
+    heads=heads("GPTNeoX", *HEADS),
+    fields={
+        "vocab_size": "vocab_size",
+        "max_position_embeddings": "max_position_embeddings",
+        "hidden_size": "hidden_size",
+        "num_hidden_layers": "num_hidden_layers",
+        "num_attention_heads": "num_attention_heads",
+        "intermediate_size": "intermediate_size",
+        "hidden_act": "activation",
+        "hidden_dropout": "dropout",
+        "attention_dropout": "attention_dropout",
+        "layer_norm_eps": "norm_eps",
+        "initializer_range": "initializer_range",
+        "attention_bias": "attention_bias",
+    },
+    fixed={"positions": "rotary"},
+    read=read,
+    write=write,
+    rules=(
+        *rules(
+            {
+                "embed_in": "embed_tokens",
+                "layers.{i}.input_layernorm": "layers.{i}.residual.norms.self_attention",
+                "layers.{i}.attention.dense": "layers.{i}.self_attention.o_proj",
+                "layers.{i}.post_attention_layernorm": "layers.{i}.residual.norms.feed_forward",
+                "layers.{i}.mlp.dense_h_to_4h": "layers.{i}.feed_forward.up_proj",
+                "layers.{i}.mlp.dense_4h_to_h": "layers.{i}.feed_forward.down_proj",
+                "final_layer_norm": "norm",
+                "lm_head": "lm_head",
+                "score": "classifier",
+                "classifier": "classifier",
+                "qa_outputs": "span",
+            }
+        ),
+        Rule(
+            "layers.{i}.attention.query_key_value",
+            QUERIES_KEYS_VALUES,
+            FusedAttention(lambda config: config.num_attention_heads),
+        ),
+    ),
+)

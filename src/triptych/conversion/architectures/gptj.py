@@ -1,0 +1,71 @@
+"""GPT-J (Wang & Komatsuzaki 2021)."""
+
+from typing import Any
+
+from ...configuration import TriptychDecoderConfig
+from ..architecture import Architecture
+from ..rules import RotaryPairs, rules
+from .llama import heads
+
+
+def read(theirs: Any, head: str) -> dict[str, Any]:
+    return {
+        "intermediate_size": theirs.n_inner or 4 * theirs.n_embd,
+        "rotary_dim": None if theirs.rotary_dim == theirs.n_embd // theirs.n_head else theirs.rotary_dim,
+    }
+
+
+def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    inner = {} if ours.intermediate_size == 4 * ours.hidden_size else {"n_inner": ours.intermediate_size}
+    return {**inner, "rotary_dim": ours.rotary_dim or ours.head_dim}
+
+
+GPTJ = Architecture(
+    model_type="gptj",
+    config_class=TriptychDecoderConfig,
+    heads=heads("GPTJ", "ForCausalLM", "ForSequenceClassification", "ForQuestionAnswering"),
+    fields={
+        "vocab_size": "vocab_size",
+        "n_positions": "max_position_embeddings",
+        "n_embd": "hidden_size",
+        "n_layer": "num_hidden_layers",
+        "n_head": "num_attention_heads",
+        "activation_function": "activation",
+        "resid_pdrop": "dropout",
+        "attn_pdrop": "attention_dropout",
+        "layer_norm_epsilon": "norm_eps",
+        "initializer_range": "initializer_range",
+    },
+    fixed={
+        "positions": "rotary",
+        "residual": "parallel",
+        "attention_bias": False,
+        "attention_output_bias": False,
+        "head_bias": True,
+    },
+    read=read,
+    write=write,
+    rules=(
+        *rules(
+            {
+                "wte": "embed_tokens",
+                "h.{i}.ln_1": "layers.{i}.residual.norm",
+                "h.{i}.attn.v_proj": "layers.{i}.self_attention.v_proj",
+                "h.{i}.attn.out_proj": "layers.{i}.self_attention.o_proj",
+                "h.{i}.mlp.fc_in": "layers.{i}.feed_forward.up_proj",
+                "h.{i}.mlp.fc_out": "layers.{i}.feed_forward.down_proj",
+                "ln_f": "norm",
+                "lm_head": "lm_head",
+                "score": "classifier",
+                "qa_outputs": "span",
+            }
+        ),
+        *rules(
+            {
+                "h.{i}.attn.q_proj": "layers.{i}.self_attention.q_proj",
+                "h.{i}.attn.k_proj": "layers.{i}.self_attention.k_proj",
+            },
+            RotaryPairs(),
+        ),
+    ),
+)

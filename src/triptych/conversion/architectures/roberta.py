@@ -1,0 +1,71 @@
+"""RoBERTa (Liu et al. 2019), and the two that are RoBERTa over other texts: XLM-RoBERTa and CamemBERT."""
+
+from typing import Any
+
+from ...configuration import TriptychEncoderConfig
+from ..architecture import Architecture, CannotExpress
+from ..rules import Copied, rules
+from .bert import BODY, FIELDS, REFUSED, heads
+
+HEADS = (
+    "ForMaskedLM",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+)
+MAPPED = {theirs: ours for theirs, ours in FIELDS.items() if theirs != "max_position_embeddings"}
+
+
+def check_one_activation(theirs: Any, head: str) -> None:
+    """Raises CannotExpress where the layers have another activation than what stands before their map to tokens."""
+    if head.endswith("ForMaskedLM") and theirs.hidden_act != "gelu":
+        raise CannotExpress(
+            f"{head} has hidden_act={theirs.hidden_act!r} in its layers, but gelu before its map to the vocabulary: "
+            "Triptych has one activation"
+        )
+
+
+def read(theirs: Any, head: str) -> dict[str, Any]:
+    """Their table of positions has rows for the padding, and for what fairseq numbered before it."""
+    if theirs.pad_token_id is None:
+        raise CannotExpress("RoBERTa counts positions from pad_token_id, which is None")
+    check_one_activation(theirs, head)
+    offset = theirs.pad_token_id + 1
+    return {"position_offset": offset, "max_position_embeddings": theirs.max_position_embeddings - offset}
+
+
+def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
+    return {"max_position_embeddings": ours.max_position_embeddings + ours.position_offset}
+
+
+def like_roberta(model_type: str, name: str) -> Architecture:
+    """The table of one that differs from RoBERTa in the names of its classes only."""
+    return Architecture(
+        model_type=model_type,
+        config_class=TriptychEncoderConfig,
+        heads=heads(name, *HEADS),
+        fields=MAPPED,
+        refused=REFUSED,
+        read=read,
+        write=write,
+        rules=rules(
+            {
+                **BODY,
+                "pooler.dense": "pooler.dense",
+                "lm_head.dense": "transform.dense",
+                "lm_head.layer_norm": "transform.norm",
+                "lm_head.decoder": "lm_head",
+                "classifier": "classifier",
+                "classifier.dense": "pooler.dense",
+                "classifier.out_proj": "classifier",
+                "qa_outputs": "span",
+            }
+        )
+        + rules({"lm_head.bias": "lm_head.bias"}, Copied()),
+    )
+
+
+ROBERTA = like_roberta("roberta", "Roberta")
+XLM_ROBERTA = like_roberta("xlm-roberta", "XLMRoberta")
+CAMEMBERT = like_roberta("camembert", "Camembert")

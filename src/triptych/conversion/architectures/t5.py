@@ -1,0 +1,176 @@
+"""T5 (Raffel et al. 2020), its version 1.1, Flan-T5 and ByT5; and mT5 (Xue et al. 2021)."""
+
+from typing import Any
+
+from ...configuration import TriptychBaseConfig, TriptychConfig, TriptychEncoderConfig
+from ..architecture import Architecture
+from ..rules import Copied, rules
+
+STACK = {
+    "block.{i}.layer.0.SelfAttention.q": "layers.{i}.self_attention.q_proj",
+    "block.{i}.layer.0.SelfAttention.k": "layers.{i}.self_attention.k_proj",
+    "block.{i}.layer.0.SelfAttention.v": "layers.{i}.self_attention.v_proj",
+    "block.{i}.layer.0.SelfAttention.o": "layers.{i}.self_attention.o_proj",
+    "block.{i}.layer.0.layer_norm": "layers.{i}.residual.norms.self_attention",
+    "block.0.layer.0.SelfAttention.relative_attention_bias": "positions.table",
+    "final_layer_norm": "norm",
+}
+CROSS_ATTENTION = {
+    "block.{i}.layer.1.EncDecAttention.q": "layers.{i}.cross_attention.q_proj",
+    "block.{i}.layer.1.EncDecAttention.k": "layers.{i}.cross_attention.k_proj",
+    "block.{i}.layer.1.EncDecAttention.v": "layers.{i}.cross_attention.v_proj",
+    "block.{i}.layer.1.EncDecAttention.o": "layers.{i}.cross_attention.o_proj",
+    "block.{i}.layer.1.layer_norm": "layers.{i}.residual.norms.cross_attention",
+}
+ENCODER_FIELDS = {
+    "vocab_size": "vocab_size",
+    "d_model": "hidden_size",
+    "d_kv": "head_dim",
+    "d_ff": "intermediate_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "relative_attention_num_buckets": "relative_num_buckets",
+    "relative_attention_max_distance": "relative_max_distance",
+    "layer_norm_epsilon": "norm_eps",
+    "classifier_dropout": "classifier_dropout",
+    "dense_act_fn": "activation",
+}
+FIXED = {
+    "positions": "relative",
+    "residual": "pre",
+    "norm": "rms",
+    "attention_scale": 1.0,
+    "embedding_scale": 1.0,
+    "attention_bias": False,
+    "attention_output_bias": False,
+    "feed_forward_bias": False,
+    "initializer": "normal",
+}
+LENGTH = 512  # the longest texts that T5 was trained with; only old configurations name it, and nothing depends on it
+
+
+def feed_forward(index: int) -> dict[str, str]:
+    """The last sublayer of a block: the second of an encoder's, the third of a decoder's."""
+    return {
+        f"block.{{i}}.layer.{index}.DenseReluDense.wi": "layers.{i}.feed_forward.up_proj",
+        f"block.{{i}}.layer.{index}.DenseReluDense.wi_0": "layers.{i}.feed_forward.gate_proj",
+        f"block.{{i}}.layer.{index}.DenseReluDense.wi_1": "layers.{i}.feed_forward.up_proj",
+        f"block.{{i}}.layer.{index}.DenseReluDense.wo": "layers.{i}.feed_forward.down_proj",
+        f"block.{{i}}.layer.{index}.layer_norm": "layers.{i}.residual.norms.feed_forward",
+    }
+
+
+def read(theirs: Any, head: str) -> dict[str, Any]:
+    return {
+        "feed_forward": "gated" if theirs.is_gated_act else "plain",
+        "max_position_embeddings": getattr(theirs, "n_positions", LENGTH),
+        **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), theirs.dropout_rate),
+    }
+
+
+def write(ours: TriptychBaseConfig, head: str) -> dict[str, Any]:
+    gated = ours.feed_forward == "gated"
+    activation = "gelu" if gated and ours.activation == "gelu_new" else ours.activation
+    length = ours.max_position_embeddings
+    return {
+        "feed_forward_proj": f"gated-{activation}" if gated else activation,
+        "is_gated_act": gated,
+        "dropout_rate": ours.dropout,
+        "classifier_dropout": ours.classifier_dropout_rate,
+        **({} if length == LENGTH else {"n_positions": length}),
+    }
+
+
+def read_scaled(theirs: Any, head: str) -> dict[str, Any]:
+    """Their configuration has all models tied; what tells those that are not, version 1.1, is that nothing is scaled.
+
+    Where the weights say otherwise, the model of either side goes by the weights.
+    """
+    scaled = theirs.scale_decoder_outputs
+    return {
+        **read(theirs, head),
+        "tie_word_embeddings": scaled,
+        "logit_scale": theirs.d_model**-0.5 if scaled else 1.0,
+    }
+
+
+def write_scaled(ours: TriptychConfig, head: str) -> dict[str, Any]:
+    return {
+        **write(ours, head),
+        "tie_word_embeddings": True,
+        "scale_decoder_outputs": ours.logit_scale != 1.0,
+    }
+
+
+def write_tied(ours: TriptychConfig, head: str) -> dict[str, Any]:
+    """mT5's configuration has all models tied, of which none is."""
+    return {**write(ours, head), "tie_word_embeddings": True}
+
+
+def write_encoder(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
+    return {**write(ours, head), "is_encoder_decoder": False}
+
+
+def encoder_decoder(model_type: str, name: str, **options: Any) -> Architecture:
+    """The whole of T5, or of one that differs in the names of its classes."""
+    return Architecture(
+        model_type=model_type,
+        config_class=TriptychConfig,
+        heads={
+            f"{name}Model": "TriptychModel",
+            f"{name}ForConditionalGeneration": "TriptychForConditionalGeneration",
+            f"{name}ForSequenceClassification": "TriptychForSequenceClassification",
+            f"{name}ForQuestionAnswering": "TriptychForQuestionAnswering",
+        },
+        fields={
+            **{theirs: ours for theirs, ours in ENCODER_FIELDS.items() if theirs != "num_layers"},
+            "num_layers": "encoder_layers",
+            "num_decoder_layers": "decoder_layers",
+        },
+        refused={"is_decoder": ((False,), "a decoder on its own")},
+        rules=(
+            *rules({"{side}.embed_tokens": "embed_tokens", "lm_head": "lm_head"}),
+            *rules({"shared": "embed_tokens"}, Copied()),
+            *rules({f"{{side}}.{theirs}": f"{{side}}.{ours}" for theirs, ours in STACK.items()}),
+            *rules({f"decoder.{theirs}": f"decoder.{ours}" for theirs, ours in CROSS_ATTENTION.items()}),
+            *rules({f"encoder.{theirs}": f"encoder.{ours}" for theirs, ours in feed_forward(1).items()}),
+            *rules({f"decoder.{theirs}": f"decoder.{ours}" for theirs, ours in feed_forward(2).items()}),
+            *rules(
+                {
+                    "classification_head.dense": "pooler.dense",
+                    "classification_head.out_proj": "classifier",
+                    "qa_outputs": "span",
+                }
+            ),
+        ),
+        **options,
+    )
+
+
+def encoder(model_type: str, name: str) -> Architecture:
+    """Its encoder alone."""
+    return Architecture(
+        model_type=model_type,
+        config_class=TriptychEncoderConfig,
+        heads={
+            f"{name}EncoderModel": "TriptychEncoderModel",
+            f"{name}ForTokenClassification": "TriptychEncoderForTokenClassification",
+        },
+        fields=ENCODER_FIELDS,
+        fixed={**FIXED, "type_vocab_size": 0, "embedding_norm": False, "pooler": "none"},
+        refused={"is_decoder": ((False,), "a decoder on its own")},
+        read=read,
+        write=write_encoder,
+        rules=(
+            *rules({"encoder.embed_tokens": "embed_tokens", "classifier": "classifier"}),
+            *rules({"shared": "embed_tokens"}, Copied()),
+            *rules({f"encoder.{theirs}": ours for theirs, ours in {**STACK, **feed_forward(1)}.items()}),
+        ),
+    )
+
+
+WHOLE = {**FIXED, "label_smoothing": 0.0}
+T5 = encoder_decoder("t5", "T5", fixed=WHOLE, read=read_scaled, write=write_scaled)
+T5_ENCODER = encoder("t5", "T5")
+MT5 = encoder_decoder("mt5", "MT5", fixed={**WHOLE, "tie_word_embeddings": False}, read=read, write=write_tied)
+MT5_ENCODER = encoder("mt5", "MT5")
