@@ -55,7 +55,7 @@ def commands() -> list[tuple[int, list[str]]]:
     found = []
     for block in blocks():
         if block.language == "bash":
-            code = re.sub(r" <<'EOF'.*?^EOF$", "", block.code, flags=re.MULTILINE | re.DOTALL)  # what a file is to hold
+            code = re.sub(r" <<'EOF'.*?^EOF$", "", block.code, flags=re.MULTILINE | re.DOTALL)
             for part in re.split(r"\n|&&|;|\|", code.replace("\\\n", " ")):
                 if words := shlex.split(part, comments=True):
                     found.append((block.line, words))

@@ -42,8 +42,6 @@ def make(name, **fields):
 @pytest.mark.parametrize(
     ("name", "fields", "named"),
     [
-        ("BartModel", {**TINY, "decoder_attention_heads": 4}, "decoder_attention_heads=4.*decoder_attention_heads=2"),
-        ("MarianMTModel", {**TINY, "decoder_ffn_dim": 48}, "decoder_ffn_dim=48"),
         ("MarianModel", {**TINY, "decoder_vocab_size": 61}, "decoder_vocab_size=61"),
         ("M2M100Model", {**TINY, "decoder_start_token_id": 0}, "decoder_start_token_id=0"),
         (

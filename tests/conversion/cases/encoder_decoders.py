@@ -30,6 +30,7 @@ T5 = {
     "decoder_start_token_id": 0,
     "num_labels": 3,
 }
+UNEQUAL = {"decoder_attention_heads": 4, "decoder_ffn_dim": 40}
 GATED = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 
 CASES = [
@@ -46,6 +47,7 @@ CASES = [
         {**BART, "tie_word_embeddings": False, "encoder_layerdrop": 0.2},
         ("BartModel", "BartForConditionalGeneration"),
     ),
+    Case("bart: sides of different sizes", "BartConfig", {**BART, **UNEQUAL}, ("BartForConditionalGeneration",)),
     Case("mbart", "MBartConfig", {**BART, "scale_embedding": True}),
     Case("marian", "MarianConfig", MARIAN),
     Case(
@@ -55,6 +57,7 @@ CASES = [
     ),
     Case("marian: two vocabularies", "MarianConfig", {**MARIAN, **SEPARATE}),
     Case("marian: two vocabularies, untied", "MarianConfig", {**MARIAN, **SEPARATE, "tie_word_embeddings": False}),
+    Case("marian: sides of different sizes", "MarianConfig", {**MARIAN, **UNEQUAL, **SEPARATE}, ("MarianMTModel",)),
     Case("marian: untied", "MarianConfig", {**MARIAN, "tie_word_embeddings": False}),
     Case("m2m_100", "M2M100Config", BART),
     Case(
@@ -64,6 +67,7 @@ CASES = [
     ),
     Case("m2m_100: untied", "M2M100Config", {**BART, "tie_word_embeddings": False}),
     Case("fsmt", "FSMTConfig", {**FSMT, "src_vocab_size": 61, "pad_token_id": 1, "bos_token_id": 0}),
+    Case("fsmt: sides of different sizes", "FSMTConfig", {**FSMT, "src_vocab_size": 61, **UNEQUAL}),
     Case(
         "fsmt: one vocabulary, unscaled, one and three layers",
         "FSMTConfig",

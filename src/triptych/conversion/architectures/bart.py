@@ -52,8 +52,20 @@ LEARNED = {"positions": "learned", "position_offset": 2, "embedding_norm": True,
 REFUSED = {"is_decoder": ((False,), "a decoder on its own")}
 
 
+def decoder_overrides(theirs: Any) -> dict[str, Any]:
+    """The sizes in which their decoder differs from their encoder."""
+    sizes = {"num_attention_heads": "attention_heads", "intermediate_size": "ffn_dim"}
+    own = {
+        ours: getattr(theirs, f"decoder_{name}")
+        for ours, name in sizes.items()
+        if getattr(theirs, f"decoder_{name}") != getattr(theirs, f"encoder_{name}")
+    }
+    return {"decoder_overrides": own or None}
+
+
 def read(theirs: Any, head: str) -> dict[str, Any]:
     return {
+        **decoder_overrides(theirs),
         "embedding_scale": None if theirs.scale_embedding else 1.0,
         "share_encoder_decoder_embeddings": theirs.tie_word_embeddings,
     }
@@ -62,8 +74,8 @@ def read(theirs: Any, head: str) -> dict[str, Any]:
 def write(ours: TriptychConfig, head: str) -> dict[str, Any]:
     return {
         "scale_embedding": ours.embedding_scale is None,
-        "decoder_attention_heads": ours.num_attention_heads,
-        "decoder_ffn_dim": ours.intermediate_size,
+        "decoder_attention_heads": ours.decoder_side.num_attention_heads,
+        "decoder_ffn_dim": ours.decoder_side.intermediate_size,
     }
 
 

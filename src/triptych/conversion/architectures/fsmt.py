@@ -5,7 +5,7 @@ from typing import Any
 from ...configuration import TriptychConfig
 from ..architecture import Architecture, CannotExpress
 from ..rules import Sinusoids, computed, rules
-from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, write
+from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, decoder_overrides, write
 from .m2m_100 import SINUSOIDS, check_padding
 
 
@@ -19,6 +19,7 @@ def read(theirs: Any, head: str) -> dict[str, Any]:
             f"tgt_vocab_size={theirs.tgt_vocab_size}: one matrix has one number of rows"
         )
     return {
+        **decoder_overrides(theirs),
         "embedding_scale": None if theirs.scale_embedding else 1.0,
         "share_encoder_decoder_embeddings": tied,
         "decoder_vocab_size": None if tied else theirs.tgt_vocab_size,

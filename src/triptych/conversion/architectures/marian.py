@@ -5,13 +5,14 @@ from typing import Any
 from ...configuration import TriptychConfig
 from ..architecture import Architecture
 from ..rules import Row, Sinusoids, computed, rules
-from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, REFUSED, write
+from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, REFUSED, decoder_overrides, write
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
     """What is shared is tied to one matrix, so without tying nothing is shared, whatever their configuration says."""
     one_vocabulary = theirs.share_encoder_decoder_embeddings
     return {
+        **decoder_overrides(theirs),
         "embedding_scale": None if theirs.scale_embedding else 1.0,
         "share_encoder_decoder_embeddings": one_vocabulary and theirs.tie_word_embeddings,
         "decoder_vocab_size": None if one_vocabulary else theirs.decoder_vocab_size,
