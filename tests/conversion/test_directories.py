@@ -61,6 +61,21 @@ def test_a_failure_leaves_nothing_behind(checkpoint: Path, tmp_path: Path):
     assert [path.name for path in (tmp_path / "ours").iterdir()] == ["notes.txt"]
 
 
+def test_repositories_are_sources_too(checkpoint: Path, tmp_path: Path):
+    """In the layout of the Hub's cache, where a download would put it."""
+    repository = tmp_path / "hub" / "models--someone--gpt2"
+    checkpoint.rename(tmp_path / "files")
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    (repository / "snapshots").mkdir()
+    (tmp_path / "files").rename(repository / "snapshots" / ("0" * 40))
+    options = {"cache_dir": tmp_path / "hub", "local_files_only": True}
+    ours = triptych.from_hf("someone/gpt2", **options)
+    convert_directory("someone/gpt2", tmp_path / "ours", **options)
+    written = weights(tmp_path / "ours")
+    assert all(torch.equal(value, written[name]) for name, value in ours.state_dict().items())
+
+
 def test_mistakes_are_named(checkpoint: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="to='gguf' is unknown; choose from triptych, hf"):
         convert_directory(checkpoint, tmp_path / "ours", to="gguf")

@@ -66,5 +66,8 @@ def architecture(of: PreTrainedConfig | str, head: str | None = None) -> Archite
     for known in found:
         if head is None or head in known.heads:
             return known
-    heads = ", ".join(theirs for known in found for theirs in known.heads)
-    raise CannotExpress(f"{head} has no counterpart in Triptych; of {model_type}: {heads}")
+    heads = [theirs for known in found for theirs in known.heads]
+    raise CannotExpress(
+        f"{head} has no counterpart in Triptych; of {model_type}: {', '.join(heads)}. Load the checkpoint as one of them, "
+        f"as in from_hf(transformers.{heads[0]}.from_pretrained(...))"
+    )
