@@ -68,6 +68,6 @@ def architecture(of: PreTrainedConfig | str, head: str | None = None) -> Archite
             return known
     heads = [theirs for known in found for theirs in known.heads]
     raise CannotExpress(
-        f"{head} has no counterpart in Triptych; of {model_type}: {', '.join(heads)}. Load the checkpoint as one of them, "
-        f"as in from_hf(transformers.{heads[0]}.from_pretrained(...))"
+        f"{head} has no counterpart in Triptych; of {model_type}: {', '.join(heads)}. Load the checkpoint as one of "
+        f"them, as in from_hf(transformers.{heads[0]}.from_pretrained(...))"
     )

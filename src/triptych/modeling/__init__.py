@@ -19,7 +19,8 @@ from .pre_training import (
     TriptychEncoderForNextSentencePrediction,
     TriptychEncoderForPreTraining,
 )
-from .warm_starts import keep_layers, replace_vocabulary
+from .pruning import keep_layers
+from .vocabulary import replace_vocabulary
 
 __all__ = [
     "TriptychDecoderForCausalLM",

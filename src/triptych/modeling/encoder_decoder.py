@@ -11,10 +11,10 @@ from ..configuration import TriptychConfig
 from .base import TriptychPreTrainedModel
 from .documents import known_documents
 from .generation import TriptychGenerationMixin
+from .joining import join
 from .lookup import lookup
 from .losses import shift_right, token_cross_entropy
 from .stack import TransformerStack, keep_positions
-from .warm_starts import join
 
 
 class Encoder(TransformerStack):

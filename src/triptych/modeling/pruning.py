@@ -1,0 +1,107 @@
+"""A new model of some of the layers of a trained one."""
+
+import copy
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from ..configuration import TriptychConfig
+from .base import TriptychPreTrainedModel
+from .encoder import TriptychEncoderModel
+
+
+def keep_layers(
+    model: TriptychPreTrainedModel,
+    layers: Iterable[int] | None = None,
+    *,
+    encoder_layers: Iterable[int] | None = None,
+    decoder_layers: Iterable[int] | None = None,
+) -> Any:
+    """A new model of some of the layers, with their weights: a student to be distilled (Sanh et al. 2019, section 3).
+
+        student = triptych.keep_layers(teacher, range(0, 12, 2))    # DistilBERT: every second layer
+
+    Args:
+        model: any Triptych model; it stays as it is.
+        layers: the layers of an encoder or a decoder that are kept, counted from 0, in their new order.
+        encoder_layers, decoder_layers: those of an encoder–decoder; None: all.
+
+    Raises:
+        ValueError: no layers, one that is not there or is named twice, or the argument of another family.
+    """
+    config = copy.deepcopy(model.config)
+    two_sided = isinstance(config, TriptychConfig)
+    asked = {"encoder.": encoder_layers, "decoder.": decoder_layers} if two_sided else {"": layers}
+    names = {"": "layers", "encoder.": "encoder_layers", "decoder.": "decoder_layers"}
+    foreign = (layers,) if two_sided else (encoder_layers, decoder_layers)
+    if any(given is not None for given in foreign) or all(wanted is None for wanted in asked.values()):
+        raise ValueError(
+            f"{type(model).__name__}: give {' or '.join(names[stack] for stack in asked)}, the layers to be kept"
+        )
+    kept = {
+        stack: chosen_layers(names[stack], wanted, config.stack_config(stack), number_of_layers(config, stack))
+        for stack, wanted in asked.items()
+    }
+    patterns = {
+        stack: kept_pattern(config.stack_config(stack).attention_pattern, chosen) for stack, chosen in kept.items()
+    }
+    config.attention_pattern = next(iter(patterns.values()))
+    if isinstance(config, TriptychConfig):
+        config.encoder_layers, config.decoder_layers = (len(chosen) for chosen in kept.values())
+        others = {n: v for n, v in (config.decoder_overrides or {}).items() if n != "attention_pattern"}
+        if patterns["decoder."] != patterns["encoder."]:
+            others["attention_pattern"] = patterns["decoder."]
+        config.decoder_overrides = others or None
+    else:
+        config.num_hidden_layers = len(kept[""])
+
+    without_pooler = isinstance(model, TriptychEncoderModel) and model.pooler is None
+    smaller: Any = type(model)(config, **({"add_pooling_layer": False} if without_pooler else {}))
+    smaller.to(model.dtype).load_state_dict(renumbered(model.state_dict(), kept))
+    if model.can_generate():
+        smaller.generation_config = copy.deepcopy(model.generation_config)
+    return smaller.to(model.device).train(model.training)
+
+
+def number_of_layers(config: Any, stack: str) -> int:
+    count: int = config.decoder_layers if stack == "decoder." else config.num_hidden_layers
+    return count
+
+
+def chosen_layers(name: str, wanted: Iterable[int] | None, config: Any, count: int) -> list[int]:
+    """The layers that are kept, all of them unless some are named; raises ValueError where they are none."""
+    chosen = list(range(count) if wanted is None else wanted)
+    if not chosen:
+        raise ValueError(f"{name} is empty; keep at least one layer")
+    if outside := [i for i in chosen if not 0 <= i < count]:
+        raise ValueError(f"{name} names {outside[0]}, but there are the layers 0 to {count - 1}")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"{name}={chosen} names a layer twice")
+    return chosen
+
+
+def kept_pattern(pattern: list[Any] | None, chosen: list[int]) -> list[Any] | None:
+    """The attention pattern with which each of the chosen layers keeps its own kind, as short as it can be."""
+    if pattern is None:
+        return None
+    kinds = [pattern[i % len(pattern)] for i in chosen]
+    if set(kinds) == {"full"}:
+        return None
+    repeats = (n for n in range(1, len(kinds) + 1) if all(kind == kinds[i % n] for i, kind in enumerate(kinds)))
+    return kinds[: next(repeats)]
+
+
+def renumbered(state: dict[str, Tensor], kept: dict[str, list[int]]) -> dict[str, Tensor]:
+    """The tensors of a smaller model: those of other layers are left out, those of the kept ones count from 0."""
+    place = {(stack, str(old)): new for stack, chosen in kept.items() for new, old in enumerate(chosen)}
+    layer = re.compile(r"(?P<head>model\.)?(?P<stack>encoder\.|decoder\.)?layers\.(?P<index>\d+)\.(?P<rest>.+)")
+    found = {}
+    for name, tensor in state.items():
+        match = layer.fullmatch(name)
+        if match is None:
+            found[name] = tensor
+        elif (new := place.get((match["stack"] or "", match["index"]))) is not None:
+            found[f"{match['head'] or ''}{match['stack'] or ''}layers.{new}.{match['rest']}"] = tensor
+    return found
