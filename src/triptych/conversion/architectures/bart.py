@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychConfig
 from ..architecture import Architecture
-from ..rules import Copied, Row, rules
+from ..arrangements import Copied, Row
+from ..rules import rules
 
 LAYERS = {
     "{side}.layers.{i}.self_attn.q_proj": "{side}.layers.{i}.self_attention.q_proj",

@@ -2,7 +2,8 @@
 
 from ...configuration import TriptychEncoderConfig
 from ..architecture import Architecture
-from ..rules import Copied, rules
+from ..arrangements import Copied
+from ..rules import rules
 
 BODY = {
     "embeddings.word_embeddings": "embed_tokens",

@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychConfig
 from ..architecture import Architecture, CannotExpress
-from ..rules import Sinusoids, computed, rules
+from ..arrangements import Sinusoids
+from ..rules import computed, rules
 from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, decoder_overrides, write
 from .m2m_100 import SINUSOIDS, check_padding
 

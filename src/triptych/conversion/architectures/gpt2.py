@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
-from ..rules import Chain, FusedAttention, Rule, Transposed, rules
+from ..arrangements import Chain, FusedAttention, Transposed
+from ..rules import Rule, rules
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
-from ..rules import FusedAttention, Rule, rules
+from ..arrangements import FusedAttention
+from ..rules import Rule, rules
 from .llama import HEADS, QUERIES_KEYS_VALUES, heads, partial_rotation, write_partial_rotation
 
 

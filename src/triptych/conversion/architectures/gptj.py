@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
-from ..rules import RotaryPairs, rules
+from ..arrangements import RotaryPairs
+from ..rules import rules
 from .llama import heads
 
 

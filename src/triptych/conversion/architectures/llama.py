@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture, CannotExpress
-from ..rules import FusedAttention, Rule, Stacked, rules
+from ..arrangements import FusedAttention, Stacked
+from ..rules import Rule, rules
 
 QUERIES_KEYS_VALUES = tuple(f"layers.{{i}}.self_attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))
 HEADS = ("ForCausalLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")

@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychConfig
 from ..architecture import Architecture
-from ..rules import Row, Sinusoids, computed, rules
+from ..arrangements import Row, Sinusoids
+from ..rules import computed, rules
 from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, REFUSED, decoder_overrides, write
 
 

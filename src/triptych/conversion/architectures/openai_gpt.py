@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture, CannotExpress
-from ..rules import Chain, FusedAttention, Rule, Transposed, rules
+from ..arrangements import Chain, FusedAttention, Transposed
+from ..rules import Rule, rules
 from .llama import QUERIES_KEYS_VALUES, heads
 
 # Their words for activations; what they call gelu is its approximation with tanh.

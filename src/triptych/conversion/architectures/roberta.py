@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychEncoderConfig
 from ..architecture import Architecture, CannotExpress
-from ..rules import Copied, rules
+from ..arrangements import Copied
+from ..rules import rules
 from .bert import BODY, FIELDS, REFUSED, heads
 
 HEADS = (

@@ -4,7 +4,8 @@ from typing import Any
 
 from ...configuration import TriptychBaseConfig, TriptychConfig, TriptychEncoderConfig
 from ..architecture import Architecture
-from ..rules import Copied, rules
+from ..arrangements import Copied
+from ..rules import rules
 
 STACK = {
     "block.{i}.layer.0.SelfAttention.q": "layers.{i}.self_attention.q_proj",
