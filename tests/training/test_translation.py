@@ -35,6 +35,24 @@ def test_joint_vocabulary(train_file, tmp_path):
     assert run.config.vocab_size == len(run.tokenizer)
 
 
+@pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
+def test_evaluations_translate_in_every_precision(train_file, tmp_path, mixed_precision):
+    loop = {"mixed_precision": mixed_precision, "evaluation_steps": 2}
+    result = training(train_file, tmp_path / "run", loop=loop, validation_file=str(train_file)).run()
+    assert {"bleu", "chrf", "validation_loss"} <= result.metrics.keys()
+
+
+def test_copied_targets_are_learnt_beside_the_pairs(train_file, tmp_path):
+    pairs = training(train_file, tmp_path / "a").data["train"]
+    data = training(train_file, tmp_path / "b", copied_targets=0.5).data["train"]
+    assert data[: len(pairs)] == pairs[:]
+    copies = data[len(pairs) :]
+    assert copies["source"] == copies["target"]
+    assert len(copies["source"]) == len(pairs) // 2
+    with pytest.raises(ValueError, match=r"copied_targets=2 must be in \[0, 1\]"):
+        training(train_file, tmp_path / "c", copied_targets=2)
+
+
 def test_separate_vocabularies_are_trained_saved_and_loaded(train_file, tmp_path):
     run = training(train_file, tmp_path / "run", separate_vocabularies=True)
     assert run.config.vocab_size == len(run.tokenizer)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .batching import TokenBudgetBatchSampler as TokenBudgetBatchSampler
     from .batching import shard as shard
     from .collators import TranslationCollator as TranslationCollator
+    from .copies import add_copies as add_copies
     from .corpus import available_corpora as available_corpora
     from .corpus import load_corpus as load_corpus
     from .pairs import load_pairs as load_pairs
@@ -20,6 +21,7 @@ MODULES = {
     "TokenBudgetBatchSampler": "batching",
     "TranslationBatches": "batches",
     "TranslationCollator": "collators",
+    "add_copies": "copies",
     "available_corpora": "corpus",
     "load_corpus": "corpus",
     "load_pairs": "pairs",

@@ -154,8 +154,10 @@ class TrainingLoop:
         )
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        # accelerate's wrapper copies all outputs, logits too, to float32. The loop opens autocast itself instead.
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        # accelerate's wrapper copies all outputs, logits too, to float32. The loop opens autocast itself instead. (Its
+        # own way to take the wrapper off takes off the decorators of `forward` as well, and generation needs them.)
+        for name in ("forward", "_original_forward"):
+            vars(self.bare_model).pop(name, None)
         keep = arguments.keep_checkpoints
         self.keeper = Keeper(self.output_dir, model, self.optimizer, self.accelerator, keep, save_extras)
         self.state = LoopState()

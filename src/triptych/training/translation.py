@@ -17,6 +17,7 @@ from ..data import (
     TokenBudgetBatchSampler,
     TranslationBatches,
     TranslationCollator,
+    add_copies,
     load_corpus,
     load_pairs,
     tokenize_pairs,
@@ -54,6 +55,10 @@ class TranslationArguments:
     corpus: str | None = option(None, "Instead of files: a corpus that ships with the package, en-de.")
     source_column: str = option("source", "Column of the sentences to translate.")
     target_column: str = option("target", "Column of their translations.")
+    copied_targets: float = option(
+        0.0,
+        "Part of the targets that are learnt as their own translations, too, so that names and numbers are copied.",
+    )
 
     preset: str = option("transformer-base", "Published size to start from; every field of it can be given, too.")
     tokenizer: str | None = option(None, "Directory or name of a tokenizer; without it, one is trained.")
@@ -83,6 +88,8 @@ class TranslationArguments:
             raise ValueError(f"give one source of data, not {' and '.join(given)}")
         if files and not self.train_file:
             raise ValueError("--train_file is missing")
+        if not 0 <= self.copied_targets <= 1:
+            raise ValueError(f"copied_targets={self.copied_targets} must be in [0, 1]")
         for name in ("vocab_size", "max_tokens", "evaluation_batch_size", "num_beams"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -124,6 +131,7 @@ class TranslationTraining:
         self.data = load_translation_data(arguments)
         if "train" not in self.data:
             raise ValueError(f"the data have no split to train on; they have {', '.join(self.data)}")
+        self.data["train"] = add_copies(self.data["train"], arguments.copied_targets, loop_arguments.seed)
         self.tokenizer, self.target_tokenizer = self.tokenizers()
         derived = special_token_config(self.tokenizer, self.target_tokenizer)
         self.config = TriptychConfig.from_preset(arguments.preset, **(config_fields | derived))
