@@ -25,7 +25,8 @@ MODEL = "--preset transformer-base --encoder_layers 2 --decoder_layers 2 --hidde
 MODEL += " --num_attention_heads 4 --dropout 0.05 --initializer normal --vocab_size 6000"
 TRAINING = "--max_minutes 5 --optimizer muon --learning_rate 4e-3 --lr_scheduler linear --warmup_ratio 0.05"
 TRAINING += " --copied_targets 0.2 --max_tokens 2000 --weight_decay 0.01 --max_grad_norm 1"
-TRAINING += " --keep_checkpoints 1 --logging_steps 100 --evaluation_minutes 1.6 --evaluation_pairs 100 --save_minutes 2.4 --gnmt_length_penalty 1"
+TRAINING += " --keep_checkpoints 1 --logging_steps 100 --evaluation_minutes 1.6 --evaluation_pairs 100"
+TRAINING += " --save_minutes 2.4 --gnmt_length_penalty 1"
 EXAMPLES = 10
 SENTENCES = ["The window is open.", "Turn on the light in the kitchen.", "Please enter your password."]
 
