@@ -39,6 +39,11 @@ def bands(config: Any) -> tuple[int | None, list[str]]:
     return config.sliding_window, [config.attention_kind(layer) for layer in range(depth)]
 
 
+def named_alike(family: str, name: str, *kinds: str) -> dict[str, str]:
+    """Their classes and ours, which end alike; the body is called Model."""
+    return {f"{name}{kind}": f"{family}{kind}" for kind in ("Model", *kinds)}
+
+
 def nothing(config: Any, head: str) -> dict[str, Any]:
     """No further fields."""
     return {}

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..configuration import TriptychConfig
+from ..configuration.patterns import shortest_pattern
 from .base import TriptychPreTrainedModel
 from .encoder import TriptychEncoderModel
 
@@ -84,13 +85,7 @@ def chosen_layers(name: str, wanted: Iterable[int] | None, config: Any, count: i
 
 def kept_pattern(pattern: list[Any] | None, chosen: list[int]) -> list[Any] | None:
     """The attention pattern with which each of the chosen layers keeps its own kind, as short as it can be."""
-    if pattern is None:
-        return None
-    kinds = [pattern[i % len(pattern)] for i in chosen]
-    if set(kinds) == {"full"}:
-        return None
-    repeats = (n for n in range(1, len(kinds) + 1) if all(kind == kinds[i % n] for i, kind in enumerate(kinds)))
-    return kinds[: next(repeats)]
+    return None if pattern is None else shortest_pattern([pattern[i % len(pattern)] for i in chosen])
 
 
 def renumbered(state: dict[str, Tensor], kept: dict[str, list[int]]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """BART (Lewis et al. 2020), and mBART (Liu et al. 2020), which is BART with norms before the sublayers."""
 
+import dataclasses
 from typing import Any
 
 from ...configuration import TriptychConfig
@@ -115,17 +116,12 @@ BART = Architecture(
     rules=TABLE,
 )
 # Its heads that classify start the decoder with the last token of the source, ours with the start token.
-MBART = Architecture(
+MBART = dataclasses.replace(
+    BART,
     model_type="mbart",
-    config_class=TriptychConfig,
     heads={
         "MBartModel": "TriptychModel",
         "MBartForConditionalGeneration": "TriptychForConditionalGeneration",
     },
-    fields={**FIELDS, "classifier_dropout": "classifier_dropout"},
-    fixed={**FIXED, **LEARNED, "residual": "pre"},
-    refused=REFUSED,
-    read=read,
-    write=write_classifier,
-    rules=TABLE,
+    fixed={**BART.fixed, "residual": "pre"},
 )

@@ -1,7 +1,9 @@
 """BERT (Devlin et al. 2018)."""
 
+from functools import partial
+
 from ...configuration import TriptychEncoderConfig
-from ..architecture import Architecture
+from ..architecture import Architecture, named_alike
 from ..arrangements import Copied
 from ..rules import rules
 
@@ -41,10 +43,7 @@ REFUSED = {
 }
 
 
-def heads(name: str, *kinds: str) -> dict[str, str]:
-    """Their classes and ours, which end alike; the body is called Model."""
-    return {f"{name}{kind}": f"TriptychEncoder{kind}" for kind in ("Model", *kinds)}
-
+heads = partial(named_alike, "TriptychEncoder")
 
 BERT = Architecture(
     model_type="bert",

@@ -6,6 +6,7 @@ from ...configuration import TriptychEncoderConfig
 from ..architecture import Architecture
 from ..rules import rules
 from .bert import heads
+from .roberta import HEADS
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
@@ -25,14 +26,7 @@ def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
 DISTILBERT = Architecture(
     model_type="distilbert",
     config_class=TriptychEncoderConfig,
-    heads=heads(
-        "DistilBert",
-        "ForMaskedLM",
-        "ForSequenceClassification",
-        "ForTokenClassification",
-        "ForQuestionAnswering",
-        "ForMultipleChoice",
-    ),
+    heads=heads("DistilBert", *HEADS),
     fields={
         "vocab_size": "vocab_size",
         "dim": "hidden_size",

@@ -6,7 +6,7 @@ from ...configuration import TriptychEncoderConfig
 from ..architecture import Architecture, CannotExpress
 from ..rules import rules
 from .bert import BODY, FIELDS, REFUSED, heads
-from .roberta import HEADS, check_one_activation
+from .roberta import CLASSIFIERS, HEADS, check_one_activation
 
 MAPPED = {theirs: ours for theirs, ours in FIELDS.items() if theirs != "classifier_dropout"}
 
@@ -57,10 +57,7 @@ ELECTRA = Architecture(
             "generator_predictions.LayerNorm": "transform.norm",
             "generator_lm_head": "lm_head",
             "sequence_summary.summary": "pooler.dense",
-            "classifier": "classifier",
-            "classifier.dense": "pooler.dense",
-            "classifier.out_proj": "classifier",
-            "qa_outputs": "span",
+            **CLASSIFIERS,
         }
     ),
 )

@@ -6,7 +6,7 @@ from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
 from ..arrangements import FusedAttention
 from ..rules import Rule, rules
-from .llama import HEADS, QUERIES_KEYS_VALUES, heads, rotation, write_llama
+from .llama import HEADS, QUERIES_KEYS_VALUES, SIZES, heads, rotation, write_llama
 
 RESIDUALS = {1: "parallel", 2: "parallel_norms"}  # by the number of norms in front of the two sublayers
 
@@ -43,15 +43,10 @@ FALCON = Architecture(
     config_class=TriptychDecoderConfig,
     heads=heads("Falcon", *HEADS),
     fields={
-        "vocab_size": "vocab_size",
-        "max_position_embeddings": "max_position_embeddings",
-        "hidden_size": "hidden_size",
-        "num_hidden_layers": "num_hidden_layers",
-        "num_attention_heads": "num_attention_heads",
+        **SIZES,
         "ffn_hidden_size": "intermediate_size",
         "activation": "activation",
         "hidden_dropout": "dropout",
-        "attention_dropout": "attention_dropout",
         "layer_norm_epsilon": "norm_eps",
         "initializer_range": "initializer_range",
         "bias": "attention_bias",

@@ -6,13 +6,38 @@ from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
 from ..arrangements import Chain, FusedAttention, Transposed
 from ..rules import Rule, rules
+from .llama import QUERIES_KEYS_VALUES, heads
+
+# What GPT and GPT-J call alike.
+FIELDS = {
+    "vocab_size": "vocab_size",
+    "n_positions": "max_position_embeddings",
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "resid_pdrop": "dropout",
+    "attn_pdrop": "attention_dropout",
+    "layer_norm_epsilon": "norm_eps",
+    "initializer_range": "initializer_range",
+}
+# The maps of GPT's layers, which are Conv1D.
+MAPS = (
+    *rules(
+        {
+            "h.{i}.attn.c_proj": "layers.{i}.self_attention.o_proj",
+            "h.{i}.mlp.c_fc": "layers.{i}.feed_forward.up_proj",
+            "h.{i}.mlp.c_proj": "layers.{i}.feed_forward.down_proj",
+        },
+        Transposed(),
+    ),
+    Rule("h.{i}.attn.c_attn", QUERIES_KEYS_VALUES, Chain(Transposed(), FusedAttention())),
+)
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
     return {
         "intermediate_size": theirs.n_inner or 4 * theirs.n_embd,
         "attention_scale": None if theirs.scale_attn_weights else 1.0,
-        "dropout": theirs.resid_pdrop,
     }
 
 
@@ -21,7 +46,6 @@ def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
     return {
         **({} if standard else {"n_inner": ours.intermediate_size}),
         "scale_attn_weights": ours.attention_scale is None,
-        "resid_pdrop": ours.dropout,
     }
 
 
@@ -29,23 +53,10 @@ GPT2 = Architecture(
     model_type="gpt2",
     config_class=TriptychDecoderConfig,
     heads={
-        "GPT2Model": "TriptychDecoderModel",
+        **heads("GPT2", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering"),
         "GPT2LMHeadModel": "TriptychDecoderForCausalLM",
-        "GPT2ForSequenceClassification": "TriptychDecoderForSequenceClassification",
-        "GPT2ForTokenClassification": "TriptychDecoderForTokenClassification",
-        "GPT2ForQuestionAnswering": "TriptychDecoderForQuestionAnswering",
     },
-    fields={
-        "vocab_size": "vocab_size",
-        "n_positions": "max_position_embeddings",
-        "n_embd": "hidden_size",
-        "n_layer": "num_hidden_layers",
-        "n_head": "num_attention_heads",
-        "activation_function": "activation",
-        "attn_pdrop": "attention_dropout",
-        "layer_norm_epsilon": "norm_eps",
-        "initializer_range": "initializer_range",
-    },
+    fields={**FIELDS, "activation_function": "activation"},
     read=read,
     write=write,
     refused={
@@ -66,18 +77,6 @@ GPT2 = Architecture(
                 "qa_outputs": "span",
             }
         ),
-        *rules(
-            {
-                "h.{i}.attn.c_proj": "layers.{i}.self_attention.o_proj",
-                "h.{i}.mlp.c_fc": "layers.{i}.feed_forward.up_proj",
-                "h.{i}.mlp.c_proj": "layers.{i}.feed_forward.down_proj",
-            },
-            Transposed(),
-        ),
-        Rule(
-            "h.{i}.attn.c_attn",
-            tuple(f"layers.{{i}}.self_attention.{name}" for name in ("q_proj", "k_proj", "v_proj")),
-            Chain(Transposed(), FusedAttention()),
-        ),
+        *MAPS,
     ),
 )

@@ -6,7 +6,7 @@ from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
 from ..arrangements import FusedAttention
 from ..rules import Rule, rules
-from .llama import HEADS, QUERIES_KEYS_VALUES, heads, partial_rotation, write_partial_rotation
+from .llama import HEADS, QUERIES_KEYS_VALUES, SIZES, heads, partial_rotation, write_partial_rotation
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
@@ -31,15 +31,10 @@ GPT_NEOX = Architecture(
     config_class=TriptychDecoderConfig,
     heads=heads("GPTNeoX", *HEADS),
     fields={
-        "vocab_size": "vocab_size",
-        "max_position_embeddings": "max_position_embeddings",
-        "hidden_size": "hidden_size",
-        "num_hidden_layers": "num_hidden_layers",
-        "num_attention_heads": "num_attention_heads",
+        **SIZES,
         "intermediate_size": "intermediate_size",
         "hidden_act": "activation",
         "hidden_dropout": "dropout",
-        "attention_dropout": "attention_dropout",
         "layer_norm_eps": "norm_eps",
         "initializer_range": "initializer_range",
         "attention_bias": "attention_bias",

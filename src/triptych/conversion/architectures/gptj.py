@@ -6,6 +6,7 @@ from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
 from ..arrangements import RotaryPairs
 from ..rules import rules
+from .gpt2 import FIELDS
 from .llama import heads
 
 
@@ -25,18 +26,7 @@ GPTJ = Architecture(
     model_type="gptj",
     config_class=TriptychDecoderConfig,
     heads=heads("GPTJ", "ForCausalLM", "ForSequenceClassification", "ForQuestionAnswering"),
-    fields={
-        "vocab_size": "vocab_size",
-        "n_positions": "max_position_embeddings",
-        "n_embd": "hidden_size",
-        "n_layer": "num_hidden_layers",
-        "n_head": "num_attention_heads",
-        "activation_function": "activation",
-        "resid_pdrop": "dropout",
-        "attn_pdrop": "attention_dropout",
-        "layer_norm_epsilon": "norm_eps",
-        "initializer_range": "initializer_range",
-    },
+    fields={**FIELDS, "activation_function": "activation"},
     fixed={
         "positions": "rotary",
         "residual": "parallel",

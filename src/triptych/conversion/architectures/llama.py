@@ -1,24 +1,31 @@
 """Llama (Touvron et al. 2023), Mistral (Jiang et al. 2023), Phi-3 (Abdin et al. 2024), Qwen2 (Yang et al. 2024)."""
 
+from functools import partial
 from typing import Any
 
 from ...configuration import TriptychDecoderConfig
-from ..architecture import Architecture, CannotExpress
+from ...configuration.patterns import shortest_pattern
+from ..architecture import Architecture, CannotExpress, named_alike
 from ..arrangements import FusedAttention, Stacked
 from ..rules import Rule, rules
 
 QUERIES_KEYS_VALUES = tuple(f"layers.{{i}}.self_attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))
+heads = partial(named_alike, "TriptychDecoder")
 HEADS = ("ForCausalLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
-FIELDS = {
+# What most decoders call as ours do.
+SIZES = {
     "vocab_size": "vocab_size",
+    "max_position_embeddings": "max_position_embeddings",
     "hidden_size": "hidden_size",
     "num_hidden_layers": "num_hidden_layers",
     "num_attention_heads": "num_attention_heads",
+    "attention_dropout": "attention_dropout",
+}
+FIELDS = {
+    **SIZES,
     "num_key_value_heads": "num_key_value_heads",
     "intermediate_size": "intermediate_size",
-    "max_position_embeddings": "max_position_embeddings",
     "hidden_act": "activation",
-    "attention_dropout": "attention_dropout",
     "rms_norm_eps": "norm_eps",
     "initializer_range": "initializer_range",
 }
@@ -52,11 +59,6 @@ RULES = rules(
 )
 
 
-def heads(name: str, *kinds: str) -> dict[str, str]:
-    """Their classes and ours, which end alike; the body is called Model."""
-    return {f"{name}{kind}": f"TriptychDecoder{kind}" for kind in ("Model", *kinds)}
-
-
 def rotation(theirs: Any) -> dict[str, Any]:
     """The rotary positions of an architecture that turns all of a head.
 
@@ -82,9 +84,7 @@ def write_partial_rotation(ours: TriptychDecoderConfig) -> dict[str, Any]:
 
 def bands(kinds: list[str | int]) -> dict[str, Any]:
     """The shortest pattern that gives what each layer sees: "full", or the width of a band."""
-    starts = range(1, len(kinds) + 1)
-    period = next(p for p in starts if all(kind == kinds[i % p] for i, kind in enumerate(kinds)))
-    return {"attention_pattern": None if kinds[:period] == ["full"] else kinds[:period]}
+    return {"attention_pattern": shortest_pattern(kinds)}
 
 
 def read_llama(theirs: Any, head: str) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from typing import Any
 
 from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture, CannotExpress
-from ..arrangements import Chain, FusedAttention, Transposed
-from ..rules import Rule, rules
-from .llama import QUERIES_KEYS_VALUES, heads
+from ..rules import rules
+from .gpt2 import FIELDS, MAPS
+from .llama import heads
 
 # Their words for activations; what they call gelu is its approximation with tanh.
 ACTIVATIONS = {"gelu": "gelu_new", "relu": "relu", "silu": "silu", "swish": "swish"}
@@ -27,17 +27,7 @@ OPENAI_GPT = Architecture(
     model_type="openai-gpt",
     config_class=TriptychDecoderConfig,
     heads={"OpenAIGPTLMHeadModel": "TriptychDecoderForCausalLM", **heads("OpenAIGPT", "ForSequenceClassification")},
-    fields={
-        "vocab_size": "vocab_size",
-        "n_positions": "max_position_embeddings",
-        "n_embd": "hidden_size",
-        "n_layer": "num_hidden_layers",
-        "n_head": "num_attention_heads",
-        "resid_pdrop": "dropout",
-        "attn_pdrop": "attention_dropout",
-        "layer_norm_epsilon": "norm_eps",
-        "initializer_range": "initializer_range",
-    },
+    fields=FIELDS,
     fixed={"residual": "post"},
     read=read,
     write=write,
@@ -52,14 +42,6 @@ OPENAI_GPT = Architecture(
                 "score": "classifier",
             }
         ),
-        *rules(
-            {
-                "h.{i}.attn.c_proj": "layers.{i}.self_attention.o_proj",
-                "h.{i}.mlp.c_fc": "layers.{i}.feed_forward.up_proj",
-                "h.{i}.mlp.c_proj": "layers.{i}.feed_forward.down_proj",
-            },
-            Transposed(),
-        ),
-        Rule("h.{i}.attn.c_attn", QUERIES_KEYS_VALUES, Chain(Transposed(), FusedAttention())),
+        *MAPS,
     ),
 )

@@ -5,7 +5,7 @@ from typing import Any
 from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture, CannotExpress
 from ..rules import rules
-from .llama import heads
+from .llama import SIZES, heads
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
@@ -30,15 +30,10 @@ OPT = Architecture(
     config_class=TriptychDecoderConfig,
     heads=heads("OPT", "ForCausalLM", "ForSequenceClassification", "ForQuestionAnswering"),
     fields={
-        "vocab_size": "vocab_size",
-        "max_position_embeddings": "max_position_embeddings",
-        "hidden_size": "hidden_size",
-        "num_hidden_layers": "num_hidden_layers",
-        "num_attention_heads": "num_attention_heads",
+        **SIZES,
         "ffn_dim": "intermediate_size",
         "activation_function": "activation",
         "dropout": "dropout",
-        "attention_dropout": "attention_dropout",
         "init_std": "initializer_range",
         "enable_bias": "attention_bias",
     },

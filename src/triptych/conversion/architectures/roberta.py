@@ -15,6 +15,13 @@ HEADS = (
     "ForQuestionAnswering",
     "ForMultipleChoice",
 )
+# The head over a sequence has its own layer before the classifier, the head over tokens a classifier alone.
+CLASSIFIERS = {
+    "classifier": "classifier",
+    "classifier.dense": "pooler.dense",
+    "classifier.out_proj": "classifier",
+    "qa_outputs": "span",
+}
 MAPPED = {theirs: ours for theirs, ours in FIELDS.items() if theirs != "max_position_embeddings"}
 
 
@@ -57,10 +64,7 @@ def like_roberta(model_type: str, name: str) -> Architecture:
                 "lm_head.dense": "transform.dense",
                 "lm_head.layer_norm": "transform.norm",
                 "lm_head.decoder": "lm_head",
-                "classifier": "classifier",
-                "classifier.dense": "pooler.dense",
-                "classifier.out_proj": "classifier",
-                "qa_outputs": "span",
+                **CLASSIFIERS,
             }
         )
         + rules({"lm_head.bias": "lm_head.bias"}, Copied()),
