@@ -1,7 +1,54 @@
 """For all tests, and the processes that they start."""
 
+import importlib
+import importlib.util
 import os
+from collections.abc import Callable
+from types import ModuleType
 
 # The models are tiny: more threads only wait for each other, many times longer on a busy machine. Set before
 # anything imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test needs the Hub. Offline, a test that asks for it fails at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+REQUIRED = "TRIPTYCH_REQUIRE_INTEGRATIONS"  # set where the extra is installed: then no test may skip itself
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is absent
+        return False
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[[str], None]:
+    """Skips a test that lacks a module of the extra `integrations`, unless the extra is said to be installed."""
+
+    def check(module: str) -> None:
+        if not is_installed(module) and not os.environ.get(REQUIRED):
+            pytest.skip(f"needs {module}: pip install -e .[integrations]")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def library(needs: Callable[[str], None]) -> Callable[[str], ModuleType]:
+    """Imports a module of the extra `integrations`; see `needs`."""
+
+    def load(module: str) -> ModuleType:
+        needs(module)
+        return importlib.import_module(module)
+
+    return load
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that needs the extra gets the mark `integrations`."""
+    for item in items:
+        if "needs" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.integrations)

@@ -101,7 +101,7 @@ INAPPLICABLE = {
     },
 }
 
-# Tests that may skip themselves where a package is absent, but not in CI.
+# Tests that may skip themselves where a package of the extra `integrations` is absent.
 OPTIONAL = {"test_tp_generation_quantized": "torchao"}
 
 # Tests of several seconds, or of several processes.

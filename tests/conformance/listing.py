@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+REQUIRED = "TRIPTYCH_REQUIRE_INTEGRATIONS"  # as in tests/conftest.py
 Listing = Mapping[str, str]  # pattern of test names → why these cannot apply
 
 
@@ -45,14 +46,14 @@ def skip_reason(case: AccountedFor, method: Callable[..., Any], args: tuple[Any,
 
 
 def must_run(method: Callable[..., Any], package: str | None) -> Callable[..., None]:
-    """The test, which fails if it skips itself. It may where an optional package is absent, but not in CI."""
+    """The test, which fails if it skips itself; it may where an optional package is absent and not required."""
 
     @functools.wraps(method)
     def run(self: AccountedFor, *args: Any) -> None:
         reason = skip_reason(self, method, args)
         if reason is None:
             return
-        if package is not None and find_spec(package) is None and not os.environ.get("CI"):
+        if package is not None and find_spec(package) is None and not os.environ.get(REQUIRED):
             self.skipTest(reason)
         self.fail(f"skips itself ({reason}): make it run, or list it in tests/conformance/inapplicable.py")
 

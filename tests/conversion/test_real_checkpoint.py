@@ -5,7 +5,6 @@ what it downloads.
 """
 
 import hashlib
-import importlib
 import importlib.util
 import os
 import shutil
@@ -193,14 +192,13 @@ def test_it_is_saved_loaded_and_given_back(checkpoint, ours, tokenizer, tmp_path
     assert type(public) is BertModel
 
 
-def test_sentence_transformers_compute_the_same_with_it(checkpoint, ours, tokenizer, tmp_path):
+def test_sentence_transformers_compute_the_same_with_it(checkpoint, ours, tokenizer, library, tmp_path):
     """A folder of theirs stays one when our model takes the place of the one in it."""
-    load = importlib.import_module if os.environ.get("CI") else pytest.importorskip
-    library = load("sentence_transformers")
+    sentence_transformers = library("sentence_transformers")
     folder = shutil.copytree(checkpoint, tmp_path / "model")
     ours.save_pretrained(folder)
-    expected = library.SentenceTransformer(str(checkpoint), device="cpu")
-    actual = library.SentenceTransformer(str(folder), device="cpu")
+    expected = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu")
+    actual = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
     assert type(actual[0].auto_model) is TriptychEncoderModel
     assert actual.get_embedding_dimension() == 384
     vectors = actual.encode(SENTENCES, convert_to_tensor=True)

@@ -1,11 +1,8 @@
-"""Other people's libraries over our models. Each is optional for a person who runs the tests, and demanded in CI."""
+"""Other people's libraries over our models. Each is optional: see `library` in tests/conftest.py."""
 
-import importlib
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,18 +21,6 @@ one_thread = modeling.one_thread
 family, causal_family = modeling.family, modeling.causal_family
 make_config, make_model = modeling.make_config, modeling.make_model
 words, make_batch = modeling.words, modeling.make_batch
-
-
-@pytest.fixture(scope="session")
-def library() -> Callable[[str], ModuleType]:
-    """Import a library that the package does not need; without it a test is skipped, but not where CI is set."""
-
-    def load(name: str) -> ModuleType:
-        if os.environ.get("CI"):
-            return importlib.import_module(name)
-        return pytest.importorskip(name)
-
-    return load
 
 
 @pytest.fixture

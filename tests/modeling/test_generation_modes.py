@@ -391,11 +391,14 @@ BACKENDS = {
 
 
 BACKEND = next(iter(BACKENDS))
+LIBRARIES = {"quanto": "optimum.quanto", "hqq": "hqq"}  # what a backend of transformers needs beside torch
 
 
 @pytest.fixture(params=BACKENDS)
-def quantizations(request):
+def quantizations(request, needs):
     """Options of one backend, from coarse to fine."""
+    if request.param in LIBRARIES:
+        needs(LIBRARIES[request.param])
     return [{"backend": request.param, "residual_length": 4, **options} for options in BACKENDS[request.param]]
 
 
@@ -431,7 +434,9 @@ def test_quantised_cache(make_model, causal_family, words, quantizations, positi
     assert 1e-6 < errors[-1] < {"fp8": 0.2, "quanto": 0.5, "hqq": 0.05}[quantizations[0]["backend"]]
 
 
-def test_quantised_cache_follows_beams_and_a_cache_of_the_caller(make_model, causal_family, words):
+def test_quantised_cache_follows_beams_and_a_cache_of_the_caller(make_model, causal_family, words, needs):
+    if BACKEND in LIBRARIES:
+        needs(LIBRARIES[BACKEND])
     model, source = make_model(causal_family), words(2, 6)
     beams = 3 if "fp8" in BACKENDS else 1  # before 5.21, transformers' own quantised caches do not follow beams
     options = {"max_new_tokens": 6, "do_sample": False, "num_beams": beams}

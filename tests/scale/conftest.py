@@ -90,7 +90,10 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processe
 
 
 @pytest.fixture(scope="package")
-def two_deepspeed_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+def two_deepspeed_processes(
+    tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str], None]
+) -> Iterator[Processes]:
+    needs("deepspeed")
     environment = {"DS_ACCELERATOR": "cpu", "ACCELERATE_USE_DEEPSPEED": "true"}
     processes = Processes(tmp_path_factory.mktemp("deepspeed_processes"), **environment)
     yield processes
