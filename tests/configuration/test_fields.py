@@ -158,3 +158,71 @@ def test_another_default_keeps_help_and_check(config_class):
             assert "help" in field.metadata, field.name
         if "validator" in inherited.get(field.name, field).metadata:
             assert "validator" in field.metadata, field.name
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+@pytest.mark.parametrize("field", SIZES)
+def test_sizes_end_where_an_index_ends(config_class, field):
+    assert "at most 2147483647" in refused(config_class, field, 2**31)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "field"),
+    [
+        (TriptychConfig, "encoder_layers"),
+        (TriptychConfig, "decoder_layers"),
+        (TriptychConfig, "num_hidden_layers"),
+        (TriptychEncoderConfig, "num_hidden_layers"),
+        (TriptychDecoderConfig, "num_hidden_layers"),
+    ],
+)
+@pytest.mark.parametrize("value", [10_001, 2**63])
+def test_nobody_has_so_many_layers(config_class, field, value):
+    message = refused(config_class, field, value)
+    assert field in message
+    assert f"at most 10000, got {value}" in message
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+@pytest.mark.parametrize("value", [-1, 2.5, 10**30])
+def test_the_number_of_labels_is_checked_before_they_are_named(config_class, value):
+    message = refused(config_class, "num_labels", value)
+    assert "num_labels" in message
+    assert f"got {value}" in message
+
+
+@pytest.mark.parametrize(
+    ("config_class", "alias", "value"),
+    [
+        (TriptychConfig, "d_model", 0),
+        (TriptychConfig, "d_model", 2**40),
+        (TriptychConfig, "num_hidden_layers", -2),
+        (TriptychEncoderConfig, "d_model", -8),
+        (TriptychDecoderConfig, "d_model", 0),
+    ],
+)
+def test_another_name_of_a_field_is_checked_alike(config_class, alias, value):
+    message = refused(config_class, alias, value)
+    assert alias in message
+    assert f"got {value}" in message
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_what_is_derived_from_a_field_follows_its_other_name(config_class):
+    assert config_class(d_model=96, num_attention_heads=4).head_dim == 24
+
+
+@pytest.mark.parametrize("field", ["position_offset", "relative_max_distance", "type_vocab_size"])
+def test_whole_numbers_end_where_an_index_ends(field):
+    assert "at most 2147483647" in refused(TriptychConfig, field, 10**30)
+
+
+@pytest.mark.parametrize("field", ["embedding_scale", "attention_scale", "logit_scale", "norm_eps"])
+def test_infinity_is_refused(field):
+    assert "finite" in refused(TriptychConfig, field, float("inf"))
+
+
+@pytest.mark.parametrize("theta", [0, -1.0, float("inf"), float("nan"), "10000", None])
+def test_the_base_of_rotary_positions(theta):
+    with pytest.raises((ValueError, StrictDataclassError), match="rope_theta"):
+        TriptychDecoderConfig(positions="rotary", rope_parameters={"rope_type": "default", "rope_theta": theta})

@@ -1,17 +1,18 @@
 """The vocabulary of fields that the three families share, one sentence each."""
 
 import dataclasses
-import difflib
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.utils import logging
 
 from .adapters import tell_peft
-from .fields import field, number, pattern, probability, size, word
+from .fields import closest, field, number, pattern, probability, size, whole_number, word
+from .names import ELSEWHERE, PASSES
 from .parallelism import fully_sharded_plan, tensor_parallel_plan
 from .presets import load_preset
 
@@ -27,8 +28,22 @@ ROPE_TYPES = ("default", *ROPE_INIT_FUNCTIONS)
 INITIALIZERS = ("normal", "depth_scaled", "xavier")
 
 INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # options that are no fields
+MOST_LABELS = 10_000_000  # transformers names each of them
+FROM_FILE = "_read_from_file"  # marks fields that come from a file: other tools write theirs there
 
 Derived = Any  # None as given means "derive it from the other fields"; once the configuration is made, an int
+
+
+Config = TypeVar("Config", bound=type)
+
+
+def strict_with_aliases(config_class: Config) -> Config:
+    """huggingface_hub's `strict`, which checks values as they are set, also under a field's other names."""
+    checked: Any = strict(config_class)
+    checks = checked.__validators__
+    checks |= {alias: checks[name] for alias, name in checked.attribute_map.items()}
+    checks["num_labels"] = [whole_number(at_least=0, at_most=MOST_LABELS)]
+    return config_class
 
 
 class TriptychBaseConfig(PreTrainedConfig):
@@ -95,7 +110,7 @@ class TriptychBaseConfig(PreTrainedConfig):
     attention_dropout: float | int = probability(0.0, "Dropout on attention weights.")
     activation_dropout: float | int = probability(0.0, "Dropout inside the feed-forward, after the activation.")
     classifier_dropout: float | int | None = probability(None, "Dropout before a classifier; None: as `dropout`.")
-    label_smoothing: float | int = probability(0.0, "Label smoothing, ε_ls, uniform over the vocabulary.")
+    label_smoothing: float | int = probability(0.0, "Label smoothing in training, ε_ls, uniform over the vocabulary.")
     initializer: str = word("xavier", "How weights start.", INITIALIZERS)
     initializer_range: float | int = number(0.02, "Standard deviation of normal initialisers.", at_least=0)
 
@@ -114,14 +129,56 @@ class TriptychBaseConfig(PreTrainedConfig):
         Raises:
             ValueError: the name is unknown, or belongs to another family; or a field is.
         """
-        known = {f.name for f in dataclasses.fields(cls)} | set(cls.attribute_map) | INHERITED
-        if unknown := sorted(overrides.keys() - known):
-            close = difflib.get_close_matches(unknown[0], known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"{cls.__name__} has no field {unknown[0]!r}{hint}")
+        for unknown in sorted(overrides.keys() - cls.known_names()):
+            raise ValueError(cls._no_such_field(unknown))
         return cls(**{**load_preset(name, cls.model_type), **overrides})
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Extends transformers' method: a dictionary from a file may hold any field, options given in code may not.
+
+        Raises:
+            ValueError: an option looks like a misspelt field, or is what another configuration calls a field.
+        """
+        if not kwargs.get("return_unused_kwargs"):  # else they are for the caller, who knows what to do with them
+            cls.check_names(kwargs)
+        return super().from_dict({**config_dict, FROM_FILE: True}, **kwargs)
+
+    @classmethod
+    def from_json_file(cls, json_file: Any) -> Any:
+        """Extends transformers' method as `from_dict` does."""
+        return cls.from_dict(cls._dict_from_json_file(json_file))
+
+    @classmethod
+    def known_names(cls) -> set[str]:
+        """All fields, their aliases, and options of transformers that are no fields."""
+        return {f.name for f in dataclasses.fields(cls)} | set(cls.attribute_map) | INHERITED
+
+    @classmethod
+    def _no_such_field(cls, name: str) -> str:
+        meant = cls._meant(name)
+        return f"{cls.__name__} has no field {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
+
+    @classmethod
+    def _meant(cls, name: str) -> str | None:
+        """The field that a wrong name was probably meant to be."""
+        known = cls.known_names()
+        elsewhere = (field for field in ELSEWHERE.get(name, ()) if field in known)
+        return next(elsewhere, None) or closest(name, known)
+
+    @classmethod
+    def check_names(cls, fields: dict[str, Any]) -> None:
+        """Raises ValueError for a name that looks like a misspelt field, or that other configurations call one."""
+        for name in sorted(fields.keys() - cls.known_names() - PASSES):
+            passes = name.startswith("_") or (hasattr(cls, name) and name not in ELSEWHERE)
+            if not passes and cls._meant(name):
+                raise ValueError(cls._no_such_field(name))
+
     def __post_init__(self, **kwargs: Any) -> None:
+        if not kwargs.pop(FROM_FILE, False):
+            self.check_names(kwargs)
+        for alias in self.attribute_map.keys() & kwargs.keys():  # before other fields are derived from them
+            setattr(self, alias, kwargs.pop(alias))
         if self.head_dim is None:
             if self.hidden_size % self.num_attention_heads:
                 raise ValueError(
@@ -158,6 +215,9 @@ class TriptychBaseConfig(PreTrainedConfig):
                 raise ValueError(
                     f"unknown rope_type {rope_type!r} in rope_parameters; choose one of: {', '.join(ROPE_TYPES)}"
                 )
+            base = (self.rope_parameters or {}).get("rope_theta")
+            if not isinstance(base, int | float) or not 0 < base < math.inf:
+                raise ValueError(f"rope_theta={base!r} in rope_parameters must be a finite number greater than 0")
             width = self.head_dim if self.rotary_dim is None else self.rotary_dim
             if width % 2 or width > self.head_dim:
                 raise ValueError(

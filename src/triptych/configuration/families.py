@@ -4,10 +4,9 @@ import copy
 import dataclasses
 from typing import Any
 
-from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 
-from .base import TriptychBaseConfig
+from .base import TriptychBaseConfig, strict_with_aliases
 from .fields import field, like, number, size
 
 # What the decoder cannot have for itself: the width in which the sides meet, what the embeddings, the map to the
@@ -33,6 +32,8 @@ COMMON = frozenset(
 # What is derived from the number and the width of heads; a decoder with other heads derives its own.
 HEADS = ("num_key_value_heads", "head_dim", "value_head_dim")
 
+MOST_LAYERS = 10_000  # ten times as many as the deepest published Transformer has (Wang et al. 2022)
+
 
 def own_fields() -> frozenset[str]:
     """The fields in which a decoder can differ from its encoder."""
@@ -40,7 +41,7 @@ def own_fields() -> frozenset[str]:
     return frozenset(names & TriptychBaseConfig.__annotations__.keys()) - COMMON
 
 
-@strict
+@strict_with_aliases
 class TriptychConfig(TriptychBaseConfig):
     """The encoder–decoder. `TriptychConfig()` is the base model of "Attention Is All You Need" (table 3)."""
 
@@ -48,8 +49,8 @@ class TriptychConfig(TriptychBaseConfig):
     attribute_map = {"d_model": "hidden_size", "num_hidden_layers": "encoder_layers"}
     stacks = {"encoder.": ("self_attention",), "decoder.": ("self_attention", "cross_attention")}
 
-    encoder_layers: int = size(6, "Number of layers of the encoder, N.")
-    decoder_layers: int = size(6, "Number of layers of the decoder, N.")
+    encoder_layers: int = size(6, "Number of layers of the encoder, N.", MOST_LAYERS)
+    decoder_layers: int = size(6, "Number of layers of the decoder, N.", MOST_LAYERS)
     decoder_vocab_size: int | None = size(None, "Number of target tokens; None: one vocabulary for both sides.")
     share_encoder_decoder_embeddings: bool = field(True, "Whether source and target use one embedding matrix.")
     decoder_overrides: dict | None = field(None, "Fields in which the decoder differs from the encoder, by name.")
@@ -165,14 +166,14 @@ class DecoderSide(TriptychConfig):
         return {**self.whole.to_dict(), **own}
 
 
-@strict
+@strict_with_aliases
 class TriptychEncoderConfig(TriptychBaseConfig):
     """The encoder alone. `TriptychEncoderConfig()` is BERT-base (Devlin et al. 2018)."""
 
     model_type = "triptych_encoder"
     attribute_map = {"d_model": "hidden_size"}
 
-    num_hidden_layers: int = size(12, "Number of layers, N.")
+    num_hidden_layers: int = size(12, "Number of layers, N.", MOST_LAYERS)
 
     vocab_size: int = like(TriptychBaseConfig, "vocab_size", 30522)
     hidden_size: int = like(TriptychBaseConfig, "hidden_size", 768)
@@ -194,14 +195,14 @@ class TriptychEncoderConfig(TriptychBaseConfig):
     eos_token_id: int | list[int] | None = like(TriptychBaseConfig, "eos_token_id", None)
 
 
-@strict
+@strict_with_aliases
 class TriptychDecoderConfig(TriptychBaseConfig):
     """The decoder alone. `TriptychDecoderConfig()` is GPT-2 small (Radford et al. 2019)."""
 
     model_type = "triptych_decoder"
     attribute_map = {"d_model": "hidden_size"}
 
-    num_hidden_layers: int = size(12, "Number of layers, N.")
+    num_hidden_layers: int = size(12, "Number of layers, N.", MOST_LAYERS)
 
     vocab_size: int = like(TriptychBaseConfig, "vocab_size", 50257)
     hidden_size: int = like(TriptychBaseConfig, "hidden_size", 768)

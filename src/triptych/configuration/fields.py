@@ -1,8 +1,12 @@
 """Fields of a configuration: a default, one sentence of help and the values that are allowed."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import difflib
+import math
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
+
+LARGEST_SIZE = 2**31 - 1  # what a 32-bit index reaches; a larger size is a mistake, or meant to do harm
 
 
 def field(default: Any, help: str, check: Callable[[Any], None] | None = None) -> Any:
@@ -21,14 +25,23 @@ def like(owner: type, name: str, default: Any) -> Any:
     return dataclasses.field(default=default, metadata=dict(inherited.metadata))
 
 
+def closest(name: str, known: Collection[str]) -> str | None:
+    """The known name that `name` was probably meant to be, if there is one."""
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+
+
 def number(
     default: Any, help: str, at_least: float | None = None, above: float | None = None, below: float | None = None
 ) -> Any:
-    """A number (or None where the annotation allows it) inside the given bounds."""
+    """A finite number (or None where the annotation allows it) inside the given bounds."""
 
     def check(value: Any) -> None:
         if value is None:
             return
+        if isinstance(value, int) and value > LARGEST_SIZE:
+            raise ValueError(f"must be at most {LARGEST_SIZE}, got {value!r}")
+        if isinstance(value, float) and math.isinf(value):
+            raise ValueError(f"must be finite, got {value!r}")
         if at_least is not None and not value >= at_least:
             raise ValueError(f"must be at least {at_least}, got {value!r}")
         if above is not None and not value > above:
@@ -39,14 +52,23 @@ def number(
     return field(default, help, check)
 
 
-def size(default: Any, help: str) -> Any:
-    """A whole number of at least one (or None where the annotation allows it)."""
+def whole_number(at_least: int, at_most: int) -> Callable[[Any], None]:
+    """The check that a value is None or a whole number inside the given bounds."""
 
     def check(value: Any) -> None:
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise ValueError(f"must be a whole number of at least 1, got {value!r}")
+        if value is None:
+            return
+        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+            raise ValueError(f"must be a whole number of at least {at_least}, got {value!r}")
+        if value > at_most:
+            raise ValueError(f"must be at most {at_most}, got {value!r}")
 
-    return field(default, help, check)
+    return check
+
+
+def size(default: Any, help: str, at_most: int = LARGEST_SIZE) -> Any:
+    """A whole number from 1 to `at_most` (or None where the annotation allows it)."""
+    return field(default, help, whole_number(1, at_most))
 
 
 def probability(default: Any, help: str) -> Any:
@@ -76,5 +98,7 @@ def pattern(help: str) -> Any:
             raise ValueError(f'entries must be "full" or a width of at least 1, got {value!r}')
         if len(widths) > 1:
             raise ValueError(f"all banded layers have one width, got {sorted(widths)}")
+        if any(width > LARGEST_SIZE for width in widths):
+            raise ValueError(f"a width must be at most {LARGEST_SIZE}, got {value!r}")
 
     return field(None, help, check)
