@@ -112,16 +112,20 @@ def labels_that_count(family, batch):
 def test_no_label_at_all_is_zero_for_a_model(make_model, family, make_batch, gradients):
     batch = make_batch(family, [4, 6])
     batch["labels"] = torch.full_like(batch["labels"], -100)
-    model = make_model(family, label_smoothing=0.1)
+    model = make_model(family, label_smoothing=0.1).train()
     loss = model(**batch).loss
     assert loss.item() == 0
     assert not any(gradient.any() for gradient in gradients(model, loss).values())
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
-def test_loss_of_a_model_is_the_formula(make_model, family, make_batch, epsilon):
+def test_loss_of_a_model_is_the_formula(make_model, family, make_batch, epsilon, training):
+    """Smoothed in training only: an evaluation gives the negative log-likelihood."""
     batch = make_batch(family, [4, 6, 9])
-    output = make_model(family, label_smoothing=epsilon)(**batch)
+    output = make_model(family, label_smoothing=epsilon).train(training)(**batch)  # dropout is 0
+    if not training:
+        epsilon = 0.0
     logits, labels = output.logits, batch["labels"]
     if family == "decoder":
         logits, labels = logits[:, :-1], labels[:, 1:]

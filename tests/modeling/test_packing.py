@@ -55,7 +55,7 @@ def test_packed_equals_separate(
     make_model, family, scheme, make_packed, gradients, assert_close_trees, close, attn_implementation, side
 ):
     """Logits, loss and gradients."""
-    model = make_model(family, **scheme, label_smoothing=0.1)
+    model = make_model(family, **scheme, label_smoothing=0.1).train()  # dropout is 0
     model.set_attn_implementation(attn_implementation)
     apart, packed = make_packed(family, side)
     items = sum(labelled(document, family) for document in apart)

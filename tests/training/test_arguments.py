@@ -37,6 +37,8 @@ def test_mistakes(options, message):
         LoopArguments("out", **options)
 
 
-@pytest.mark.parametrize(("metric", "greater"), [("validation_loss", False), ("bleu", True)])
+@pytest.mark.parametrize(
+    ("metric", "greater"), [("validation_loss", False), ("validation_perplexity", False), ("bleu", True)]
+)
 def test_what_better_means(metric, greater):
     assert LoopArguments("out", best_metric=metric).greater_is_better is greater

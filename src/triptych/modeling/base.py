@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.output_capturing import OutputRecorder
 
@@ -13,6 +13,7 @@ from .attention import AttentionWeightsTap
 from .backends import check_backend
 from .initialization import INITIALIZERS
 from .layer import TransformerLayer
+from .losses import token_cross_entropy
 from .positions import RotaryPositions
 
 
@@ -64,6 +65,22 @@ class TriptychPreTrainedModel(PreTrainedModel):
         for side in sides:
             check_backend(side, adjusted)  # kernels of the Hub are known only when they are loaded
         return adjusted
+
+    def token_loss(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        num_items_in_batch: Tensor | int | None = None,
+        label_smoothing: float | None = None,
+    ) -> Tensor:
+        """Cross-entropy of logits (…, V) and the labels (…) that they are asked for; see `token_cross_entropy`.
+
+        By default the labels are smoothed as the configuration says while the model trains (section 5.4). In
+        evaluation mode they are not: there the loss is the negative log-likelihood, which models can be compared by.
+        """
+        if label_smoothing is None:
+            label_smoothing = self.config.label_smoothing if self.training else 0.0
+        return token_cross_entropy(logits, labels, label_smoothing, num_items_in_batch)
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

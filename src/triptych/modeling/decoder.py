@@ -11,7 +11,7 @@ from ..configuration import TriptychDecoderConfig
 from .base import TriptychPreTrainedModel
 from .documents import known_documents
 from .generation import TriptychGenerationMixin
-from .losses import next_token_labels, token_cross_entropy
+from .losses import next_token_labels
 from .stack import TransformerStack, keep_positions
 
 
@@ -91,7 +91,7 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedMode
         logits = self.lm_head(hidden * self.config.logit_scale)
         loss = None
         if shift_labels is not None:
-            loss = token_cross_entropy(logits, shift_labels, self.config.label_smoothing, num_items_in_batch)
+            loss = self.token_loss(logits, shift_labels, num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

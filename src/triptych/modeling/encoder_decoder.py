@@ -13,7 +13,7 @@ from .documents import known_documents
 from .generation import TriptychGenerationMixin
 from .joining import join
 from .lookup import lookup
-from .losses import shift_right, token_cross_entropy
+from .losses import shift_right
 from .stack import TransformerStack, keep_positions
 
 
@@ -300,7 +300,7 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabula
         logits = self.lm_head(hidden * self.config.logit_scale)
         loss = None
         if labels is not None:
-            loss = token_cross_entropy(logits, labels, self.config.label_smoothing, num_items_in_batch)
+            loss = self.token_loss(logits, labels, num_items_in_batch)
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,

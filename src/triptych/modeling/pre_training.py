@@ -73,7 +73,7 @@ class TriptychEncoderForMaskedLM(TriptychPreTrainedModel):
         logits = self.lm_head(self.transform(outputs.last_hidden_state) * self.config.logit_scale)
         loss = None
         if labels is not None:
-            loss = token_cross_entropy(logits, labels, self.config.label_smoothing, num_items_in_batch)
+            loss = self.token_loss(logits, labels, num_items_in_batch)
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
@@ -197,7 +197,7 @@ class TriptychEncoderForPreTraining(TriptychPreTrainedModel):
         sentence_logits = self.next_sentence(outputs.pooler_output)
         losses: list[Tensor] = []
         if labels is not None:
-            losses.append(token_cross_entropy(token_logits, labels, self.config.label_smoothing, num_items_in_batch))
+            losses.append(self.token_loss(token_logits, labels, num_items_in_batch))
         if next_sentence_label is not None:
             asked, answers, number = next_sentence_label.view(-1), sentence_logits, num_sequences_in_batch
             if labels is not None and num_items_in_batch is not None and number is None:  # once for every token

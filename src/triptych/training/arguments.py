@@ -89,7 +89,7 @@ class LoopArguments:
     keep_checkpoints: int = option(5, "Last checkpoints that are kept; these are the ones that can be averaged.")
     best_metric: str | None = option("validation_loss", "Metric by which the best weights are kept; none keeps none.")
     greater_is_better: bool | None = option(
-        None, "Whether a greater value of best_metric is better (default: yes, unless its name says loss)."
+        None, "Whether a greater best_metric is better (default: yes, unless its name says loss or perplexity)."
     )
     final_weights: Literal["last", "best", "average"] = option(
         "last", "Weights that output_dir holds at the end: the last, the best, or the mean of the kept checkpoints."
@@ -117,7 +117,7 @@ class LoopArguments:
         if self.best_metric in ("none", ""):
             self.best_metric = None
         if self.greater_is_better is None:
-            self.greater_is_better = "loss" not in (self.best_metric or "")
+            self.greater_is_better = not any(word in (self.best_metric or "") for word in ("loss", "perplexity"))
         if self.final_weights == "best" and self.best_metric is None:
             raise ValueError("final_weights=best needs best_metric, which is none")
         if self.max_steps is None and self.num_train_epochs is None and self.max_minutes is None:

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -55,6 +56,22 @@ def model_loss(model: nn.Module, piece: Piece, items: Tensor) -> Tensor:
     return loss
 
 
+def model_losses(model: nn.Module, piece: Piece, items: Tensor) -> dict[str, Tensor]:
+    """The piece's part of what an evaluation reports: name → mean over `items` target tokens, a scalar tensor.
+
+    `loss` is the negative log-likelihood. Others may stand beside it, such as the loss that training minimises.
+    """
+    return {"loss": model_loss(model, piece, items)}
+
+
+def perplexity(loss: float) -> float:
+    """The exponential of a mean negative log-likelihood; infinite where that is more than a float can hold."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
 @dataclass
 class LoopState:
     """Where a run stands; all that a checkpoint holds beside weights, optimizer and random numbers."""
@@ -92,11 +109,13 @@ class TrainingLoop:
         model: any module with `save_pretrained` and `from_pretrained`; must be equal on all processes.
         arguments: see `LoopArguments`.
         train_batches: see `Batches`.
-        validation_batches: over these the `validation_loss`, the mean over all tokens, is computed at evaluations.
+        validation_batches: over these `validation_loss`, the mean negative log-likelihood of a token, and its
+            exponential, `validation_perplexity`, are computed at evaluations.
         evaluate: called at evaluations on every process with the bare model in evaluation mode; returns metrics.
         identity: values that decide the result (of model, tokenizer, data); a resumed run must have the same.
         save_extras: writes into a directory what belongs beside the weights (tokenizer, ...).
         compute_loss: the loss of a piece, given the number of target tokens of the update.
+        compute_validation_losses: the losses of a piece that an evaluation reports, by name; see `model_losses`.
         count_items: the number of target tokens of a piece.
         accelerator: by default `create_accelerator` makes one as the arguments say.
 
@@ -117,6 +136,7 @@ class TrainingLoop:
         identity: dict[str, Any] | None = None,
         save_extras: Callable[[Path], None] = lambda directory: None,
         compute_loss: Callable[[nn.Module, Piece, Tensor], Tensor] = model_loss,
+        compute_validation_losses: Callable[[nn.Module, Piece, Tensor], dict[str, Tensor]] = model_losses,
         count_items: Callable[[Piece], Tensor] = count_labels,
         accelerator: Accelerator | None = None,
     ) -> None:
@@ -133,6 +153,7 @@ class TrainingLoop:
         self.train_batches, self.validation_batches, self.task_evaluate = train_batches, validation_batches, evaluate
         self.can_evaluate = validation_batches is not None or evaluate is not None
         self.compute_loss, self.count_items, self.save_extras = compute_loss, count_items, save_extras
+        self.compute_validation_losses = compute_validation_losses
         fixed = {f"arguments.{k}": v for k, v in asdict(arguments).items() if k not in FREE_ON_RESUME}
         self.identity = json.loads(json.dumps(fixed | (identity or {})))
         self.schedule = Schedule(
@@ -350,7 +371,7 @@ class TrainingLoop:
         self.model.eval()
         with torch.no_grad(), self.accelerator.autocast():
             if self.validation_batches is not None:
-                values["validation_loss"] = self.validation_loss(self.validation_batches)
+                values |= self.validation_losses(self.validation_batches)
             if self.task_evaluate is not None:
                 values |= self.task_evaluate(self.bare_model)
         self.model.train()
@@ -362,17 +383,22 @@ class TrainingLoop:
             raise ValueError(f"best_metric={metric!r} is not among the metrics: {', '.join(values)}")
         return values
 
-    def validation_loss(self, batches: Batches) -> float:
-        """The mean loss per target token, over all tokens: exact for ragged batches and any number of processes."""
-        totals = torch.zeros_like(self.window)
-        one = torch.ones((), device=totals.device)
+    def validation_losses(self, batches: Batches) -> dict[str, float]:
+        """Means over all target tokens: exact for ragged batches and any number of processes."""
+        tokens = torch.zeros_like(self.window[0])
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros_like(tokens))
+        one = torch.ones((), device=tokens.device)
         batches.set_epoch(0)
         for pieces in batches.updates():
-            for piece in send_to_device(pieces, totals.device):
-                totals[0] += self.compute_loss(self.bare_model, piece, one)
-                totals[1] += self.count_items(piece)
-        loss_sum, tokens = self.accelerator.reduce(totals, "sum").tolist()
-        return loss_sum / max(tokens, 1.0)
+            for piece in send_to_device(pieces, tokens.device):
+                for name, loss in self.compute_validation_losses(self.bare_model, piece, one).items():
+                    sums[name] += loss
+                tokens += self.count_items(piece)
+        if not sums:
+            raise ValueError("the validation data give no batch: they are empty")
+        count, *totals = self.accelerator.reduce(torch.stack([tokens, *sums.values()]), "sum").tolist()
+        means = {f"validation_{name}": total / max(count, 1.0) for name, total in zip(sums, totals, strict=True)}
+        return means | {"validation_perplexity": perplexity(means["validation_loss"])}
 
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 

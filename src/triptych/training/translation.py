@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration import TriptychConfig
@@ -110,6 +111,13 @@ def load_translation_data(arguments: TranslationArguments) -> "DatasetDict":
     )
 
 
+def translation_losses(model: Any, piece: dict[str, Tensor], items: Tensor) -> dict[str, Tensor]:
+    """`loss`, the negative log-likelihood, and `smoothed_loss`, what training minimises if labels are smoothed."""
+    outputs, smoothing = model(**piece, num_items_in_batch=items), model.config.label_smoothing
+    smoothed = {"smoothed_loss": model.token_loss(outputs.logits, piece["labels"], items, smoothing)}
+    return {"loss": outputs.loss} | (smoothed if smoothing else {})
+
+
 class TranslationTraining:
     """
     Everything that a training run of a translator consists of, put together; `run()` does it.
@@ -150,6 +158,7 @@ class TranslationTraining:
             self.train_batches,
             validation_batches=self.batches("validation", shuffle=False) if has_validation else None,
             evaluate=self.evaluation() if has_validation and arguments.evaluation_pairs > 0 else None,
+            compute_validation_losses=translation_losses,
             identity=self.identity(),
             save_extras=lambda directory: save_tokenizers(directory, self.tokenizer, self.target_tokenizer),
             accelerator=self.accelerator,
