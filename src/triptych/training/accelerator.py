@@ -49,6 +49,9 @@ def create_accelerator(
         raise ValueError(
             f"{started} processes were started, but {accelerator.num_processes} found each other; try --cpu"
         )
+    if accelerator.device.type == "cpu" and accelerator.mixed_precision == "fp16":
+        # accelerate would train in float32 without a word; torch has both parts of mixed precision for the CPU, too.
+        accelerator.native_amp, accelerator.scaler = True, torch.amp.GradScaler("cpu")
     if accelerator.device.type == "cpu":
         torch.set_num_threads(cpu_threads or available_threads())
     return accelerator
