@@ -1,4 +1,6 @@
 import pytest
+import torch
+from accelerate.state import AcceleratorState
 
 from triptych.training import create_accelerator
 from triptych.training.accelerator import available_threads
@@ -23,3 +25,18 @@ def test_processes_share_the_cores(monkeypatch):
 def test_tracker_that_is_not_installed(tmp_path):
     with pytest.raises(ValueError, match="report_to=no_such_tracker: that package is not installed"):
         create_accelerator(tracker="no_such_tracker", tracker_directory=tmp_path)
+
+
+@pytest.fixture
+def one_thread_afterwards():
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("one_thread_afterwards")
+def test_the_number_of_threads_and_the_device_are_as_asked_for(monkeypatch):
+    AcceleratorState._reset_state(True)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda *_: True)
+    accelerator = create_accelerator(cpu=True, cpu_threads=3)
+    assert accelerator.device.type == "cpu"
+    assert torch.get_num_threads() == 3

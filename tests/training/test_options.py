@@ -1,4 +1,4 @@
-"""What each option of the loop does, by its effect: against a plain loop over torch's own parts, and a clock of ours."""
+"""What each option of the loop does, by its effect: against a plain loop over torch's parts, and a clock of ours."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def smoothed_loss(model, piece, epsilon=0.1):
 
 @pytest.fixture
 def plain_loop(tiny_run):
-    """The same training in the plainest way: weights at the end, and the loss and the gradient's norm of each update."""
+    """The same training in the plainest way: weights at the end; the loss and the gradient's norm of each update."""
 
     def train(
         optimizer="AdamW", betas=(0.9, 0.98), eps=1e-9, weight_decay=0.0, clip=math.inf, rate=noam, updates=UPDATES
