@@ -1,0 +1,109 @@
+"""Each field in which a decoder can differ from its encoder has its effect there, and only there."""
+
+import pytest
+import torch
+
+from triptych import TriptychConfig, TriptychModel
+from triptych.configuration.families import own_fields
+
+RELATIVE = {"positions": "relative"}
+ROTARY = {"positions": "rotary"}
+# The decoder's value, and what both sides have beside it where the field means nothing with the defaults.
+OVERRIDES = {
+    "activation": ("gelu", {}),
+    "activation_dropout": (0.5, {}),
+    "attention_bias": (True, {}),
+    "attention_dropout": (0.5, {}),
+    "attention_output_bias": (True, {}),
+    "attention_pattern": ([2], {}),
+    "attention_scale": (0.7, {}),
+    "dropout": (0.5, {}),
+    "embedding_norm": (True, {}),
+    "embedding_scale": (2.0, {}),
+    "feed_forward": ("gated", {}),
+    "feed_forward_bias": (False, {}),
+    "head_dim": (6, {}),
+    "initializer": ("normal", {}),
+    "initializer_range": (3.0, {"initializer": "normal"}),
+    "intermediate_size": (24, {}),
+    "max_position_embeddings": (16, {"positions": "learned"}),
+    "norm": ("rms", {}),
+    "norm_bias": (False, {}),
+    "norm_eps": (0.1, {}),
+    "num_attention_heads": (2, {}),
+    "num_key_value_heads": (1, {}),
+    "position_offset": (3, {}),
+    "positions": ("learned", {}),
+    "relative_max_distance": (9, RELATIVE | {"relative_num_buckets": 8}),
+    "relative_num_buckets": (8, RELATIVE),
+    "residual": ("pre", {}),
+    "rope_parameters": ({"rope_theta": 50.0}, ROTARY),
+    "rotary_dim": (4, ROTARY),
+    "sinusoid_layout": ("concatenated", {}),
+    "value_head_dim": (6, {}),
+}
+ROWS, SOURCE, TARGET = 2, 5, 7
+
+
+def test_every_field_is_here():
+    assert OVERRIDES.keys() == own_fields()
+
+
+def make(seed=0, **fields):
+    torch.manual_seed(seed)
+    sizes = {"num_attention_heads": 4, "hidden_size": 32, "dropout": 0.1}
+    model = TriptychModel(TriptychConfig.from_preset("tiny", **sizes | fields))
+    return model
+
+
+def randomize(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model
+
+
+def run(stack, model, words, memory=None):
+    """What a stack computes in training, its dropout drawn from one seed."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        embedded = model.embed_tokens(words)
+        return stack.train()(inputs_embeds=embedded, encoder_hidden_states=memory).last_hidden_state
+
+
+def shapes(stack):
+    return {name: parameter.shape for name, parameter in stack.named_parameters()}
+
+
+@pytest.mark.parametrize("field", [name for name in OVERRIDES if not name.startswith("initializer")])
+def test_the_decoder_has_it_and_the_encoder_has_not(field):
+    value, common = OVERRIDES[field]
+    differing = randomize(make(**common, decoder_overrides={field: value}))
+    without, everywhere = make(**common), make(**common | {field: value})
+    for other in (without, everywhere):
+        other.embed_tokens.load_state_dict(differing.embed_tokens.state_dict())
+    without.encoder.load_state_dict(differing.encoder.state_dict())
+    everywhere.decoder.load_state_dict(differing.decoder.state_dict())
+
+    words = torch.randint(5, 97, (ROWS, TARGET), generator=torch.Generator().manual_seed(0))
+    memory = torch.randn(ROWS, SOURCE, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(run(differing.encoder, differing, words), run(without.encoder, without, words))
+    found = run(differing.decoder, differing, words, memory)
+    assert torch.equal(found, run(everywhere.decoder, everywhere, words, memory))
+    if shapes(differing.decoder) == shapes(without.decoder):
+        without.decoder.load_state_dict(differing.decoder.state_dict())
+        assert not torch.allclose(found, run(without.decoder, without, words, memory), atol=1e-4)
+
+
+@pytest.mark.parametrize("field", [name for name in OVERRIDES if name.startswith("initializer")])
+def test_the_decoder_starts_as_it_says(field):
+    value, common = OVERRIDES[field]
+    differing, without = make(**common, decoder_overrides={field: value}), make(**common)
+    everywhere = make(**common | {field: value})
+
+    def spread(stack):
+        return stack.layers[0].feed_forward.up_proj.weight.std().item()
+
+    assert spread(differing.encoder) == pytest.approx(spread(without.encoder), rel=0.1)
+    assert spread(differing.decoder) == pytest.approx(spread(everywhere.decoder), rel=0.1)
+    assert abs(spread(differing.decoder) / spread(without.decoder) - 1) > 0.5
