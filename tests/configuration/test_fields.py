@@ -19,7 +19,7 @@ WORDS = {
     "activation": tuple(ACT2FN),
     "sinusoid_layout": base.SINUSOID_LAYOUTS,
     "initializer": base.INITIALIZERS,
-    "pooler": base.POOLERS,
+    "classifier_activation": base.DENSE_LAYERS,
 }
 SIZES = [
     "vocab_size",

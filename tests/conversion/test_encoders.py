@@ -48,11 +48,12 @@ def test_a_summary_does_not_matter_where_it_is_not_read():
 @pytest.mark.parametrize(
     ("model_type", "fields"),
     [
+        ("bert", {"pooler": "none", "classifier_activation": "relu"}),
         ("roberta", {"pad_token_id": 1, "position_offset": 2}),
         ("xlm-roberta", {"pad_token_id": 1, "position_offset": 2, "type_vocab_size": 1}),
         ("camembert", {"pad_token_id": 4, "position_offset": 5}),
-        ("distilbert", {"type_vocab_size": 0, "pooler": "relu"}),
-        ("electra", {"pooler": "gelu"}),
+        ("distilbert", {"type_vocab_size": 0}),
+        ("electra", {"classifier_activation": "tanh"}),
     ],
 )
 def test_encoders_of_ours_become_public_ones(model_type, fields, assert_close):
@@ -68,7 +69,9 @@ def test_encoders_of_ours_become_public_ones(model_type, fields, assert_close):
     ("model_type", "fields", "named"),
     [
         ("roberta", {"pad_token_id": 1}, "position_offset=0 .there 2."),
-        ("distilbert", {}, "type_vocab_size=2 .there 0."),
+        ("distilbert", {"pooler": "none"}, "type_vocab_size=2 .there 0."),
+        ("distilbert", {"type_vocab_size": 0}, "pooler='tanh' .there 'none'."),
+        ("bert", {"pooler": "relu"}, "pooler='relu' .there 'tanh'."),
         ("distilbert", {"type_vocab_size": 0, "norm_eps": 1e-5}, "norm_eps"),
         ("electra", {"pooler": "tanh"}, "pooler='tanh'"),
         ("roberta", {"pad_token_id": 1, "position_offset": 2, "residual": "pre"}, "residual='pre'"),

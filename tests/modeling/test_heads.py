@@ -242,17 +242,60 @@ def test_encoder_pools_its_first_token(pooler, make_head, words, close):
     first = output.last_hidden_state[:, 0]
     if pooler == "none":
         assert not any("pooler" in key for key in model.state_dict())
-        expected = first
+        assert output.pooler_output is None
+        close(model(words(2, 5)).logits, model.classifier(first))
     else:
         expected = getattr(torch, pooler)(model.model.pooler.dense(first))
-    close(output.pooler_output, expected)
+        close(output.pooler_output, expected)
+        close(model(words(2, 5)).logits, model.classifier(expected))
 
 
-@pytest.mark.parametrize("name", SEQUENCE[::2])
-def test_a_pooler_stands_before_the_classifier(name, make_head, sources):
-    plain, pooled = (make_head(name, pooler=word) for word in ("none", "gelu"))
-    assert {key for key in pooled.state_dict() if "pooler" in key} == {"pooler.dense.weight", "pooler.dense.bias"}
-    assert plain.state_dict().keys() == {key for key in pooled.state_dict() if "pooler" not in key}
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_a_dense_layer_stands_before_the_map_to_labels(name, make_head, sources, close):
+    """It is part of the head's one module, which adapters train and save, and takes the place of a pooler."""
+    plain, dense = (make_head(name, classifier_activation=word) for word in ("none", "gelu"))
+    module = dense.get_submodule(dense_name := "score" if "Decoder" in name else "classifier")
+    own = {key for key in dense.state_dict() if not key.startswith("model.")}
+    maps = {"dense.weight", "dense.bias", "out_proj.weight", *(["out_proj.bias"] if "Decoder" not in name else [])}
+    assert own == {f"{dense_name}.{key}" for key in maps}
+    assert not any("pooler" in key for key in dense.state_dict())
+    assert {key for key in plain.state_dict() if not key.startswith("model.")} <= {
+        f"{dense_name}.weight",
+        f"{dense_name}.bias",
+    }
+    seen = []
+    module.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    logits = dense(**make_inputs(name, sources([4, 7]))).logits
+    vector, output = seen[0]
+    close(output, logits)
+    close(module.out_proj(torch.nn.functional.gelu(module.dense(vector))), logits)
+
+
+@pytest.mark.parametrize("pooler", ["tanh", "none"])
+@pytest.mark.parametrize("activation", ["relu", "none"])
+def test_choices_have_a_dense_layer_of_their_own_where_the_body_has_no_pooler(pooler, activation, make_head):
+    model = make_head(POOLED[1], pooler=pooler, classifier_activation=activation)
+    own = {key for key in model.state_dict() if not key.startswith("model.")}
+    dense = {"pre_classifier.dense.weight", "pre_classifier.dense.bias"}
+    has_own = (pooler, activation) == ("none", "relu")
+    assert own == {"classifier.weight", "classifier.bias"} | (dense if has_own else set())
+    assert (model.model.pooler is None) == (pooler == "none")
+
+
+@pytest.mark.parametrize("name", POOLED + OTHER[:1])
+def test_without_a_pooler_the_first_token_is_read(name, make_head, sources, close):
+    model, batch = make_head(name, pooler="none"), make_inputs(name, sources([4, 7]), "left")
+    ids, mask = (batch[key].flatten(0, -2) for key in ("input_ids", "attention_mask"))
+    first = model.model(ids, mask).last_hidden_state[torch.arange(len(ids)), mask.argmax(-1)]
+    logits = model(**batch)["seq_relationship_logits" if name in OTHER[:1] else "logits"]
+    head = model.classifier if name in POOLED[1:] else model.next_sentence
+    close(logits.flatten(), head(first).flatten())
+
+
+@pytest.mark.parametrize("config_class", [triptych.TriptychConfig, triptych.TriptychDecoderConfig])
+def test_only_an_encoder_has_a_pooler(config_class):
+    with pytest.raises(ValueError, match=r"no field 'pooler'; did you mean 'classifier_activation'"):
+        config_class(pooler="tanh")
 
 
 def test_bodies_of_token_heads_have_no_pooler(make_head):
@@ -266,7 +309,7 @@ def test_decoder_classifies_at_the_last_token(with_mask, make_head, sources, clo
     ids, mask = sources([3, 6]).padded("right")
     output = model(input_ids=ids, attention_mask=mask if with_mask else None)
     hidden = model.model(ids).last_hidden_state
-    close(output.logits, model.classifier(torch.stack([hidden[0, 2], hidden[1, 5]])))
+    close(output.logits, model.score(torch.stack([hidden[0, 2], hidden[1, 5]])))
 
 
 def test_padding_token_that_is_also_a_word_counts_where_the_mask_says_so(make_head, close):
@@ -287,7 +330,7 @@ def test_encoder_decoder_classifies_at_the_last_end_token(make_head, close):
     mask = torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]])
     decoder_ids = torch.tensor([[2, 7, END, 9, END], [2, 7, 8, 9, 5]])
     hidden = model.model(ids, mask, decoder_input_ids=decoder_ids).last_hidden_state
-    expected = model.classifier(model.pooler(torch.stack([hidden[0, 3], hidden[1, 4]])))
+    expected = model.classifier(torch.stack([hidden[0, 3], hidden[1, 4]]))
     close(model(input_ids=ids, attention_mask=mask).logits, expected)
 
 

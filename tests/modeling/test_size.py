@@ -188,7 +188,6 @@ def test_it_has_the_choices_of_transformers_own_configuration(name):
         "origin",
         "use_cache",
         "initializer",
-        "pooler",
         "classifier_dropout",
     }  # no choices of the architecture
     if name.startswith("t5-v1.1"):

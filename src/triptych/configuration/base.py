@@ -23,7 +23,7 @@ SINUSOID_LAYOUTS = ("interleaved", "concatenated", "tensor2tensor")
 RESIDUALS = ("post", "pre", "parallel", "parallel_norms")
 NORMS = ("layer", "rms")
 FEED_FORWARDS = ("plain", "gated")
-POOLERS = ("none", *ACT2FN)
+DENSE_LAYERS = ("none", *ACT2FN)  # the activation of a dense layer, or that there is no layer
 ROPE_TYPES = ("default", *ROPE_INIT_FUNCTIONS)
 INITIALIZERS = ("normal", "depth_scaled", "xavier")
 
@@ -101,8 +101,10 @@ class TriptychBaseConfig(PreTrainedConfig):
     relative_max_distance: int = number(128, "Relative positions: from this distance on, one bucket.", at_least=2)
     attention_pattern: list | None = pattern("Self-attention of each layer, repeated: full, or a band's width.")
     tie_word_embeddings: bool = field(True, "Whether the output projection is the (target) embedding matrix.")
-    pooler: str = word(
-        "tanh", "Activation of the dense layer before a sequence is classified; none: no layer.", POOLERS
+    classifier_activation: str = word(
+        "none",
+        "Activation of the dense layer that a head over sequences has before its map to labels; none: no layer.",
+        DENSE_LAYERS,
     )
 
     # --- training

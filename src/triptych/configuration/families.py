@@ -6,14 +6,15 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from .base import TriptychBaseConfig, strict_with_aliases
-from .fields import field, like, number, size
+from .base import DENSE_LAYERS, TriptychBaseConfig, strict_with_aliases
+from .fields import field, like, number, size, word
 
 # What the decoder cannot have for itself: the width in which the sides meet, what the embeddings, the map to the
 # vocabulary and the heads are made from, and what is asked of the model as a whole.
 COMMON = frozenset(
     {
         "bos_token_id",
+        "classifier_activation",
         "classifier_dropout",
         "eos_token_id",
         "head_bias",
@@ -22,7 +23,6 @@ COMMON = frozenset(
         "logit_scale",
         "origin",
         "pad_token_id",
-        "pooler",
         "tie_word_embeddings",
         "type_vocab_size",
         "use_cache",
@@ -56,6 +56,7 @@ class TriptychConfig(TriptychBaseConfig):
     decoder_overrides: dict | None = field(None, "Fields in which the decoder differs from the encoder, by name.")
 
     embedding_scale: float | int | None = like(TriptychBaseConfig, "embedding_scale", None)
+    classifier_activation: str = like(TriptychBaseConfig, "classifier_activation", "tanh")
     label_smoothing: float | int = like(TriptychBaseConfig, "label_smoothing", 0.1)
     decoder_start_token_id: int | None = number(2, "Id of the token that the decoder starts from.", at_least=0)
     is_encoder_decoder: bool = True
@@ -174,6 +175,11 @@ class TriptychEncoderConfig(TriptychBaseConfig):
     attribute_map = {"d_model": "hidden_size"}
 
     num_hidden_layers: int = size(12, "Number of layers, N.", MOST_LAYERS)
+    pooler: str = word(
+        "tanh",
+        "Activation of the body's dense layer over the first token, which gives `pooler_output`; none: no layer.",
+        DENSE_LAYERS,
+    )
 
     vocab_size: int = like(TriptychBaseConfig, "vocab_size", 30522)
     hidden_size: int = like(TriptychBaseConfig, "hidden_size", 768)
@@ -216,7 +222,6 @@ class TriptychDecoderConfig(TriptychBaseConfig):
     attention_output_bias: bool = like(TriptychBaseConfig, "attention_output_bias", True)
     attention_dropout: float | int = like(TriptychBaseConfig, "attention_dropout", 0.1)
     initializer: str = like(TriptychBaseConfig, "initializer", "depth_scaled")
-    pooler: str = like(TriptychBaseConfig, "pooler", "none")
     pad_token_id: int | None = like(TriptychBaseConfig, "pad_token_id", None)
     bos_token_id: int | None = like(TriptychBaseConfig, "bos_token_id", 50256)
     eos_token_id: int | list[int] | None = like(TriptychBaseConfig, "eos_token_id", 50256)

@@ -41,6 +41,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "num_heads": ("num_attention_heads",),
     "num_kv_heads": ("num_key_value_heads",),
     "num_layers": ("num_hidden_layers", "encoder_layers"),
+    "pooler": ("classifier_activation",),
     "position_embedding_type": ("positions",),
     "relative_attention_max_distance": ("relative_max_distance",),
     "relative_attention_num_buckets": ("relative_num_buckets",),

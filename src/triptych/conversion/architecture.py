@@ -132,8 +132,13 @@ class Architecture:
                 common.pop(name, None)
         return {**common, **fields, **self.write(ours, head)}
 
-    def their_config(self, ours: TriptychBaseConfig, head: str) -> PreTrainedConfig:
+    def their_config(
+        self, ours: TriptychBaseConfig, head: str, idle: frozenset[str] = frozenset()
+    ) -> PreTrainedConfig:
         """The way back.
+
+        Args:
+            idle: our fields that the class does not read, so that theirs may have another value.
 
         Raises:
             CannotExpress: a field of ours that the architecture has otherwise; all of them are named.
@@ -147,7 +152,7 @@ class Architecture:
             again = self.config_class(**self.our_fields(theirs, head))
         except (ValueError, StrictDataclassError) as error:
             raise CannotExpress(f"{self.model_type} cannot express this: {' '.join(str(error).split())}") from error
-        names = {f.name for f in dataclasses.fields(self.config_class)} - TRAINING - BOOKKEEPING - {"origin"}
+        names = {f.name for f in dataclasses.fields(self.config_class)} - TRAINING - BOOKKEEPING - {"origin"} - idle
         if bands(ours) == bands(again):  # a pattern can be written in several ways
             names.discard("attention_pattern")
         differences = [

@@ -1,6 +1,8 @@
 """`from_hf` and `to_hf`: a model of transformers becomes one of ours, with its weights, and one of ours theirs."""
 
 import copy
+import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrai
 from transformers.utils import logging
 
 from .. import modeling
+from ..configuration import TriptychBaseConfig
 from ..modeling.base import TriptychPreTrainedModel
 from .architecture import Architecture, CannotExpress
 from .registry import architecture, architectures
 from .rules import Places
 
 OWN_GENERATION_OPTIONS = ("gnmt_length_penalty", "max_length_beyond_source")
+# Fields that say whether there is a dense layer, and with which activation. Not every class has a place for it.
+DENSE_LAYERS = ("pooler", "classifier_activation")
+WITHOUT_POOLER = {"add_pooling_layer": False}  # how a body of theirs is made without one, which no field says
 
 
 def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> TriptychPreTrainedModel:
@@ -57,6 +63,8 @@ def receive(theirs: PreTrainedModel, keep: bool = False) -> TriptychPreTrainedMo
     head = type(theirs).__name__
     known = architecture(theirs.config, head)
     config = known.our_config(theirs.config, head)
+    if lacks_pooler(theirs):
+        config.pooler = "none"
     our_class = getattr(modeling, known.heads[head])
     places = Places(known.rules, theirs.state_dict(), names(our_class, config), theirs.base_model_prefix)
     state = take_weights(theirs, keep)
@@ -69,10 +77,12 @@ def send(model: TriptychPreTrainedModel, model_type: str | None = None, keep: bo
     """Their model for one of ours, which is used up unless it is to be kept."""
     known, head, config = destination(model, model_type)
     their_class = getattr(transformers, head)
-    places = Places(known.rules, names(their_class, config), model.state_dict(), their_class.base_model_prefix)
+    options = WITHOUT_POOLER if lacks_pooler(model) and takes_pooler(their_class) else {}
+    theirs_names = names(their_class, config, **options)
+    places = Places(known.rules, theirs_names, model.state_dict(), their_class.base_model_prefix)
     dtype = model.dtype
     state = take_weights(model, keep)
-    theirs: PreTrainedModel = build(their_class, config, places.write(state, model.config), dtype)
+    theirs: PreTrainedModel = build(their_class, config, places.write(state, model.config), dtype, **options)
     take_generation_config(theirs, getattr(model, "generation_config", None))
     return theirs
 
@@ -97,10 +107,46 @@ def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple
     for known in candidates:
         try:
             head = known.head_for(type(model).__name__)
-            return known, head, known.their_config(model.config, head)
+            config, idle = model.config, idle_fields(model)
+            if lacks_pooler(model):
+                config = with_field(config, "pooler", "none")
+                idle |= {"pooler"} if takes_pooler(getattr(transformers, head)) else set()
+            return known, head, known.their_config(config, head, frozenset(idle))
         except CannotExpress as error:
             reasons.append(str(error))
     raise CannotExpress("; ".join(reasons) or f"no architecture is known for {type(model).__name__}")
+
+
+def lacks_pooler(model: PreTrainedModel) -> bool:
+    """Whether a body, theirs or ours, was made without the pooler that its class can have."""
+    return getattr(model, "pooler", False) is None
+
+
+def takes_pooler(model_class: type[PreTrainedModel]) -> bool:
+    """Whether a class of theirs can be made with and without a pooler."""
+    return WITHOUT_POOLER.keys() <= inspect.signature(model_class.__init__).parameters.keys()
+
+
+def with_field(config: TriptychBaseConfig, name: str, value: Any) -> TriptychBaseConfig:
+    """A copy with one other field."""
+    changed = copy.deepcopy(config)
+    setattr(changed, name, value)
+    return changed
+
+
+def idle_fields(model: TriptychPreTrainedModel) -> set[str]:
+    """Of the dense layers, those that the class has no place for, as a head over tokens has none for a pooler."""
+    config, idle = model.config, set()
+    for name in ("num_hidden_layers", "encoder_layers", "decoder_layers"):  # one layer tells as much as all
+        if name in {f.name for f in dataclasses.fields(config)}:
+            config = with_field(config, name, 1)
+    for name in DENSE_LAYERS:
+        given = getattr(config, name, None)
+        if given is not None:
+            other = with_field(config, name, "tanh" if given == "none" else "none")
+            if names(type(model), config) == names(type(model), other):
+                idle.add(name)
+    return idle
 
 
 def read_config(source: str | Path, dtype: Any = None, **options: Any) -> PreTrainedConfig:
@@ -136,25 +182,32 @@ def load(source: str | Path, **options: Any) -> PreTrainedModel:
     model, report = their_class.from_pretrained(
         source, **{"dtype": "auto", "config": config, **options}, output_loading_info=True
     )
-    if missing := sorted(report["missing_keys"]):
+    missing = sorted(report["missing_keys"])
+    if missing and takes_pooler(their_class) and all(name.startswith("pooler.") for name in missing):
+        return load(source, **{**options, **WITHOUT_POOLER})  # the checkpoint of a body that has none
+    if missing:
         raise ValueError(f"{source} lacks weights of {named[0]}: {', '.join(missing)}")
     return model.eval()
 
 
-def names(model_class: type[PreTrainedModel], config: PreTrainedConfig) -> list[str]:
+def names(model_class: type[PreTrainedModel], config: PreTrainedConfig, **options: Any) -> list[str]:
     """The names of all tensors of a model, without making it."""
     with torch.device("meta"):
-        return list(model_class(copy.deepcopy(config)).state_dict())
+        return list(model_class(copy.deepcopy(config), **options).state_dict())
 
 
 def build(
-    model_class: type[PreTrainedModel], config: PreTrainedConfig, tensors: dict[str, Tensor], dtype: torch.dtype
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    tensors: dict[str, Tensor],
+    dtype: torch.dtype,
+    **options: Any,
 ) -> Any:
     """A model that holds these tensors, in evaluation mode."""
     shows_progress = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # of moving tensors that are in memory already
     try:
-        return model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype).eval()
+        return model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype, **options).eval()
     finally:
         if shows_progress:
             logging.enable_progress_bar()

@@ -22,8 +22,7 @@ class TriptychDecoderModel(TransformerStack):
     is_causal = True
 
     def __init__(self, config: TriptychDecoderConfig):
-        super().__init__(config, config.num_hidden_layers)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        super().__init__(config, config.num_hidden_layers, nn.Embedding(config.vocab_size, config.hidden_size))
         self.post_init()
 
     @property

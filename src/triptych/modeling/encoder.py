@@ -7,7 +7,7 @@ from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ..configuration import TriptychEncoderConfig
-from .pooling import build_pooler, first_position, take
+from .pooling import DenseLayer, first_position, take
 from .stack import TransformerStack
 
 
@@ -15,15 +15,17 @@ class TriptychEncoderModel(TransformerStack):
     """The encoder without a head: every position sees every other.
 
     Args:
-        add_pooling_layer: whether `pooler_output` is computed; heads over single tokens do without.
+        add_pooling_layer: whether the body gets the pooler that `config.pooler` names, as in transformers' BertModel;
+            heads over single tokens do without. A body that has none for good has `pooler="none"` in its
+            configuration. Without a pooler, `pooler_output` is None.
     """
 
     config: TriptychEncoderConfig
 
     def __init__(self, config: TriptychEncoderConfig, add_pooling_layer: bool = True):
-        super().__init__(config, config.num_hidden_layers)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.pooler = build_pooler(config) if add_pooling_layer else None
+        super().__init__(config, config.num_hidden_layers, nn.Embedding(config.vocab_size, config.hidden_size))
+        has_pooler = add_pooling_layer and config.pooler != "none"
+        self.pooler = DenseLayer(config.hidden_size, config.pooler) if has_pooler else None
         self.post_init()
 
     def output(self, hidden: Tensor, past_key_values: Cache | None, attention_mask: Tensor | None) -> Any:

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Cache
 from transformers.modeling_outputs import Seq2SeqQuestionAnsweringModelOutput, Seq2SeqSequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychConfig
 from .encoder_decoder import TriptychModel, TwoSidedVocabulary, shift_right_as_configured
 from .losses import sequence_loss, span_loss
-from .pooling import build_pooler, first_position, last_position, take
+from .pooling import build_classifier, first_position, last_position, take
 
 
 class ReadTwice(TwoSidedVocabulary):
@@ -40,8 +41,13 @@ class ReadTwice(TwoSidedVocabulary):
         """The body's outputs for a source (B, T), which the decoder reads behind its start token.
 
         Raises:
-            ValueError: embeddings in place of ids, and no input of the decoder's own.
+            ValueError: embeddings in place of ids, and no input of the decoder's own; or `past_key_values`.
         """
+        if kwargs.pop("past_key_values", None) is not None:
+            raise ValueError(
+                f"{type(self).__name__} reads the whole source in both halves, so nothing can stand before it in "
+                "past_key_values, which is what prefix tuning does; adapt it with LoRA or IA3"
+            )
         if kwargs.get("decoder_input_ids") is None and kwargs.get("decoder_inputs_embeds") is None:
             if input_ids is None:
                 raise ValueError(
@@ -59,9 +65,8 @@ class TriptychForSequenceClassification(ReadTwice):
 
     def __init__(self, config: TriptychConfig):
         super().__init__(config)
-        self.pooler = build_pooler(config)
         self.dropout = nn.Dropout(config.classifier_dropout_rate)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = build_classifier(config)
         self.post_init()
 
     def end_token_position(self, hidden: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> Tensor:
@@ -90,6 +95,7 @@ class TriptychForSequenceClassification(ReadTwice):
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> Seq2SeqSequenceClassifierOutput:
         """See `TriptychModel.forward` for the inputs. `logits` are (B, L).
@@ -99,7 +105,7 @@ class TriptychForSequenceClassification(ReadTwice):
             num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
 
         Raises:
-            ValueError: a row without an end token.
+            ValueError: a row without an end token; or `past_key_values`, as the source is read at once.
         """
         outputs = self.read(
             input_ids,
@@ -110,13 +116,14 @@ class TriptychForSequenceClassification(ReadTwice):
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
             token_type_ids=token_type_ids,
+            past_key_values=past_key_values,
             **kwargs,
         )
         hidden = outputs.last_hidden_state
         own_input = decoder_input_ids is not None or decoder_inputs_embeds is not None
         mask = decoder_attention_mask if own_input else attention_mask
         end = self.end_token_position(hidden, None if own_input else input_ids, mask)
-        logits = self.classifier(self.dropout(self.pooler(take(hidden, end))))
+        logits = self.classifier(self.dropout(take(hidden, end)))
         return Seq2SeqSequenceClassifierOutput(
             loss=None if labels is None else sequence_loss(self.config, logits, labels, num_items_in_batch),
             logits=logits,
@@ -134,7 +141,7 @@ class TriptychForQuestionAnswering(ReadTwice):
 
     def __init__(self, config: TriptychConfig):
         super().__init__(config)
-        self.span = nn.Linear(config.hidden_size, 2)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.post_init()
 
     @can_return_tuple
@@ -150,12 +157,16 @@ class TriptychForQuestionAnswering(ReadTwice):
         token_type_ids: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> Seq2SeqQuestionAnsweringModelOutput:
         """See `TriptychModel.forward` for the inputs. `start_logits` and `end_logits` are (B, T).
 
         Args:
             start_positions, end_positions: (B,) first and last position of the answer; T or more: it was cut off.
+
+        Raises:
+            ValueError: `past_key_values`, as the source is read at once.
         """
         outputs = self.read(
             input_ids,
@@ -166,9 +177,10 @@ class TriptychForQuestionAnswering(ReadTwice):
             inputs_embeds=inputs_embeds,
             decoder_inputs_embeds=decoder_inputs_embeds,
             token_type_ids=token_type_ids,
+            past_key_values=past_key_values,
             **kwargs,
         )
-        start_logits, end_logits = self.span(outputs.last_hidden_state).unbind(-1)
+        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = span_loss(start_logits, end_logits, start_positions, end_positions)

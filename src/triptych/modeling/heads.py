@@ -1,11 +1,13 @@
 """Heads over one stack, the encoder's or the decoder's: labels for a sequence, for each token, for a span, a choice.
 
-A head is a body, a map and a loss. B batch, T positions, C choices, L labels, d residual width.
+A head is a body, a map and a loss. The maps have the names that peft and TRL look for: `classifier`, in decoders
+`score`, and `qa_outputs`. B batch, T positions, C choices, L labels, P positions in the cache, d residual width.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from transformers import Cache
 from transformers.modeling_outputs import (
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
@@ -20,11 +22,13 @@ from .decoder import TriptychDecoderModel
 from .documents import own_tokens
 from .encoder import TriptychEncoderModel
 from .losses import sequence_loss, span_loss, token_cross_entropy
-from .pooling import build_pooler, last_position, take
+from .pooling import DenseLayer, build_classifier, last_position, sequence_vector, take
 
 
 class StackHead(TriptychPreTrainedModel):
-    """What the heads share: the body, and how it is asked."""
+    """What the heads share: the body, how it is asked, and the name of the map to labels."""
+
+    map_name: ClassVar[str] = "classifier"
 
     def build_body(self, config: Any) -> TriptychPreTrainedModel:
         """The stack under the head."""
@@ -54,6 +58,11 @@ class StackHead(TriptychPreTrainedModel):
             **{"use_cache": False, **kwargs, "return_dict": True},
         )
 
+    def map_to_labels(self, x: Tensor) -> Tensor:
+        """(…, d) → (…, L)"""
+        logits: Tensor = getattr(self, self.map_name)(self.dropout(x))
+        return logits
+
 
 class SequenceClassification(StackHead):
     """A class, several labels or numbers for each sequence, as `config.problem_type` says."""
@@ -62,13 +71,8 @@ class SequenceClassification(StackHead):
 
     def __init__(self, config: TriptychBaseConfig):
         super().__init__(config)
-        self.pooler = self.build_pooler(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels, bias=self.classifier_bias)
+        setattr(self, self.map_name, build_classifier(config, self.classifier_bias))
         self.post_init()
-
-    def build_pooler(self, config: Any) -> nn.Module:
-        """What stands between the sequence's vector and the classifier."""
-        return build_pooler(config)
 
     def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
         """The vector that stands for each sequence: (B, d)."""
@@ -84,6 +88,7 @@ class SequenceClassification(StackHead):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """See `TransformerStack.forward` for the inputs. `logits` are (B, L).
@@ -91,10 +96,18 @@ class SequenceClassification(StackHead):
         Args:
             labels: (B,) classes, or (B, L) floats for several labels, or numbers for a regression.
             num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+            past_key_values: keys and values of P positions before these, as prefix tuning has them.
         """
-        outputs = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
-        pooled = self.pooler(self.represent(outputs, input_ids, attention_mask))
-        logits = self.classifier(self.dropout(pooled))
+        outputs = self.read(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        logits = self.map_to_labels(self.represent(outputs, input_ids, attention_mask))
         loss = None if labels is None else sequence_loss(self.config, logits, labels, num_items_in_batch)
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
@@ -106,7 +119,7 @@ class TokenClassification(StackHead):
 
     def __init__(self, config: TriptychBaseConfig):
         super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        setattr(self, self.map_name, nn.Linear(config.hidden_size, config.num_labels))
         self.post_init()
 
     @can_return_tuple
@@ -119,6 +132,7 @@ class TokenClassification(StackHead):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> TokenClassifierOutput:
         """See `TransformerStack.forward` for the inputs. `logits` are (B, T, L).
@@ -126,9 +140,18 @@ class TokenClassification(StackHead):
         Args:
             labels: (B, T) classes, -100 where none is asked for.
             num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+            past_key_values: keys and values of P positions before these, as prefix tuning has them.
         """
-        outputs = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
-        logits = self.classifier(self.dropout(outputs.last_hidden_state))
+        outputs = self.read(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        logits = self.map_to_labels(outputs.last_hidden_state)
         loss = None
         if labels is not None:
             loss = token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
@@ -142,7 +165,7 @@ class QuestionAnswering(StackHead):
 
     def __init__(self, config: TriptychBaseConfig):
         super().__init__(config)
-        self.span = nn.Linear(config.hidden_size, 2)
+        self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.post_init()
 
     @can_return_tuple
@@ -155,15 +178,25 @@ class QuestionAnswering(StackHead):
         inputs_embeds: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> QuestionAnsweringModelOutput:
         """See `TransformerStack.forward` for the inputs. `start_logits` and `end_logits` are (B, T).
 
         Args:
             start_positions, end_positions: (B,) first and last position of the answer; T or more: it was cut off.
+            past_key_values: keys and values of P positions before these, as prefix tuning has them.
         """
-        outputs = self.read(input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds, **kwargs)
-        start_logits, end_logits = self.span(outputs.last_hidden_state).unbind(-1)
+        outputs = self.read(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            inputs_embeds,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = span_loss(start_logits, end_logits, start_positions, end_positions)
@@ -177,18 +210,18 @@ class QuestionAnswering(StackHead):
 
 
 class TriptychEncoderForSequenceClassification(SequenceClassification):
-    """The encoder with a map from its pooled output to labels."""
+    """The encoder with a map from its pooled output to labels, as BERT.
+
+    A head that has a dense layer of its own (`classifier_activation`) reads the first token, as RoBERTa's.
+    """
 
     config: TriptychEncoderConfig
 
     def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
-        return TriptychEncoderModel(config)
-
-    def build_pooler(self, config: TriptychEncoderConfig) -> nn.Module:
-        return nn.Identity()  # the encoder has one
+        return TriptychEncoderModel(config, add_pooling_layer=config.classifier_activation == "none")
 
     def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
-        return outputs.pooler_output
+        return sequence_vector(outputs, attention_mask)
 
 
 class TriptychEncoderForTokenClassification(TokenClassification):
@@ -210,13 +243,19 @@ class TriptychEncoderForQuestionAnswering(QuestionAnswering):
 
 
 class TriptychEncoderForMultipleChoice(StackHead):
-    """The encoder with a map from its pooled output to one score, compared between the choices of a question."""
+    """The encoder with a map from its pooled output to one score, compared between the choices of a question.
+
+    Where the body has no pooler, the head has a dense layer of its own (`classifier_activation`; DistilBERT, ELECTRA).
+    """
 
     config: TriptychEncoderConfig
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, 1)
+        own_layer = config.pooler == "none" and config.classifier_activation != "none"
+        width, activation = config.hidden_size, config.classifier_activation
+        self.pre_classifier = DenseLayer(width, activation) if own_layer else nn.Identity()
+        self.classifier = nn.Linear(width, 1)
         self.post_init()
 
     def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
@@ -247,9 +286,9 @@ class TriptychEncoderForMultipleChoice(StackHead):
         def rows(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.flatten(0, 1)
 
-        inputs = (rows(x) for x in (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds))
-        outputs = self.read(*inputs, **kwargs)
-        logits = self.classifier(self.dropout(outputs.pooler_output)).view(given.shape[:2])
+        mask = rows(attention_mask)
+        outputs = self.read(rows(input_ids), mask, *map(rows, (token_type_ids, position_ids, inputs_embeds)), **kwargs)
+        logits = self.map_to_labels(self.pre_classifier(sequence_vector(outputs, mask))).view(given.shape[:2])
         loss = None
         if labels is not None:
             loss = token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
@@ -262,6 +301,7 @@ class TriptychDecoderForSequenceClassification(SequenceClassification):
     """The decoder with a map from its last position to labels."""
 
     config: TriptychDecoderConfig
+    map_name = "score"
     classifier_bias = False  # as GPT-2's
 
     def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
@@ -279,6 +319,7 @@ class TriptychDecoderForTokenClassification(TokenClassification):
     """The decoder with a map from every position to labels."""
 
     config: TriptychDecoderConfig
+    map_name = "score"
 
     def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
         return TriptychDecoderModel(config)

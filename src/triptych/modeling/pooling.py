@@ -1,4 +1,9 @@
-"""One vector for a whole sequence: which position stands for it, and BERT's dense layer over that position."""
+"""One vector for a whole sequence: which position stands for it, and the dense layers and maps over that vector.
+
+B batch, T positions, L labels, d residual width.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +34,40 @@ def take(hidden: Tensor, positions: Tensor) -> Tensor:
     return hidden[torch.arange(hidden.shape[0], device=hidden.device), positions]
 
 
-class Pooler(nn.Module):
-    """A dense layer and an activation over the vector that stands for the sequence (BERT, BART). (B, d) → (B, d)"""
+class DenseLayer(nn.Module):
+    """A dense layer and an activation over the vector that stands for a sequence (BERT's pooler). (B, d) → (B, d)"""
 
-    def __init__(self, config: TriptychBaseConfig):
+    def __init__(self, width: int, activation: str):
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = ACT2FN[config.pooler]
+        self.dense = nn.Linear(width, width)
+        self.activation = ACT2FN[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activation(self.dense(x))
 
 
-def build_pooler(config: TriptychBaseConfig) -> nn.Module:
-    """The configured pooler; with "none" the vector stays as it is."""
-    return nn.Identity() if config.pooler == "none" else Pooler(config)
+def sequence_vector(outputs: Any, attention_mask: Tensor | None) -> Tensor:
+    """What an encoder says of each sequence: its pooled output, or without a pooler its first token. (B, d)"""
+    if outputs.pooler_output is not None:
+        return outputs.pooler_output
+    hidden = outputs.last_hidden_state
+    return take(hidden, first_position(hidden, attention_mask))
+
+
+class ClassificationHead(DenseLayer):
+    """A dense layer, an activation and the map to labels in one module (RoBERTa, BART). (B, d) → (B, L)"""
+
+    def __init__(self, config: TriptychBaseConfig, bias: bool):
+        super().__init__(config.hidden_size, config.classifier_activation)
+        self.dropout = nn.Dropout(config.classifier_dropout_rate)
+        self.out_proj = nn.Linear(config.hidden_size, config.num_labels, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out_proj(self.dropout(super().forward(x)))
+
+
+def build_classifier(config: TriptychBaseConfig, bias: bool = True) -> nn.Module:
+    """The map from a sequence's vector to labels, behind the dense layer that the configuration asks for."""
+    if config.classifier_activation == "none":
+        return nn.Linear(config.hidden_size, config.num_labels, bias=bias)
+    return ClassificationHead(config, bias)

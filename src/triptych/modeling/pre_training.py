@@ -14,6 +14,7 @@ from ..configuration import TriptychEncoderConfig
 from .base import TriptychPreTrainedModel
 from .encoder import TriptychEncoderModel
 from .losses import IGNORED, token_cross_entropy
+from .pooling import sequence_vector
 from .residual import build_norm
 
 
@@ -117,7 +118,7 @@ class TriptychEncoderForNextSentencePrediction(TriptychPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
-        logits = self.next_sentence(outputs.pooler_output)
+        logits = self.next_sentence(sequence_vector(outputs, attention_mask))
         loss = None
         if labels is not None:
             loss = token_cross_entropy(logits, labels.view(-1), num_items_in_batch=num_items_in_batch)
@@ -194,7 +195,7 @@ class TriptychEncoderForPreTraining(TriptychPreTrainedModel):
             **kwargs,
         )
         token_logits = self.lm_head(self.transform(outputs.last_hidden_state) * self.config.logit_scale)
-        sentence_logits = self.next_sentence(outputs.pooler_output)
+        sentence_logits = self.next_sentence(sequence_vector(outputs, attention_mask))
         losses: list[Tensor] = []
         if labels is not None:
             losses.append(self.token_loss(token_logits, labels, num_items_in_batch))

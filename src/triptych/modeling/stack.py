@@ -58,18 +58,46 @@ def keep_positions(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
     return hidden[:, logits_to_keep]
 
 
+def check_past(config: TriptychBaseConfig, depth: int, cache: Any) -> None:
+    """Refuse keys and values that were made for another model, as prefix tuning makes them from other numbers.
+
+    Raises:
+        ValueError: fewer layers than there are, another number of heads, or another width.
+    """
+    if type(cache) is not DynamicCache or not cache.layers or torch.compiler.is_compiling():
+        return  # only this one takes what it is given; others are sized by the configuration
+    keys, values = cache.layers[0].keys, cache.layers[0].values
+    if keys is None or values is None or not keys.numel():
+        return
+    given = (len(cache.layers), keys.shape[1], keys.shape[-1], values.shape[-1])
+    needed = (depth, config.num_key_value_heads, config.head_dim, config.value_head_dim)
+    heads_fit = needed[1] % given[1] == 0  # a process of tensor parallelism has a part of them
+    if given[0] < needed[0] or not heads_fit or given[2:] != needed[2:]:
+        form = "{} layers of {} heads with keys of width {} and values of width {}".format
+        raise ValueError(
+            f"past_key_values have {form(*given)}, but the model has {form(*needed)}; for prefix tuning set "
+            "num_layers, num_attention_heads and token_dim (heads times width) in its configuration, or, where values "
+            "have another width than keys, choose another method"
+        )
+
+
 class TransformerStack(TriptychPreTrainedModel):
     """N layers over embedded tokens. `is_causal` and `has_memory` say which half of Figure 1 it is.
 
-    The embedding matrix belongs to the model around the stack, its only owner however often it is shared; `lookup`
-    is how the stack asks for rows.
+    The embedding matrix has one owner however often it is shared: the stack where it stands alone, and else the model
+    around it. `lookup` is how the stack asks for rows.
+
+    Args:
+        embed_tokens: the embedding matrix of a stack that stands alone.
     """
 
     is_causal = False
     has_memory = False
 
-    def __init__(self, config: TriptychBaseConfig, num_layers: int):
+    def __init__(self, config: TriptychBaseConfig, num_layers: int, embed_tokens: nn.Embedding | None = None):
         super().__init__(config)
+        if embed_tokens is not None:  # before all others: peft takes the first matrix with as many rows as tokens
+            self.embed_tokens = embed_tokens
         self.positions = POSITIONS[config.positions](config, self.is_causal)
         self.segments = Segments(config) if config.type_vocab_size and not self.has_memory else NoSegments()
         self.embedding_norm = build_norm(config) if config.embedding_norm else nn.Identity()
@@ -142,6 +170,7 @@ class TransformerStack(TriptychPreTrainedModel):
         own = past_key_values
         if isinstance(past_key_values, EncoderDecoderCache):
             own = past_key_values.self_attention_cache
+        check_past(self.config, self.depth, own)
         past = 0 if own is None else own.get_seq_length()
         check_attention_mask("attention_mask", attention_mask, x.shape[0], length, past)
         documents = packed_documents(

@@ -93,9 +93,9 @@ TABLE = (
             **LAYERS,
             "{side}.embed_positions": "{side}.positions.table",
             "{side}.layernorm_embedding": "{side}.embedding_norm",
-            "classification_head.dense": "pooler.dense",
-            "classification_head.out_proj": "classifier",
-            "qa_outputs": "span",
+            "classification_head.dense": "classifier.dense",
+            "classification_head.out_proj": "classifier.out_proj",
+            "qa_outputs": "qa_outputs",
         }
     ),
 )

@@ -69,7 +69,7 @@ BERT = Architecture(
             "cls.predictions.decoder": "lm_head",
             "cls.seq_relationship": "next_sentence",
             "classifier": "classifier",
-            "qa_outputs": "span",
+            "qa_outputs": "qa_outputs",
         }
     )
     + rules({"cls.predictions.bias": "lm_head.bias"}, Copied()),

@@ -1,4 +1,7 @@
-"""DistilBERT (Sanh et al. 2019): half the layers of BERT, without segments and without a pooler in its body."""
+"""DistilBERT (Sanh et al. 2019): half the layers of BERT, without segments and without a pooler in its body.
+
+Its heads over sequences have a layer of their own in the place of BERT's pooler.
+"""
 
 from typing import Any
 
@@ -10,12 +13,9 @@ from .roberta import HEADS
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
-    """What stands before a classifier is another layer than BERT's, and only heads over sequences have it."""
+    """Only heads over sequences have a dropout of their own."""
     own_dropout = head.endswith(("ForSequenceClassification", "ForMultipleChoice"))
-    return {
-        "pooler": "none" if head == "DistilBertModel" else "relu",
-        "classifier_dropout": theirs.seq_classif_dropout if own_dropout else None,
-    }
+    return {"classifier_dropout": theirs.seq_classif_dropout if own_dropout else None}
 
 
 def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ DISTILBERT = Architecture(
         "max_position_embeddings": "max_position_embeddings",  # filled with sinusoids or not, a table of weights
         "initializer_range": "initializer_range",
     },
-    fixed={"type_vocab_size": 0, "norm_eps": 1e-12},
+    fixed={"type_vocab_size": 0, "norm_eps": 1e-12, "pooler": "none", "classifier_activation": "relu"},
     read=read,
     write=write,
     rules=rules(
@@ -58,9 +58,10 @@ DISTILBERT = Architecture(
             "vocab_transform": "transform.dense",
             "vocab_layer_norm": "transform.norm",
             "vocab_projector": "lm_head",
-            "pre_classifier": "pooler.dense",
+            "pre_classifier": "classifier.dense",
             "classifier": "classifier",
-            "qa_outputs": "span",
+            "qa_outputs": "qa_outputs",
         }
-    ),
+    )
+    + rules({"pre_classifier": "pre_classifier.dense", "classifier": "classifier.out_proj"}),  # one in each head
 )

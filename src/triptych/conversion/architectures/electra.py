@@ -17,26 +17,29 @@ def dropout_field(head: str) -> str:
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
-    """Each head over sequences has its own layer before the classifier, and the body has none."""
+    """The body has no pooler, and each head over sequences has a layer of its own before its map to labels."""
     if theirs.embedding_size != theirs.hidden_size:
         raise CannotExpress(
             f"{type(theirs).__name__} has embedding_size={theirs.embedding_size} beside hidden_size="
             f"{theirs.hidden_size}, so embeddings_project before its layers: Triptych has no such thing"
         )
     check_one_activation(theirs, head)
-    pooler = {"ElectraModel": "none", "ElectraForMultipleChoice": theirs.summary_activation}.get(head, "gelu")
+    compares = head.endswith("ForMultipleChoice")
     summary = (theirs.summary_type, theirs.summary_use_proj)
-    if head.endswith("ForMultipleChoice") and summary != ("first", True):
+    if compares and summary != ("first", True):
         raise CannotExpress(
             f"{head} has summary_type={theirs.summary_type!r} and summary_use_proj={theirs.summary_use_proj}: what "
             "Triptych has before a classifier is a dense layer over the first token"
         )
-    return {"pooler": pooler, "classifier_dropout": getattr(theirs, dropout_field(head))}
+    return {
+        "classifier_activation": theirs.summary_activation if compares else "gelu",
+        "classifier_dropout": getattr(theirs, dropout_field(head)),
+    }
 
 
 def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
     if head.endswith("ForMultipleChoice"):
-        own = {"summary_activation": ours.pooler, "summary_last_dropout": ours.classifier_dropout_rate}
+        own = {"summary_activation": ours.classifier_activation, "summary_last_dropout": ours.classifier_dropout_rate}
     else:
         own = {"classifier_dropout": ours.classifier_dropout}
     return {"embedding_size": ours.hidden_size, **own}
@@ -47,6 +50,7 @@ ELECTRA = Architecture(
     config_class=TriptychEncoderConfig,
     heads=heads("Electra", *HEADS),
     fields=MAPPED,
+    fixed={"pooler": "none"},
     refused=REFUSED,
     read=read,
     write=write,
@@ -56,7 +60,7 @@ ELECTRA = Architecture(
             "generator_predictions.dense": "transform.dense",
             "generator_predictions.LayerNorm": "transform.norm",
             "generator_lm_head": "lm_head",
-            "sequence_summary.summary": "pooler.dense",
+            "sequence_summary.summary": "pre_classifier.dense",
             **CLASSIFIERS,
         }
     ),

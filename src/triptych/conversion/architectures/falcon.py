@@ -65,9 +65,9 @@ FALCON = Architecture(
                 "h.{i}.mlp.dense_4h_to_h": "layers.{i}.feed_forward.down_proj",
                 "ln_f": "norm",
                 "lm_head": "lm_head",
-                "score": "classifier",
-                "classifier": "classifier",
-                "qa_outputs": "span",
+                "score": "score",
+                "classifier": "score",
+                "qa_outputs": "qa_outputs",
             }
         ),
         *rules(  # 40B; in a layer of one sublayer after the other, the first norm has the name it has in 7B

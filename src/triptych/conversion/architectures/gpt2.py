@@ -72,9 +72,9 @@ GPT2 = Architecture(
                 "h.{i}.ln_2": "layers.{i}.residual.norms.feed_forward",
                 "ln_f": "norm",
                 "lm_head": "lm_head",
-                "score": "classifier",
-                "classifier": "classifier",
-                "qa_outputs": "span",
+                "score": "score",
+                "classifier": "score",
+                "qa_outputs": "qa_outputs",
             }
         ),
         *MAPS,

@@ -68,9 +68,9 @@ GPT_NEO = Architecture(
             "h.{i}.mlp.c_proj": "layers.{i}.feed_forward.down_proj",
             "ln_f": "norm",
             "lm_head": "lm_head",
-            "score": "classifier",
-            "classifier": "classifier",
-            "qa_outputs": "span",
+            "score": "score",
+            "classifier": "score",
+            "qa_outputs": "qa_outputs",
         }
     ),
 )

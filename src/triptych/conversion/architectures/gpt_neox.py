@@ -53,9 +53,9 @@ GPT_NEOX = Architecture(
                 "layers.{i}.mlp.dense_4h_to_h": "layers.{i}.feed_forward.down_proj",
                 "final_layer_norm": "norm",
                 "lm_head": "lm_head",
-                "score": "classifier",
-                "classifier": "classifier",
-                "qa_outputs": "span",
+                "score": "score",
+                "classifier": "score",
+                "qa_outputs": "qa_outputs",
             }
         ),
         Rule(

@@ -47,8 +47,8 @@ GPTJ = Architecture(
                 "h.{i}.mlp.fc_out": "layers.{i}.feed_forward.down_proj",
                 "ln_f": "norm",
                 "lm_head": "lm_head",
-                "score": "classifier",
-                "qa_outputs": "span",
+                "score": "score",
+                "qa_outputs": "qa_outputs",
             }
         ),
         *rules(

@@ -53,8 +53,8 @@ RULES = rules(
         "layers.{i}.post_attention_layernorm": "layers.{i}.residual.norms.feed_forward",
         "norm": "norm",
         "lm_head": "lm_head",
-        "score": "classifier",
-        "qa_outputs": "span",
+        "score": "score",
+        "qa_outputs": "qa_outputs",
     }
 )
 

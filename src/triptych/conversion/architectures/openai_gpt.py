@@ -39,7 +39,7 @@ OPENAI_GPT = Architecture(
                 "h.{i}.ln_1": "layers.{i}.residual.norms.self_attention",
                 "h.{i}.ln_2": "layers.{i}.residual.norms.feed_forward",
                 "lm_head": "lm_head",
-                "score": "classifier",
+                "score": "score",
             }
         ),
         *MAPS,

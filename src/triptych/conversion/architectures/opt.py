@@ -58,8 +58,8 @@ OPT = Architecture(
             "decoder.layers.{i}.final_layer_norm": "layers.{i}.residual.norms.feed_forward",
             "decoder.final_layer_norm": "norm",
             "lm_head": "lm_head",
-            "score": "classifier",
-            "qa_outputs": "span",
+            "score": "score",
+            "qa_outputs": "qa_outputs",
         }
     ),
 )

@@ -15,12 +15,12 @@ HEADS = (
     "ForQuestionAnswering",
     "ForMultipleChoice",
 )
-# The head over a sequence has its own layer before the classifier, the head over tokens a classifier alone.
+# The classification of sequences has a layer of its own before its map to labels, all other heads have the map alone.
 CLASSIFIERS = {
     "classifier": "classifier",
-    "classifier.dense": "pooler.dense",
-    "classifier.out_proj": "classifier",
-    "qa_outputs": "span",
+    "classifier.dense": "classifier.dense",
+    "classifier.out_proj": "classifier.out_proj",
+    "qa_outputs": "qa_outputs",
 }
 MAPPED = {theirs: ours for theirs, ours in FIELDS.items() if theirs != "max_position_embeddings"}
 
@@ -54,6 +54,7 @@ def like_roberta(model_type: str, name: str) -> Architecture:
         config_class=TriptychEncoderConfig,
         heads=heads(name, *HEADS),
         fields=MAPPED,
+        fixed={"classifier_activation": "tanh"},
         refused=REFUSED,
         read=read,
         write=write,

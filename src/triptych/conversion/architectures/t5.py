@@ -138,9 +138,9 @@ def encoder_decoder(model_type: str, name: str, **options: Any) -> Architecture:
             *rules({f"decoder.{theirs}": f"decoder.{ours}" for theirs, ours in feed_forward(2).items()}),
             *rules(
                 {
-                    "classification_head.dense": "pooler.dense",
-                    "classification_head.out_proj": "classifier",
-                    "qa_outputs": "span",
+                    "classification_head.dense": "classifier.dense",
+                    "classification_head.out_proj": "classifier.out_proj",
+                    "qa_outputs": "qa_outputs",
                 }
             ),
         ),
