@@ -134,7 +134,7 @@ def test_what_decoding_gives_back_is_what_the_table_of_models_says(model, normal
     shown = FAITHFUL[model] if model == "wordpiece" else str
     for text in TRICKY:
         assert shown(decode(tokenizer, text)) == FAITHFUL[model](normalize(text)), text
-    assert decode(tokenizer, "<s>a</s>") == "a"
+    assert decode(tokenizer, "<s> a</s>").strip() == "a"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
