@@ -13,6 +13,8 @@ from transformers import (
     AutoTokenizer,
     BartTokenizer,
     ByT5Tokenizer,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
     MBart50Tokenizer,
     MBartTokenizer,
     NllbTokenizer,
@@ -240,6 +242,19 @@ def test_a_tokenizer_with_two_vocabularies_is_the_source_s_and_the_target_s(buil
     assert resumed.run().step == 3
 
 
+@needs_sentencepiece
+def test_a_pipeline_finds_both_sides_in_a_tokenizer_that_holds_both(tmp_path):
+    whole = AutoTokenizer.from_pretrained(saved(marian_separate, tmp_path))
+    fields = CONFIG | special_token_config(whole)
+    model = triptych.TriptychForConditionalGeneration(triptych.TriptychConfig.from_preset("tiny", **fields)).eval()
+    model.save_pretrained(tmp_path / "tokenizer")
+    loaded = triptych.pipeline("translation", model=str(tmp_path / "tokenizer"), max_new_tokens=4)
+    live = triptych.pipeline("translation", model=model, tokenizer=whole, max_new_tokens=4)
+    assert loaded(PAIRS["source"]) == live(PAIRS["source"])
+    with pytest.raises(ValueError, match="no target tokenizer was given"):
+        triptych.pipeline("translation", model=model, tokenizer=t5(None))
+
+
 @needs_sacremoses
 def test_fsmt_s_tokenizer_alone_makes_no_labels(tmp_path):
     with pytest.raises(ValueError, match=r"spells sources only; .*load_tokenizers gives the target's"):
@@ -293,6 +308,30 @@ def test_languages_without_a_named_tokenizer():
         TranslationArguments(train_file="x.tsv", target_lang="de")
 
 
+def public_nllb(**languages):
+    """A model of transformers' own, which nothing in its files ties to a language."""
+    tokenizer = NllbTokenizer(**languages)
+    config = M2M100Config(
+        d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, vocab_size=len(tokenizer), decoder_start_token_id=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return M2M100ForConditionalGeneration(config).eval(), tokenizer
+
+
+def test_translations_of_a_public_model_are_in_the_tokenizer_s_target_language(monkeypatch):
+    model, tokenizer = public_nllb(tgt_lang="deu_Latn")
+    outputs = []
+    generate = model.generate
+    monkeypatch.setattr(model, "generate", lambda **options: outputs.append(generate(**options)) or outputs[-1])
+    translate(model, tokenizer, ["a", "b c"], max_new_tokens=2)
+    assert set(outputs[0][:, 1].tolist()) == {tokenizer.convert_tokens_to_ids("deu_Latn")}
+    with pytest.raises(ValueError, match="knows 202 languages, and neither it nor the model says which"):
+        translate(*public_nllb(), ["a"])
+    model.generation_config.forced_bos_token_id = tokenizer.convert_tokens_to_ids("ita_Latn")
+    assert translate(model, NllbTokenizer(), ["a"], max_new_tokens=2)
+
+
 def test_pairs_for_a_tokenizer_whose_target_language_is_not_set():
     with pytest.raises(ValueError, match="set its tgt_lang"):
         tokenize_pairs(Dataset.from_dict(PAIRS), NllbTokenizer(src_lang="eng_Latn"))
@@ -339,6 +378,17 @@ def test_a_tokenizer_like_gpt2_s_trains_a_translator_that_stops(tmp_path, train_
     assert [output["translation_text"] for output in pipe(PAIRS["source"])] == PAIRS["target"]
     outputs = pipe(PAIRS["source"], return_tensors=True, batch_size=1)
     assert all(output["translation_token_ids"][-1] == 256 for output in outputs)
+
+
+def test_a_bare_sentencepiece_model_trains_a_translator(tmp_path, train_file):
+    run = training(train_file, tmp_path / "run", sentencepiece_file(tmp_path / "spiece.model"))
+    [batch] = next(run.train_batches.updates())
+    assert all([i for i in row if i != -100][-1] == 2 == run.config.eos_token_id for row in batch["labels"].tolist())
+    assert (run.tokenizer.pad_token, run.config.pad_token_id, run.config.vocab_size) == ("<pad>", 11, 12)
+    run.run()
+    pipe = triptych.pipeline("translation", model=str(tmp_path / "run"))
+    assert pipe.tokenizer(PAIRS["source"])["input_ids"] == run.tokenizer(PAIRS["source"])["input_ids"]
+    assert isinstance(pipe("abc")[0]["translation_text"], str)
 
 
 def word_level(unk_token=None, **roles):
