@@ -17,7 +17,7 @@ from transformers import AutoModelForSeq2SeqLM, HfArgumentParser
 
 import triptych  # noqa: F401 (its models become known to AutoModelForSeq2SeqLM)
 from triptych.data import load_corpus, load_pairs
-from triptych.tokenization import load_tokenizers
+from triptych.tokenization import load_tokenizers, set_languages
 from triptych.training import create_accelerator
 from triptych.training.arguments import option
 from triptych.training.command_line import run_script
@@ -39,6 +39,10 @@ class EvaluationArguments:
     )
     source_column: str = option("source", "Column of the sentences to translate.")
     target_column: str = option("target", "Column of their translations.")
+    source_lang: str | None = option(
+        None, "Language of the sources, where the tokenizer has language codes (default: what it is set to)."
+    )
+    target_lang: str | None = option(None, "Language to translate into, likewise.")
     output_file: str | None = option(None, "Where to write the translations, one per line.")
     batch_size: int = option(64, "Sentences that are translated at a time.")
     num_beams: int | None = option(None, "Beams.")
@@ -79,6 +83,8 @@ def main() -> None:
     pairs = arguments.pairs()
     accelerator = create_accelerator(cpu=arguments.cpu)
     tokenizer, target_tokenizer = load_tokenizers(positional.directory)
+    if arguments.source_lang or arguments.target_lang:
+        set_languages(tokenizer, target_tokenizer, arguments.source_lang, arguments.target_lang)
     model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory).to(accelerator.device)
     translations = translate(
         model,

@@ -2,6 +2,9 @@ import importlib.util
 import json
 from pathlib import Path
 
+import pytest
+from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
+
 spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
 conftest = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(conftest)
@@ -18,3 +21,20 @@ def test_scores_what_the_training_scored(translator, pairs, tmp_path):
         f"chrF {scores['chrf']:.2f} ({scores['chrf_signature']})",
     ]
     assert output.read_text() == (directory / "test_translations.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_multilingual_model_needs_a_language(pairs, tmp_path):
+    tokenizer = NllbTokenizer()
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    model = M2M100ForConditionalGeneration(M2M100Config(**sizes, **heads, vocab_size=len(tokenizer)))
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path)
+    options = {"test_file": pairs / "test.tsv", "max_new_tokens": 4}
+    done = conftest.run("evaluate_translation.py", tmp_path, **options)
+    assert done.returncode == 2
+    assert "give the target language" in done.stderr.splitlines()[-1]
+    done = conftest.run("evaluate_translation.py", tmp_path, **options, source_lang="eng_Latn", target_lang="deu_Latn")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("BLEU ")

@@ -1,9 +1,12 @@
+import json
 import re
+from importlib.util import find_spec
 
 import pytest
 from transformers import AutoTokenizer
+from transformers.convert_slow_tokenizer import import_protobuf
 
-from triptych.tokenization import load_tokenizers, save_tokenizers, train_tokenizer
+from triptych.tokenization import complete_for_translation, load_tokenizers, save_tokenizers, train_tokenizer
 
 TEXT = "Turn on the light, isn't it? 😀"
 
@@ -72,3 +75,117 @@ def test_errors(source, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="it is a file"):
         save_tokenizers(tmp_path / "file", source)
+
+
+# --- files and directories that are not quite a tokenizer's
+
+
+PIECES = ["<unk>", "<s>", "</s>", "▁a", "▁", "a", "b", "ab"]
+
+
+def sentencepiece_file(path, model_type=1, **rules):
+    """A SentencePiece model of eight pieces; the later, the less likely, but for `ab`."""
+    proto = import_protobuf().ModelProto()
+    for piece in PIECES:
+        kind = {"<unk>": 2, "<s>": 3, "</s>": 3}.get(piece, 1)
+        proto.pieces.add(piece=piece, score=-1.0 if piece == "ab" else -float(len(proto.pieces)), type=kind)
+    proto.trainer_spec.model_type = model_type
+    for name, value in rules.items():
+        setattr(proto.normalizer_spec, name, value)
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("model_type", [1, 2], ids=["unigram", "bpe"])
+def test_a_bare_sentencepiece_model(model_type, tmp_path):
+    path = sentencepiece_file(tmp_path / "spiece.model", model_type)
+    by_file, by_directory = load_tokenizers(path), load_tokenizers(tmp_path)
+    assert by_file[1] is by_directory[1] is None
+    tokenizer = by_file[0]
+    assert (tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (
+        *PIECES[:3],
+        None,
+    )
+    assert tokenizer.tokenize("  ab  ") == ["▁", "ab"]
+    assert tokenizer("ab")["input_ids"] == [4, 7, 2] == by_directory[0]("ab")["input_ids"]
+    assert tokenizer.decode(tokenizer("ab  b a")["input_ids"], skip_special_tokens=True) == "ab b a"
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved")("ab b")["input_ids"] == tokenizer("ab b")["input_ids"]
+
+
+@pytest.mark.parametrize("rules", [{}, {"add_dummy_prefix": False}, {"remove_extra_whitespaces": False}], ids=str)
+@pytest.mark.parametrize("model_type", [1, 2], ids=["unigram", "bpe"])
+def test_a_bare_sentencepiece_model_does_what_sentencepiece_does(model_type, rules, tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    path = sentencepiece_file(tmp_path / "any.model", model_type, **rules)
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    ours, _ = load_tokenizers(path)
+    for text in ("ab", " ab  ba ", "", "   ", "a▁b", "▁ ", "abcab", "\nb", "aab\tb"):
+        assert ours(text, add_special_tokens=False)["input_ids"] == theirs.encode(text)
+    assert ours.decode(theirs.encode(" ab  ba")) == theirs.decode(theirs.encode(" ab  ba"))
+
+
+def test_a_tokenizer_json_alone(source, tmp_path):
+    source.save_pretrained(tmp_path / "whole")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "tokenizer.json").write_bytes((tmp_path / "whole" / "tokenizer.json").read_bytes())
+    for place in (alone, alone / "tokenizer.json"):
+        loaded, _ = load_tokenizers(place)
+        assert loaded(TEXT)["input_ids"] == source(TEXT)["input_ids"]
+        with pytest.raises(ValueError, match=r"neither eos_token nor sep_token .*<pad>, <unk>, <s>, </s>.*eos_token="):
+            complete_for_translation(loaded)
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "error", "message"),
+    [
+        ({}, "runs/missing.model", FileNotFoundError, "no file or directory has this name$"),
+        ({}, "./missing", FileNotFoundError, "no file or directory has this name$"),
+        ({}, "a/b/missing", FileNotFoundError, "no file or directory has this name$"),
+        ({}, "runs/missing", FileNotFoundError, "no file or directory has this name, and no repository"),
+        ({"a.model": b"no"}, "a.model", ValueError, "a.model is not a SentencePiece model"),
+        ({"a.txt": b"the"}, "a.txt", ValueError, "a.txt is a file, but neither a SentencePiece model .*directory"),
+        ({"config.json": b"{}"}, "config.json", ValueError, "config.json is not a tokenizer.json"),
+        ({"d/source.spm": b"", "d/target.spm": b""}, "d", ValueError, "Marian tokenizer, but not.*tokenizer_config"),
+        ({"d/a.model": b"", "d/b.model": b""}, "d", ValueError, "nothing says what a.model, b.model are"),
+        ({"d/vocab.json": b"{}", "d/x.txt": b""}, "d", ValueError, "nothing says what vocab.json, x.txt are"),
+        ({"d/model.safetensors": b""}, "d", FileNotFoundError, "d holds no tokenizer"),
+    ],
+)
+def test_what_is_no_tokenizer_is_named(files, name, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file, content in files.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(error, match=message) as caught:
+        load_tokenizers(name)
+    assert "huggingface.co" not in str(caught.value)
+
+
+def test_a_sentencepiece_model_of_another_kind(tmp_path):
+    with pytest.raises(ValueError, match="SentencePiece model of the kind 'char'; only unigram and bpe"):
+        load_tokenizers(sentencepiece_file(tmp_path / "char.model", 4))
+
+
+def test_a_missing_library_is_named(tmp_path):
+    if find_spec("sacremoses") is not None:
+        pytest.skip("sacremoses is installed")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "FSMTTokenizer", "langs": ["en", "de"]}')
+    for name in ("vocab-src.json", "vocab-tgt.json", "merges.txt"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match="needs sacremoses; pip install sacremoses"):
+        load_tokenizers(tmp_path)
+
+
+def test_code_beside_a_tokenizer_is_not_run(source, tmp_path, monkeypatch):
+    source.save_pretrained(tmp_path)
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Evil: pass\n")
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    config |= {"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, "trust_remote_code": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert load_tokenizers(tmp_path)[0](TEXT)["input_ids"] == source(TEXT)["input_ids"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "EvilTokenizer"}))
+    with pytest.raises(ValueError, match="custom code"):
+        load_tokenizers(tmp_path)
+    assert not (tmp_path / "ran").exists()

@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from datasets import Dataset
+from tokenizers import normalizers
 from transformers import PreTrainedTokenizerFast
 
-from triptych.tokenization import FAMILIES, MODELS, train_tokenizer
+from triptych.tokenization import FAMILIES, MODELS, NORMALIZATIONS, train_tokenizer
 
 ALL = [(model, family) for model in MODELS for family in FAMILIES]
 VOCAB_SIZE = {"bpe": 400, "wordpiece": 400, "unigram": 400, "unigram-bytes": 656, "word": 320, "character": 90}
@@ -100,6 +102,39 @@ def test_batches_are_padded_on_the_family_s_side(tokenizers, model, family):
 def test_decoding_gives_the_text_back(tokenizers, model, family, text):
     exact = model in ("bpe", "character")
     assert decode(tokenizers[model, family], text) == (text if exact else one_space(text))
+
+
+TRICKY = (
+    " leading and trailing ",
+    "▁a▁b ▁ c▁",
+    "  two  spaces,\n\ta tab\r\n",
+    "   ",
+    "▁",
+    "\u00a0a\u2003b\u3000",
+    "a\u200db\u0301c \x00\x07",
+    "Ünlü 😀 中文字 ﬁ １２ ½ İßſ",
+    "\\n \" ' ` isn't  it ?",
+)
+FAITHFUL = {  # what is left of a text of known characters and words
+    "bpe": lambda text: text,
+    "character": lambda text: text,
+    **dict.fromkeys(("unigram", "unigram-bytes", "word"), lambda text: one_space(text.replace("▁", " "))),
+    # Its white space comes back in other places, so it is compared without.
+    "wordpiece": lambda text: "".join(c for c in text if not c.isspace() and unicodedata.category(c)[0] != "C"),
+}
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("model", MODELS)
+def test_what_decoding_gives_back_is_what_the_table_of_models_says(model, normalization):
+    known = [*TRICKY, *" ".join("".join(TRICKY))] * 2
+    sizes = {"bpe": 300, "character": 200, "unigram-bytes": 400}
+    tokenizer = train_tokenizer(known, model, sizes.get(model, 250), normalization=normalization)
+    normalize = normalizers.Sequence(list(NORMALIZATIONS[normalization])).normalize_str
+    shown = FAITHFUL[model] if model == "wordpiece" else str
+    for text in TRICKY:
+        assert shown(decode(tokenizer, text)) == FAITHFUL[model](normalize(text)), text
+    assert decode(tokenizer, "<s> a</s>").strip() == "a"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

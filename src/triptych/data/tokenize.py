@@ -2,6 +2,8 @@
 
 import copy
 import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 OVERLONG = ("error", "truncate", "drop")
+SAMPLE = 20  # targets that show what a tokenizer puts around them
 
 
 def tokenize_pairs(
@@ -24,7 +27,9 @@ def tokenize_pairs(
 ) -> "Dataset":
     """Replaces the columns `source` and `target` by `input_ids`, `labels`, `source_length` and `target_length`.
 
-    The tokenizers add their special tokens (the end of the sentence on both sides); the lengths count them.
+    The tokenizers add their special tokens, to a target those that `tokenizer(text_target=...)` adds; the lengths
+    count them. Every row of `labels` has the end token (`eos_token`, or `sep_token`), so that a model learns to stop.
+    Where a tokenizer adds none, such as GPT-2's, it is appended here.
 
     Args:
         target_tokenizer: of the target language, where the vocabularies are separate; else `tokenizer` does both.
@@ -33,19 +38,22 @@ def tokenize_pairs(
             `drop` the pair. The last two log how many.
 
     Raises:
-        ValueError: an overlong pair (row, counted from 1, with its lengths), or no pair is left.
+        ValueError: an overlong pair (row, counted from 1, with its lengths), or no pair is left; a tokenizer that
+            cannot make labels: it has no end token, or begins each target with it, or knows one side only.
     """
     if overlong not in OVERLONG:
         raise ValueError(f"overlong={overlong!r} is unknown; choose from {', '.join(OVERLONG)}")
+    target_encoder = target_tokenizer or tokenizer
+    end = missing_end(target_encoder, dataset[:SAMPLE]["target"])
     sides = {
-        "source": (tokenizer, max_source_length, "input_ids"),
-        "target": (target_tokenizer or tokenizer, max_target_length, "labels"),
+        "source": (Encoder(tokenizer), max_source_length, "input_ids"),
+        "target": (Encoder(target_encoder, is_target=True, end=end), max_target_length, "labels"),
     }
 
     def encode(pairs: dict[str, list[str]]) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = {}
         for side, (encoder, _, name) in sides.items():
-            columns[name] = token_ids(encoder, pairs[side])
+            columns[name] = encoder(pairs[side])
             columns[f"{side}_length"] = [len(row) for row in columns[name]]
         return columns
 
@@ -74,19 +82,89 @@ def tokenize_pairs(
 
     shortened: dict[int, dict[str, Any]] = {int(row): {} for row in rows}
     for side, (encoder, limit, name) in sides.items():
-        for row, ids in zip(rows.tolist(), token_ids(encoder, dataset.select(rows)[side][:], limit), strict=True):
+        for row, ids in zip(rows.tolist(), encoder(dataset.select(rows)[side][:], limit), strict=True):
             shortened[row] |= {name: ids, f"{side}_length": len(ids)}
     return encoded.map(lambda pair, row: shortened.get(row, pair), with_indices=True, desc="truncating")
 
 
-def token_ids(tokenizer: Any, texts: list[str], max_length: int | None = None) -> list[list[int]]:
-    """Ids of each text, special tokens included; cut to `max_length` if that is given."""
-    cut = {} if max_length is None else {"truncation": True, "max_length": max_length}
-    if cut:
-        tokenizer = copy.deepcopy(tokenizer)  # truncation is a state of a fast tokenizer, and is saved with it
-    # verbose=False: whether a pair is too long is decided here, by the model's limit.
-    ids: list[list[int]] = tokenizer(texts, return_attention_mask=False, verbose=False, **cut)["input_ids"]
-    return ids
+@dataclass(frozen=True)
+class Encoder:
+    """One side of the pairs: texts to ids, special tokens included.
+
+    Attributes:
+        tokenizer: whose ids they are.
+        is_target: whether the texts are targets, which some tokenizers write differently (`text_target`).
+        end: ids to append to each text.
+    """
+
+    tokenizer: Any
+    is_target: bool = False
+    end: tuple[int, ...] = ()
+
+    def __call__(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:
+        """Ids of each text; cut to `max_length` if that is given."""
+        tokenizer, cut = self.tokenizer, {}
+        if max_length is not None:
+            cut = {"truncation": True, "max_length": max_length - len(self.end)}
+            if tokenizer.is_fast:  # truncation is a state of a fast tokenizer, and is saved with it
+                tokenizer = copy.deepcopy(tokenizer)
+        texts_of_side = {"text_target" if self.is_target else "text": texts}
+        # verbose=False: whether a pair is too long is decided here, by the model's limit.
+        ids = tokenizer(**texts_of_side, return_attention_mask=False, verbose=False, **cut)["input_ids"]
+        return [[*row, *self.end] for row in ids]
+
+
+def around_targets(tokenizer: Any, texts: Iterable[str]) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer puts before and after every target; the first of `texts` that has tokens shows them.
+
+    Raises:
+        ValueError: no text has tokens.
+    """
+    for text in texts:
+        bare, whole = (
+            tokenizer(text_target=text, add_special_tokens=special, verbose=False)["input_ids"]
+            for special in (False, True)
+        )
+        for start in range(len(whole) - len(bare) + 1):
+            stop = start + len(bare)
+            if bare and whole[start:stop] == bare:
+                return whole[:start], whole[stop:]
+    raise ValueError(
+        f"the tokenizer {name_of(tokenizer)} has no tokens for any of the first targets; give another one"
+    )
+
+
+def name_of(tokenizer: Any) -> str:
+    """What a message calls the tokenizer."""
+    return tokenizer.name_or_path or type(tokenizer).__name__
+
+
+def missing_end(tokenizer: Any, texts: Iterable[str]) -> tuple[int, ...]:
+    """The end token, where the tokenizer does not put it after a target; else nothing.
+
+    Raises:
+        ValueError: see `tokenize_pairs`.
+    """
+    name = name_of(tokenizer)
+    if hasattr(tokenizer, "tgt_vocab_file") and tokenizer.src_lang != tokenizer.tgt_lang:  # FSMT's
+        raise ValueError(
+            f"the tokenizer {name} spells sources only; triptych.tokenization.load_tokenizers gives the target's, too"
+        )
+    if hasattr(tokenizer, "_switch_to_target_mode") and getattr(tokenizer, "tgt_lang", name) is None:
+        raise ValueError(f"the tokenizer {name} writes the target's language into each target; set its tgt_lang")
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    if end is None:
+        raise ValueError(f"the tokenizer {name} has neither eos_token nor sep_token, so no target would have an end")
+    before, after = around_targets(tokenizer, texts)
+    if end in before:
+        raise ValueError(
+            f"the tokenizer {name} begins each target with its end token, so every translation would end at once; "
+            "turn that off, e.g. with add_bos_token=False, or give it a bos_token of its own"
+        )
+    if end in after:
+        return ()
+    logger.warning("the tokenizer %s does not end a target: its end token, id %d, is appended", name, end)
+    return (end,)
 
 
 def lengths(dataset: "Dataset", column: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from transformers.utils import cached_file
 
 from ..tokenization import TARGET_SUBFOLDER
+from ..tokenization.files import target_side
 
 if TYPE_CHECKING:
     from transformers import Pipeline
@@ -136,11 +137,15 @@ def _has_target_vocabulary(config: PreTrainedConfig) -> bool:
 def _find_target_tokenizer(*places: Any, hub: dict[str, Any]) -> PreTrainedTokenizerBase | None:
     """The target tokenizer that lies beside one of `places` (directories, repositories, tokenizers, models)."""
     for place in places:
-        if getattr(place, "separate_vocabs", False):
-            return None  # a Marian tokenizer holds both sides
+        if isinstance(place, PreTrainedTokenizerBase) and target_side(place) is not None:
+            return None  # Marian's and FSMT's tokenizers can hold both sides
         name = place if isinstance(place, str) else getattr(place, "name_or_path", None)
         if name and _has_file(name, f"{TARGET_SUBFOLDER}/tokenizer_config.json", hub):
             return AutoTokenizer.from_pretrained(name, subfolder=TARGET_SUBFOLDER, **hub)
+        if name and _has_file(name, "tokenizer_config.json", hub):
+            held = target_side(AutoTokenizer.from_pretrained(name, **hub))
+            if held is not None:
+                return held
     raise ValueError(
         "the model has a target vocabulary of its own (config.decoder_vocab_size), but no target tokenizer was given "
         f"and no folder {TARGET_SUBFOLDER!r} lies beside the model or the tokenizer; pass target_tokenizer="

@@ -1,9 +1,10 @@
 """Training, saving and loading tokenizers, and making tokenizers and model configurations agree."""
 
 from .families import FAMILIES, Family
-from .files import TARGET_SUBFOLDER, load_tokenizers, save_tokenizers
+from .files import TARGET_SUBFOLDER, fingerprint_of, load_tokenizers, save_tokenizers
+from .languages import set_languages, target_language_options
 from .models import MODELS, NORMALIZATIONS
-from .special_tokens import special_token_config
+from .special_tokens import complete_for_translation, special_token_config
 from .train import train_tokenizer
 
 __all__ = [
@@ -12,8 +13,12 @@ __all__ = [
     "NORMALIZATIONS",
     "TARGET_SUBFOLDER",
     "Family",
+    "complete_for_translation",
+    "fingerprint_of",
     "load_tokenizers",
     "save_tokenizers",
+    "set_languages",
     "special_token_config",
+    "target_language_options",
     "train_tokenizer",
 ]

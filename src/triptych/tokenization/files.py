@@ -4,15 +4,23 @@ import os
 import re
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file
+
+from .spm import load_sentencepiece
 
 TARGET_SUBFOLDER = "target_tokenizer"
 # tokenizer.json, vocab.txt, spiece.model, source.spm, ...: what tokenizers have been saved as over the years.
-_VOCABULARY_FILE = re.compile(r"tokenizer|vocab|tekken|(sentencepiece|spiece).*\.model$|\.spm$|\.tiktoken$")
+_VOCABULARY_FILE = re.compile(r"tokenizer|vocab|tekken|\.model$|\.spm$|\.tiktoken$")
+# Any of these says what the other files are.
+_SETTINGS = {"tokenizer_config.json", "tokenizer.json", "config.json"}
+_SENTENCEPIECE = (".model", ".spm")
+_LIBRARY = re.compile(r"sentencepiece|sacremoses|protobuf|tiktoken|rjieba|jieba|fugashi", re.IGNORECASE)
+_REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WHERE = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 
 
@@ -48,20 +56,37 @@ def save_tokenizers(
 def load_tokenizers(
     directory: str | os.PathLike[str], **kwargs: Any
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]:
-    """The source (or only) tokenizer, and the target's or None, of a directory or a repository of the Hub.
+    """The source (or only) tokenizer, and the target's or None.
+
+    A tokenizer that holds two vocabularies (FSMT's, and Marian's with `separate_vocabs`) is given twice: as it is for
+    the source, and as a tokenizer of the target's language alone. Code that lies beside a tokenizer is never run,
+    unless `trust_remote_code=True` is given.
 
     Args:
-        directory: what `save_tokenizers` wrote, or any name that `AutoTokenizer.from_pretrained` knows.
+        directory: what `save_tokenizers` wrote; any directory or repository of the Hub that `AutoTokenizer` knows; a
+            SentencePiece model (`spiece.model`) or a directory with nothing else; or a `tokenizer.json`, whose special
+            tokens then have no roles.
         **kwargs: go to `AutoTokenizer.from_pretrained`.
 
     Raises:
-        FileNotFoundError: a local directory holds no tokenizer.
+        FileNotFoundError: nothing has this name, or a local directory holds no tokenizer.
+        ValueError: the file or directory cannot be read as a tokenizer; the message says what it is and what is
+            missing.
     """
     subfolder = kwargs.pop("subfolder", "")
+    kwargs.setdefault("trust_remote_code", False)
     path = Path(directory, subfolder)
-    if path.is_dir() and not any(_VOCABULARY_FILE.search(file.name) for file in path.iterdir()):
-        raise FileNotFoundError(f"{path} holds no tokenizer; train one with scripts/train_tokenizer.py")
-    tokenizer = AutoTokenizer.from_pretrained(directory, subfolder=subfolder, **kwargs)
+    if path.is_file():
+        return _load_file(path, **kwargs), None
+    if path.is_dir():
+        names = {file.name for file in path.iterdir()}
+        if not any(_VOCABULARY_FILE.search(name) for name in names):
+            raise FileNotFoundError(f"{path} holds no tokenizer; train one with scripts/train_tokenizer.py")
+        if not names & _SETTINGS:
+            return _load_sentencepiece_directory(path), None
+    elif _is_path(directory):
+        raise FileNotFoundError(f"there is no tokenizer {path}: no file or directory has this name")
+    tokenizer = _load(directory, subfolder, **kwargs)
     target_subfolder = f"{subfolder}/{TARGET_SUBFOLDER}".lstrip("/")
     has_target = cached_file(
         directory,
@@ -71,5 +96,105 @@ def load_tokenizers(
         **{name: value for name, value in kwargs.items() if name in _WHERE},
     )
     if has_target is None:
-        return tokenizer, None
-    return tokenizer, AutoTokenizer.from_pretrained(directory, subfolder=target_subfolder, **kwargs)
+        return tokenizer, target_side(tokenizer)
+    return tokenizer, _load(directory, target_subfolder, **kwargs)
+
+
+def target_side(tokenizer: Any) -> PreTrainedTokenizerBase | None:
+    """The target's tokenizer, out of one that holds two vocabularies; None for one that holds a single vocabulary.
+
+    FSMT's tokenizer and Marian's with `separate_vocabs` read the source's vocabulary and write the target's. (FSMT's
+    has no `text_target`: it would spell a target in the source's vocabulary.) The result reads and writes the
+    target's.
+    """
+    roles = {f"{role}_token" for role in ("unk", "bos", "eos", "sep", "pad")}
+    options = {role: getattr(tokenizer, role) for role in roles & tokenizer.init_kwargs.keys()}
+    options["model_max_length"] = tokenizer.model_max_length
+    if getattr(tokenizer, "separate_vocabs", False):  # Marian's
+        spm, language = tokenizer.spm_files[1], tokenizer.target_lang
+        vocabulary = tokenizer.init_kwargs["target_vocab_file"]
+        return type(tokenizer)(spm, spm, vocabulary, source_lang=language, target_lang=language, **options)
+    if hasattr(tokenizer, "tgt_vocab_file"):  # FSMT's
+        return type(tokenizer)(
+            langs=[tokenizer.tgt_lang] * 2,
+            src_vocab_file=tokenizer.tgt_vocab_file,
+            tgt_vocab_file=tokenizer.tgt_vocab_file,
+            merges_file=tokenizer.merges_file,
+            do_lower_case=tokenizer.do_lower_case,
+            **options,
+        )
+    return None
+
+
+def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Text that is the same for tokenizers that do the same: the tokens and the rules, not the place of the files."""
+    if tokenizer.is_fast:
+        return str(tokenizer.backend_tokenizer.to_str())
+    with tempfile.TemporaryDirectory() as temporary:
+        files = [Path(file) for file in tokenizer.save_vocabulary(temporary)]
+        contents = {file.name: file.read_bytes().hex() for file in files}
+    added = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
+    return f"{type(tokenizer).__name__} {sorted(contents.items())} {sorted(added.items())}"
+
+
+def _load(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> PreTrainedTokenizerBase:
+    """`AutoTokenizer`, with messages that name the directory and the remedy."""
+    path = Path(directory, subfolder)
+    try:
+        return AutoTokenizer.from_pretrained(directory, subfolder=subfolder, **kwargs)
+    except ImportError as error:
+        library = _LIBRARY.search(str(error))
+        needed = library[0].lower() if library else "a library that is not installed"
+        raise ValueError(f"the tokenizer in {path} needs {needed}; pip install {needed}") from error
+    except OSError as error:
+        if path.exists():
+            raise
+        raise FileNotFoundError(
+            f"there is no tokenizer {path}: no file or directory has this name, and no repository of the Hub by this "
+            "name could be read"
+        ) from error
+    except ValueError as error:
+        if path.is_dir() and any(path.glob("*.model")) and find_spec("sentencepiece") is None:
+            raise ValueError(
+                f"the tokenizer in {path} is a SentencePiece model, which needs sentencepiece; "
+                "pip install sentencepiece"
+            ) from error
+        raise
+
+
+def _load_file(path: Path, **kwargs: Any) -> PreTrainedTokenizerBase:
+    if path.suffix in _SENTENCEPIECE:
+        return load_sentencepiece(path)
+    if path.suffix != ".json":
+        raise ValueError(
+            f"{path} is a file, but neither a SentencePiece model ({', '.join(_SENTENCEPIECE)}) nor a tokenizer.json; "
+            "name the tokenizer's directory"
+        )
+    kwargs = {name: value for name, value in kwargs.items() if name not in (*_WHERE, "trust_remote_code")}
+    try:
+        return PreTrainedTokenizerFast(tokenizer_file=str(path), name_or_path=str(path), **kwargs)
+    except Exception as error:  # `tokenizers` raises nothing more exact
+        raise ValueError(f"{path} is not a tokenizer.json: {error}; name the tokenizer's directory") from error
+
+
+def _load_sentencepiece_directory(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a directory that holds nothing that says what it is, but SentencePiece models."""
+    found = sorted(file for file in path.iterdir() if file.suffix in _SENTENCEPIECE)
+    if [file.name for file in found] == ["source.spm", "target.spm"]:
+        raise ValueError(
+            f"{path} holds the vocabularies of a Marian tokenizer, but not its tokenizer_config.json; write one with "
+            '{"tokenizer_class": "MarianTokenizer"}'
+        )
+    if len(found) != 1:
+        held = ", ".join(file.name for file in found or sorted(path.iterdir()))
+        raise ValueError(
+            f"{path} has neither tokenizer_config.json nor tokenizer.json, so nothing says what {held} are; add the "
+            "missing file, or name one SentencePiece model"
+        )
+    return load_sentencepiece(found[0])
+
+
+def _is_path(name: str | os.PathLike[str]) -> bool:
+    """Whether a name can only be meant for the disk: the Hub's are `name` or `owner/name`."""
+    text = os.fspath(name)
+    return not _REPOSITORY.fullmatch(text) or Path(text).suffix in (".json", *_SENTENCEPIECE)

@@ -1,13 +1,19 @@
 """The models of a tokenizer, each with the parts around it and the training that fills it.
 
-| word            | model                                                   | decoding gives back                    |
-|-----------------|---------------------------------------------------------|----------------------------------------|
-| `bpe`           | byte-level byte-pair encoding (Sennrich 2016; GPT-2)    | every text, exactly                    |
-| `wordpiece`     | BERT's WordPiece (Schuster 2012; Devlin 2018)           | known characters; spaces at marks vary |
-| `unigram`       | unigram language model (Kudo 2018), a space is `▁`      | known characters; one space for a run  |
-| `unigram-bytes` | the same, unknown characters spelt in bytes (Llama 2)   | every text; one space for a run        |
-| `word`          | words and punctuation marks, a space is `▁`             | known words; one space for a run       |
-| `character`     | one token per character                                 | known characters, exactly              |
+| word            | model                                                 | what decoding does not give back          |
+|-----------------|-------------------------------------------------------|-------------------------------------------|
+| `bpe`           | byte-level byte-pair encoding (Sennrich 2016; GPT-2)  |                                           |
+| `wordpiece`     | BERT's WordPiece (Schuster 2012; Devlin 2018)         | unknown words, control characters,        |
+|                 |                                                       | and where there was white space           |
+| `unigram`       | unigram language model (Kudo 2018), a space is `▁`    | unknown characters, some white space      |
+| `unigram-bytes` | the same, unknown characters spelt in bytes (Llama 2) | some white space                          |
+| `word`          | words and punctuation marks, a space is `▁`           | unknown words, some white space           |
+| `character`     | one token per character                               | unknown characters                        |
+
+Everything else comes back exactly as it was, after the normalization that was chosen ("none": as it was written). Of
+white space, `unigram`, `unigram-bytes` and `word` keep as much as SentencePiece: a run of it is one space, what stands
+at the two ends of the text is lost, and the character `▁` itself counts as white space. The name of a special token,
+written out in a text, is that token with every model, and `skip_special_tokens=True` leaves it out.
 """
 
 import json
@@ -220,8 +226,9 @@ def _marked_spaces(piece: str) -> pre_tokenizers.PreTokenizer:
 
 _WORD = r"\w+(?:['’]\w+)*"
 _PUNCTUATION = rf"[^\w{SPACE}]"
-# White space at the left of a text stays: after a special token it is the space that belongs to the next word.
-_ONE_SPACE = (normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(left=False, right=True))
+# White space at the left of a text stays: after a special token it is the space that belongs to the next word. ▁ is
+# what a space is written as, so it cannot be told from one.
+_ONE_SPACE = (normalizers.Replace(Regex(rf"[\s{SPACE}]+"), " "), normalizers.Strip(left=False, right=True))
 
 _UNIGRAM = Parts(
     fit=_fit_unigram,

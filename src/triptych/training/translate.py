@@ -9,6 +9,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.collators import pad
+from ..data.tokenize import Encoder
+from ..tokenization.languages import has_languages, language_ids, name_of, target_language_options
 from .metrics import load_metric
 
 logger = logging.getLogger(__name__)
@@ -32,40 +35,60 @@ def translate(
     warning. With an `accelerator`, its processes share the work and each gets the whole result.
 
     Args:
+        tokenizer: one with language codes reads the sources in its `src_lang`, and the model writes its `tgt_lang`.
         target_tokenizer: the target language's, where it has one of its own.
         batch_size: sentences that are translated at a time.
         **generate_options: of `model.generate`; what is not given comes from the model's generation_config.
+
+    Raises:
+        ValueError: neither the tokenizer nor the model says which of many languages to write.
     """
     if not sources:
         return []
     limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 10**9)
-    ids = tokenizer(list(sources), verbose=False)["input_ids"]
+    encode, decoder = Encoder(tokenizer), target_tokenizer or tokenizer
+    generate_options = language_options(model, decoder) | generate_options
+    ids = encode(list(sources))
     too_long = [row for row, tokens in enumerate(ids) if len(tokens) > limit]
     if too_long:
         logger.warning(
             "cut %d sources that are longer than %d tokens, e.g. row %d", len(too_long), limit, too_long[0] + 1
         )
-        cut = tokenizer([sources[row] for row in too_long], truncation=True, max_length=limit)["input_ids"]
-        for row, tokens in zip(too_long, cut, strict=True):
+        for row, tokens in zip(too_long, encode([sources[row] for row in too_long], limit), strict=True):
             ids[row] = tokens
     order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
     if accelerator is not None:
         order = order[accelerator.process_index :: accelerator.num_processes]
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else model.config.pad_token_id or 0
     was_training = model.training
     model.eval()
     translated: list[tuple[int, str]] = []
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt").to(model.device)
-        tokens = model.generate(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **generate_options
-        )
-        texts = (target_tokenizer or tokenizer).batch_decode(tokens, skip_special_tokens=True)
+        input_ids = pad([ids[row] for row in rows], padding).to(model.device)
+        attention_mask = pad([[1] * len(ids[row]) for row in rows], 0).to(model.device)
+        tokens = model.generate(input_ids=input_ids, attention_mask=attention_mask, **generate_options)
+        texts = decoder.batch_decode(tokens, skip_special_tokens=True)
         translated += zip(rows, (text.strip() for text in texts), strict=True)
     model.train(was_training)
     if accelerator is not None and accelerator.num_processes > 1:
         translated = gather_object(translated)
     return [text for _, text in sorted(translated)]
+
+
+def language_options(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """What `model.generate` must be told to write the tokenizer's target language; nothing without languages."""
+    options, start = model.generation_config, model.config.decoder_start_token_id
+    start = start if options.decoder_start_token_id is None else options.decoder_start_token_id
+    chosen = target_language_options(tokenizer, start)
+    if chosen or not has_languages(tokenizer):
+        return chosen
+    if options.forced_bos_token_id is None and start not in language_ids(tokenizer).values():
+        raise ValueError(
+            f"the tokenizer {name_of(tokenizer)} knows {len(language_ids(tokenizer))} languages, and neither it nor "
+            "the model says which one to write; give the target language (target_lang, the tokenizer's tgt_lang)"
+        )
+    return {}
 
 
 def score_translations(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:

@@ -23,8 +23,18 @@ from ..data import (
     load_pairs,
     tokenize_pairs,
 )
+from ..data.tokenize import SAMPLE, around_targets
 from ..modeling import TriptychForConditionalGeneration
-from ..tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
+from ..tokenization import (
+    complete_for_translation,
+    fingerprint_of,
+    load_tokenizers,
+    save_tokenizers,
+    set_languages,
+    special_token_config,
+    train_tokenizer,
+)
+from ..tokenization.languages import has_languages
 from .accelerator import create_accelerator
 from .arguments import LoopArguments, option
 from .files import write_json, write_text
@@ -62,7 +72,15 @@ class TranslationArguments:
     )
 
     preset: str = option("transformer-base", "Published size to start from; every field of it can be given, too.")
-    tokenizer: str | None = option(None, "Directory or name of a tokenizer; without it, one is trained.")
+    tokenizer: str | None = option(
+        None,
+        "Directory or name of a tokenizer, or a SentencePiece model; without it, one is trained. One without padding "
+        "token gets <pad>; one that does not end its targets has its end token appended to them.",
+    )
+    source_lang: str | None = option(
+        None, "Language of the sources, where the tokenizer has language codes (default: what it is set to)."
+    )
+    target_lang: str | None = option(None, "Language of the targets, likewise.")
     tokenizer_model: Literal["bpe", "wordpiece", "unigram", "unigram-bytes", "word", "character"] = option(
         "bpe", "Model of the tokenizer that is trained."
     )
@@ -89,6 +107,8 @@ class TranslationArguments:
             raise ValueError(f"give one source of data, not {' and '.join(given)}")
         if files and not self.train_file:
             raise ValueError("--train_file is missing")
+        if not self.tokenizer and (self.source_lang or self.target_lang):
+            raise ValueError("source_lang and target_lang are codes of a tokenizer: name one with --tokenizer")
         if not 0 <= self.copied_targets <= 1:
             raise ValueError(f"copied_targets={self.copied_targets} must be in [0, 1]")
         for name in ("vocab_size", "max_tokens", "evaluation_batch_size", "num_beams"):
@@ -135,12 +155,13 @@ class TranslationTraining:
         check_output_dir(loop_arguments.output_dir, loop_arguments.resume, loop_arguments.overwrite)
         self.arguments, self.loop_arguments = arguments, loop_arguments
         TriptychConfig.from_preset(arguments.preset, **config_fields)  # a mistake is better told before long work
+        named = named_tokenizers(arguments)
         self.accelerator = create_accelerator(**loop_arguments.accelerator_options())
         self.data = load_translation_data(arguments)
         if "train" not in self.data:
             raise ValueError(f"the data have no split to train on; they have {', '.join(self.data)}")
         self.data["train"] = add_copies(self.data["train"], arguments.copied_targets, loop_arguments.seed)
-        self.tokenizer, self.target_tokenizer = self.tokenizers()
+        self.tokenizer, self.target_tokenizer = named or self.tokenizers()
         derived = special_token_config(self.tokenizer, self.target_tokenizer)
         self.config = TriptychConfig.from_preset(arguments.preset, **(config_fields | derived))
 
@@ -148,6 +169,9 @@ class TranslationTraining:
         self.model = TriptychForConditionalGeneration(self.config)
         for name in ("num_beams", "gnmt_length_penalty", "max_length_beyond_source"):
             setattr(self.model.generation_config, name, getattr(arguments, name))
+        before, _ = around_targets(self.target_tokenizer or self.tokenizer, self.data["train"][:SAMPLE]["target"])
+        # Every target begins with this token (a language's code, BART's <s>), so every translation does.
+        self.model.generation_config.forced_bos_token_id = before[0] if before else None
         self.train_batches = self.batches("train", shuffle=True)
         has_validation = "validation" in self.data
         if not has_validation:
@@ -165,10 +189,8 @@ class TranslationTraining:
         )
 
     def tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]:
-        """The tokenizer(s) of the directory that was named, of the run that is resumed, or trained on the data."""
+        """The tokenizer(s) of the run that is resumed, or trained on the data."""
         arguments, output_dir = self.arguments, Path(self.loop_arguments.output_dir)
-        if arguments.tokenizer:
-            return load_tokenizers(arguments.tokenizer)
         if self.loop_arguments.resume and (output_dir / "tokenizer_config.json").is_file():
             return load_tokenizers(output_dir)
         train = self.data["train"]
@@ -182,6 +204,12 @@ class TranslationTraining:
         if arguments.separate_vocabularies:
             return on_main_process(self.accelerator, lambda: (fit("source"), fit("target")))
         return on_main_process(self.accelerator, lambda: (fit("source", "target"), None))
+
+    def languages(self) -> str | None:
+        """Of a tokenizer with language codes, which it is set to: source → target."""
+        sides = ((self.tokenizer, "src_lang"), (self.target_tokenizer or self.tokenizer, "tgt_lang"))
+        codes = [getattr(side, name) for side, name in sides if has_languages(side)]
+        return " → ".join(codes) or None
 
     def batches(self, split: str, shuffle: bool) -> TranslationBatches:
         limit = self.config.max_position_embeddings
@@ -229,9 +257,9 @@ class TranslationTraining:
         names = () if self.arguments.tokenizer else ("tokenizer_model", "vocab_size", "separate_vocabularies")
         fields |= {f"tokenizer.{name}": getattr(self.arguments, name) for name in names}
         return fields | {
-            "tokenizer": fingerprint([self.tokenizer.backend_tokenizer.to_str()]),
-            "target_tokenizer": self.target_tokenizer
-            and fingerprint([self.target_tokenizer.backend_tokenizer.to_str()]),
+            "tokenizer": fingerprint([fingerprint_of(self.tokenizer)]),
+            "target_tokenizer": self.target_tokenizer and fingerprint([fingerprint_of(self.target_tokenizer)]),
+            "languages": self.languages(),
             "data.train": fingerprint(chain(self.data["train"]["source"], self.data["train"]["target"])),
             "data.max_tokens": self.arguments.max_tokens,
             "data.overlong": self.arguments.overlong,
@@ -254,6 +282,7 @@ class TranslationTraining:
             f"update      {self.arguments.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
             f"process; {len(batches):,} updates an epoch",
             f"training    until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
+            *([f"languages   {languages}"] if (languages := self.languages()) else []),
             f"output_dir  {loop.output_dir}",
         ]
 
@@ -282,6 +311,25 @@ class TranslationTraining:
             claim_files(output_dir)
         self.accelerator.wait_for_everyone()
         return scores
+
+
+def named_tokenizers(
+    arguments: TranslationArguments,
+) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None] | None:
+    """The tokenizer(s) that `--tokenizer` names, with all that translation needs of them; None: one is to be trained.
+
+    Raises:
+        ValueError, FileNotFoundError: there is no such tokenizer, or it lacks something; the message gives the remedy.
+    """
+    if not arguments.tokenizer:
+        return None
+    tokenizer, target_tokenizer = load_tokenizers(arguments.tokenizer)
+    for side in (tokenizer, target_tokenizer):
+        if side is not None:
+            complete_for_translation(side)
+    set_languages(tokenizer, target_tokenizer, arguments.source_lang, arguments.target_lang)
+    special_token_config(tokenizer, target_tokenizer)
+    return tokenizer, target_tokenizer
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
