@@ -365,3 +365,28 @@ def test_heads_keep_no_cache(name, make_head, sources):
 def test_classifier_dropout(name, rate, make_head):
     """Its own rate, or that of the other layers."""
     assert make_head(name, dropout=0.4, classifier_dropout=rate).dropout.p == (0.4 if rate is None else rate)
+
+
+@pytest.mark.parametrize("activation", ["none", "tanh"])
+@pytest.mark.parametrize("name", [*SEQUENCE, *TOKEN, "TriptychEncoderForMultipleChoice"])
+@torch.no_grad()
+def test_the_map_to_labels_has_its_dropout(name, activation, make_head, sources):
+    """In training an element before a map is dropped with the configured probability, or scaled by 1 / (1 - p)."""
+    p = 0.4
+    model = make_head(name, classifier_dropout=p, classifier_activation=activation)
+    batch = make_inputs(name, sources([9, 9, 9, 9]), "right")
+    classifier = getattr(model, "score" if name.startswith("TriptychDecoder") else "classifier")
+    maps = [module for module in classifier.modules() if isinstance(module, torch.nn.Linear)]
+    assert len(maps) == 1 + (activation == "tanh" and name in SEQUENCE)
+    seen = {}
+    for module in maps:
+        module.register_forward_hook(lambda module, inputs, output: seen.setdefault(module, []).append(inputs[0]))
+    model(**batch)
+    model.train()
+    model.model.eval()
+    model(**batch)
+    for number, (evaluated, trained) in enumerate(seen.values()):
+        dropped = trained.abs() < 1e-7
+        assert dropped.float().mean().item() == pytest.approx(p, abs=0.15)
+        if number == 0:  # what the second map gets comes from what the first has dropped
+            torch.testing.assert_close(trained[~dropped], evaluated[~dropped] / (1 - p))
