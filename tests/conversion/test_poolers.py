@@ -155,6 +155,30 @@ def test_heads_over_a_body_that_has_no_pooler(tmp_path):
             triptych.to_hf(ours)
 
 
+@pytest.mark.parametrize(
+    ("name", "model_type", "activation"),
+    [
+        ("TriptychForSequenceClassification", "bart", "none"),
+        ("TriptychEncoderForSequenceClassification", "bert", "tanh"),
+        ("TriptychEncoderForSequenceClassification", "roberta", "gelu"),
+        ("TriptychDecoderForSequenceClassification", "gpt2", "tanh"),
+    ],
+)
+def test_a_dense_layer_before_the_map_to_labels_is_theirs_or_refused(name, model_type, activation):
+    head = getattr(triptych, name)
+    preset = {"bart": "tiny", "gpt2": "tiny-decoder"}.get(model_type, "tiny-encoder")
+    config = head.config_class.from_preset(preset, classifier_activation=activation)
+    with pytest.raises(CannotExpress, match=f"classifier_activation='{activation}' "):
+        triptych.to_hf(head(config), model_type)
+
+
+def test_a_head_that_reads_neither_field_may_have_both_as_it_likes():
+    config = triptych.TriptychDecoderConfig.from_preset(
+        "tiny-decoder", activation="gelu_new", classifier_activation="relu"
+    )
+    assert type(triptych.to_hf(triptych.TriptychDecoderForCausalLM(config), "gpt2")).__name__ == "GPT2LMHeadModel"
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_the_body_of_every_converted_head_is_as_large_as_theirs(name, tmp_path):
     """What AutoModel makes new is what transformers' own body has and the head's checkpoint has not."""

@@ -194,6 +194,17 @@ def test_labels_are_those_of_text_target_and_the_configuration_fits(build, tmp_p
     assert fields["vocab_size"] > max(max(row) for name in ("labels", "input_ids") for row in rows[name])
 
 
+@pytest.mark.parametrize("build", marked([nllb, mbart, t5, byt5, m2m100, marian]))
+def test_targets_that_are_cut_are_cut_as_targets(build, tmp_path):
+    tokenizer, _ = load_tokenizers(saved(build, tmp_path))
+    options = {"max_source_length": 5, "max_target_length": 4, "overlong": "truncate"}
+    rows = tokenize_pairs(Dataset.from_dict(PAIRS), tokenizer, **options)
+    labels = tokenizer(text_target=PAIRS["target"], truncation=True, max_length=4)["input_ids"]
+    assert rows["labels"][:] == labels
+    assert {len(row) for row in labels} == {4}
+    assert rows["target_length"][:] == [4, 4, 4]
+
+
 @pytest.mark.parametrize("build", marked(PUBLIC, slow=PUBLIC.keys() - {nllb, mbart, bart}))
 def test_a_trained_directory_translates_as_it_was_trained(build, tmp_path, train_file):
     run = training(train_file, tmp_path / "run", saved(build, tmp_path), test_file=str(train_file))
@@ -293,7 +304,7 @@ def test_languages_are_chosen_by_options_saved_and_part_of_the_run(tmp_path, tra
         (lambda _: MBartTokenizer(), {"source_lang": "en_XX"}, "target_lang is missing"),
         (lambda _: NllbTokenizer(), {"target_lang": "deu_Latin"}, r"'deu_Latin' is none .*did you mean .*deu_Latn"),
         (nllb, {"source_lang": "</s>"}, "source_lang='</s>' is none of the 202 languages"),
-        (t5, {"target_lang": "de"}, "target_lang='de': the tokenizer .* has no languages; leave it out"),
+        (t5, {"target_lang": "de"}, "target_lang='de': the tokenizer .* has no languages to set; leave it out"),
         pytest.param(lambda d: m2m100(d, tgt_lang=None), {}, "target_lang is missing", marks=needs_sentencepiece),
     ],
 )

@@ -104,14 +104,14 @@ def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple
     if model_type and not candidates:
         candidates = [architecture(model_type)]
     reasons = []
+    config, idle = model.config, idle_fields(model)
+    if lacks_pooler(model):
+        config = with_field(config, "pooler", "none")
     for known in candidates:
         try:
             head = known.head_for(type(model).__name__)
-            config, idle = model.config, idle_fields(model)
-            if lacks_pooler(model):
-                config = with_field(config, "pooler", "none")
-                idle |= {"pooler"} if takes_pooler(getattr(transformers, head)) else set()
-            return known, head, known.their_config(config, head, frozenset(idle))
+            either = {"pooler"} if lacks_pooler(model) and takes_pooler(getattr(transformers, head)) else set()
+            return known, head, known.their_config(config, head, frozenset(idle | either))
         except CannotExpress as error:
             reasons.append(str(error))
     raise CannotExpress("; ".join(reasons) or f"no architecture is known for {type(model).__name__}")

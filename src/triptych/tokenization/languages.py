@@ -55,7 +55,10 @@ def set_languages(
     for option, attribute, code, side in sides:
         if not has_languages(side):
             if code is not None:
-                raise ValueError(f"{option}={code!r}: the tokenizer {name_of(side)} has no languages; leave it out")
+                remedy = "leave it out"
+                if written := getattr(side, "supported_language_codes", None):  # Marian's of many languages
+                    remedy += f", and write the target's code, e.g. {written[0]}, before each source"
+                raise ValueError(f"{option}={code!r}: the tokenizer {name_of(side)} has no languages to set; {remedy}")
             continue
         chosen = getattr(side, attribute) if code is None else code
         language_id(side, chosen, option)
