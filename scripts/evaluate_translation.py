@@ -7,6 +7,7 @@ DIR is anything that `AutoModelForSeq2SeqLM` loads. The options of generation co
 they are given here. With several processes (see train_translation.py) these share the sentences.
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import transformers
 from transformers import AutoModelForSeq2SeqLM
 
 import triptych  # noqa: F401 (its models become known to AutoModelForSeq2SeqLM)
-from triptych.data import load_corpus
 from triptych.data.pairs import told
 from triptych.tokenization import load_tokenizers
 from triptych.training import create_accelerator
@@ -55,7 +55,7 @@ class EvaluationArguments(DataOptions):
         if len(given) != 1:
             raise ValueError("give one of --test_file, --dataset_name and --corpus")
         if self.corpus:
-            return load_corpus(self.corpus)["test"], []
+            return self.read_corpus(self.corpus)["test"], []
         splits, counts = self.read({"test": self.test_file})
         if "test" not in splits:
             raise ValueError(f"{self.dataset_name} has no split test; it has {', '.join(splits)}")
@@ -74,6 +74,8 @@ def main() -> None:
 
     pairs, remarks = arguments.pairs()
     accelerator = create_accelerator(cpu=arguments.cpu)
+    for remark in remarks:
+        accelerator.print(remark, file=sys.stderr)
     tokenizer, target_tokenizer = load_tokenizers(positional.directory)
     model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory).to(accelerator.device)
     translations = translate(
@@ -88,8 +90,6 @@ def main() -> None:
     if arguments.output_file and accelerator.is_main_process:
         write_text(Path(arguments.output_file), "".join(f"{' '.join(text.split())}\n" for text in translations))
     scores = score_translations(translations, pairs["target"])
-    for remark in remarks:
-        accelerator.print(remark)
     accelerator.print(f"BLEU {scores['bleu']:.2f} ({scores['bleu_signature']})")
     accelerator.print(f"chrF {scores['chrf']:.2f} ({scores['chrf_signature']})")
 

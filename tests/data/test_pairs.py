@@ -412,7 +412,7 @@ def test_contradictory_arguments(arguments, message):
 
 def test_options_of_tables_where_there_is_none(tmp_path):
     (tmp_path / "a.jsonl").write_text(PAIR)
-    with pytest.raises(ValueError, match="column_names, quoting is about tsv and csv files"):
+    with pytest.raises(ValueError, match="column_names, quoting: only for tsv and csv files"):
         load_pairs(tmp_path / "a.jsonl", quoting="none", column_names=["source", "target"])
 
 
@@ -459,6 +459,9 @@ def test_a_directory_that_datasets_reads(tmp_path):
         "target": ["b"],
     }
     with pytest.raises(ValueError, match=r"plain\[train\]: 1 row has no text on one side: row 2 \(no target\)"):
+        load_pairs(dataset_name=str(tmp_path / "plain"))
+    (tmp_path / "plain" / "some.jsonl").write_text('{"source": "a", "target": ')
+    with pytest.raises(ValueError, match=r"plain cannot be read"):
         load_pairs(dataset_name=str(tmp_path / "plain"))
     with pytest.raises(ValueError, match=r"d\[1\]: .*takes this name as a pattern; rename the directory"):
         load_pairs(dataset_name=str(tmp_path / "d[1]"))

@@ -4,7 +4,7 @@ from accelerate.state import AcceleratorState
 
 from triptych.tokenization import load_tokenizers, save_tokenizers, train_tokenizer
 from triptych.training import LoopArguments
-from triptych.training.translation import TranslationArguments, TranslationTraining
+from triptych.training.translation import TranslationArguments, TranslationTraining, load_translation_data
 
 CONFIG = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 LOOP = {"max_steps": 3, "warmup_steps": 2, "report_to": "none", "cpu_threads": 1, "cpu": True}
@@ -69,6 +69,20 @@ def test_data_options_are_checked_before_anything_is_written(train_file, tmp_pat
     with pytest.raises(ValueError, match=r"both 'x'|quoting='double' is unknown"):
         training(train_file, tmp_path / "run", **option)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_corpus_can_be_turned_round():
+    options = {"corpus": "en-de", "source_column": "target", "target_column": "source"}
+    (turned, _), (corpus, _) = map(
+        load_translation_data, (TranslationArguments(**options), TranslationArguments(corpus="en-de"))
+    )
+    assert turned["test"][:] == {"source": corpus["test"]["target"][:], "target": corpus["test"]["source"][:]}
+    for wrong, message in (
+        ({"source_column": "en"}, "en-de.train. has no column 'en'"),
+        ({"quoting": "none"}, "quoting: only for tsv"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_translation_data(TranslationArguments(corpus="en-de", **wrong))
 
 
 def test_copied_targets_are_learnt_beside_the_pairs(train_file, tmp_path):

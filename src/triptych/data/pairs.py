@@ -199,7 +199,7 @@ def check_options(paths: Mapping[str, list[str]], options: FileOptions) -> None:
     """Raises ValueError if options of tsv and csv files are given, but there is no such file."""
     formats = {file_format(path, options) for given in paths.values() for path in given}
     if (unused := options.tabular()) and not formats & {"tsv", "csv"}:
-        raise ValueError(f"{', '.join(unused)} is about tsv and csv files, and there are none")
+        raise ValueError(f"{', '.join(unused)}: only for tsv and csv files, and there are none")
 
 
 class Sieve:
@@ -350,16 +350,22 @@ def load_data_set(name: str, config: str | None) -> dict[str, "Dataset"]:
     """The splits of a data set of the Hub, or of a directory that `datasets` understands.
 
     Raises:
-        ValueError: the name of the directory is a pattern for `datasets`, or none of its splits has a known name.
+        ValueError: the name of the directory is a pattern for `datasets`, its files cannot be read, or none of its
+            splits has a known name.
     """
     from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
     from datasets.fingerprint import get_temporary_cache_files_directory
 
     local = Path(name).is_dir()
     if local and (re.search(r"[][*?{}]", os.path.abspath(name)) or "::" in name or "://" in name):
         raise ValueError(f"dataset_name={name}: `datasets` takes this name as a pattern; rename the directory")
-    # The cache would know a local file by its time stamp only.
-    loaded = load_dataset(name, config, cache_dir=get_temporary_cache_files_directory() if local else None)
+    # The cache of `datasets` knows a local file by its time stamp only, so none is used twice.
+    cache = tempfile.mkdtemp(dir=get_temporary_cache_files_directory()) if local else None
+    try:
+        loaded = load_dataset(name, config, cache_dir=cache)
+    except DatasetGenerationError as error:
+        raise ValueError(f"{name} cannot be read: {' '.join(str(error.__cause__ or error).split())}") from error
     splits = {split: loaded[split] for split in SPLITS if split in loaded}
     if not splits:
         raise ValueError(f"{name} has the splits {', '.join(loaded)}; needed: {', '.join(SPLITS)}")

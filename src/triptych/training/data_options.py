@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..data.pairs import Counts, Files, read_splits
+from ..data.corpus import load_corpus
+from ..data.pairs import Counts, Files, check_options, read_splits, text_columns
 from ..data.readers import FileOptions
 from .arguments import option
 
@@ -54,18 +55,31 @@ class DataOptions:
         Raises:
             FileNotFoundError, ValueError: as `triptych.data.load_pairs`.
         """
-        columns = {"source_column": self.source_column, "target_column": self.target_column}
+        columns = {"text_column": text_column} if text_column else self.columns()
+        options, config = self.file_options(), self.dataset_config_name
+        return read_splits(files, columns, options, self.dataset_name, config, self.empty)
+
+    def read_corpus(self, name: str) -> "DatasetDict":
+        """A corpus that ships with the package; source_column=target, target_column=source turn it round.
+
+        Raises:
+            ValueError: no such corpus or column, or options that are about files.
+        """
+        check_options({}, self.file_options())
+        splits, columns = load_corpus(name), self.columns()
+        for split, rows in splits.items():
+            splits[split] = text_columns(rows, columns, f"{name}[{split}]")
+        return splits
+
+    def columns(self) -> dict[str, str]:
+        """Option → column, of the two sides of a pair."""
         if self.source_column == self.target_column:
             raise ValueError(
                 f"source_column and target_column are both {self.source_column!r}; a pair needs two columns"
             )
+        return {"source_column": self.source_column, "target_column": self.target_column}
+
+    def file_options(self) -> FileOptions:
         delimiter = "\t" if self.delimiter == "\\t" else self.delimiter
         names = None if self.column_names is None else tuple(self.column_names)
-        return read_splits(
-            files,
-            {"text_column": text_column} if text_column else columns,
-            FileOptions(self.file_format, names, delimiter, self.quoting, self.surplus),
-            self.dataset_name,
-            self.dataset_config_name,
-            self.empty,
-        )
+        return FileOptions(self.file_format, names, delimiter, self.quoting, self.surplus)

@@ -18,7 +18,6 @@ from ..data import (
     TranslationBatches,
     TranslationCollator,
     add_copies,
-    load_corpus,
     tokenize_pairs,
 )
 from ..data.corpus import SPLITS
@@ -104,7 +103,7 @@ class TranslationArguments(DataOptions):
 def load_translation_data(arguments: TranslationArguments) -> tuple["DatasetDict", dict[str, Counts]]:
     """The splits that there are, with the columns `source` and `target`, and the numbers of their rows."""
     if arguments.corpus:
-        return load_corpus(arguments.corpus), {}
+        return arguments.read_corpus(arguments.corpus), {}
     return arguments.read({split: getattr(arguments, f"{split}_file") for split in SPLITS})
 
 
