@@ -209,9 +209,9 @@ class Sieve:
         self.sides = tuple(option.removesuffix("_column") for option in column_options)
         self.empty, self.blank_is_empty = empty, len(self.sides) > 1
         self.rows = 0
-        self.places: dict[str, list[str]] = {}  # where the first of them are
-        self.hashes = array("q")  # 8 bytes a row, to count the repeated ones
+        self.hashes = array("q")  # of the rows that are kept: 8 bytes each, to count the repeated ones
         self.numbers: dict[str, int] = {}  # of empty rows in each file
+        self.places: dict[str, list[str]] = {}  # where the first of them are
 
     def kept(self, origins: Iterable[tuple[str, str, Iterable[Row]]]) -> Iterator[tuple[str | None, ...]]:
         """The rows that are kept."""
@@ -247,13 +247,13 @@ class Sieve:
     def data_set(self, rows: "Dataset", columns: Columns, origin: str) -> "Dataset":
         """The wanted columns of a data set, under the names of the sides, without the empty rows."""
         rows = text_columns(rows, columns, origin)
-        keep = [self.rows - 1 for _ in self.kept([(origin, "row", numbered_rows(rows, origin))])]
+        keep = [self.rows - 1 for _ in self.kept([(origin, "row", numbered_rows(rows, self.sides, origin))])]
         return rows if len(keep) == len(rows) else rows.select(keep)
 
 
-def numbered_rows(rows: "Dataset", origin: str) -> Iterator[Row]:
-    """Number and texts of the rows of a data set that holds only text columns."""
-    names, number = rows.column_names, 0
+def numbered_rows(rows: "Dataset", names: Sequence[str], origin: str) -> Iterator[Row]:
+    """Number of each row of a data set, and its texts in these columns."""
+    number = 0
     for table in rows.with_format("arrow").iter(batch_size=CHUNK):
         for values in zip(*(table[name].to_pylist() for name in names), strict=True):
             number += 1
