@@ -7,7 +7,7 @@ The result is the same byte for byte on every machine: the wheels are pinned by 
 unit's name, and the compressor's settings are fixed.
 """
 
-import argparse
+import csv
 import hashlib
 import json
 import lzma
@@ -20,8 +20,11 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
+
+from triptych.training.command_line import OptionParser, run_script
 
 OUTPUT_DIR = Path(__file__).parents[1] / "src" / "triptych" / "data" / "corpora"
 NAME = "en-de"
@@ -279,9 +282,10 @@ def write_corpus(splits: dict[str, list[Pair]], wheel_dir: Path, output_dir: Pat
     """Writes `NAME.SPLIT.tsv.xz` (columns source, target, unit) and NOTICE with both licences."""
     output_dir.mkdir(parents=True, exist_ok=True)
     for split, pairs in splits.items():
-        table = "".join("\t".join(row) + "\n" for row in [Pair._fields, *pairs])
+        table = StringIO()  # with the quoting that `load_pairs` reads
+        csv.writer(table, delimiter="\t", lineterminator="\n").writerows([Pair._fields, *pairs])
         packed = lzma.compress(
-            table.encode(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=9 | lzma.PRESET_EXTREME
+            table.getvalue().encode(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=9 | lzma.PRESET_EXTREME
         )
         replace(output_dir / f"{NAME}.{split}.tsv.xz", packed)
     notice = [NOTICE_HEAD]
@@ -335,7 +339,7 @@ def report(splits: dict[str, list[Pair]], rejected: Counter[str], output_dir: Pa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser(description=__doc__)
     parser.add_argument("--output_dir", type=Path, default=OUTPUT_DIR, help="default: the package's own folder")
     parser.add_argument("--wheel_dir", type=Path, help="keeps the wheels there; default: a temporary folder")
     parser.add_argument("--examples", type=int, default=20, help="random pairs to print")
@@ -352,4 +356,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -8,14 +8,13 @@ Weights are read and written as safetensors, in shards of `--max_shard_size`, an
 names another. There is about one copy of them in memory. The destination appears when it is complete, or not at all.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from triptych.conversion.convert import read_config
 from triptych.conversion.directories import DESTINATIONS, convert_directory
 from triptych.tokenization import load_tokenizers, save_tokenizers
-from triptych.training.command_line import run_script
+from triptych.training.command_line import OptionParser, run_script
 
 
 def tokenizers_of(source: str, **where: str) -> list[Any]:
@@ -29,7 +28,7 @@ def tokenizers_of(source: str, **where: str) -> list[Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser(description=__doc__)
     parser.add_argument("source", help="a directory, or the name of a repository")
     parser.add_argument("destination", type=Path, help="directory of the result; a new or an empty one")
     parser.add_argument("--to", choices=DESTINATIONS, default="triptych", help="whose the result is")

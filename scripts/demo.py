@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 
 from triptych.data import load_corpus
+from triptych.training.command_line import run_script
+from triptych.training.translation import parse_translation_options
 
 SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
@@ -73,13 +75,17 @@ def translate(output_dir: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--output_dir", type=Path, default=Path("runs", "demo"))
     arguments, options = parser.parse_known_args()
+    # Also where there is nothing left to train: an option that does not exist is a mistake.
+    parse_translation_options(args=["--corpus", "en-de", "--output_dir", str(arguments.output_dir), *options])
     train(arguments.output_dir, options)
     show(arguments.output_dir)
     translate(arguments.output_dir)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -7,20 +7,22 @@ DIR is anything that `AutoModelForSeq2SeqLM` loads. The options of generation co
 they are given here. With several processes (see train_translation.py) these share the sentences.
 """
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
 import transformers
-from transformers import AutoModelForSeq2SeqLM, HfArgumentParser
+from transformers import AutoModelForSeq2SeqLM
 
 import triptych  # noqa: F401 (its models become known to AutoModelForSeq2SeqLM)
-from triptych.data import load_corpus, load_pairs
+from triptych.data.pairs import told
 from triptych.tokenization import load_tokenizers, set_languages
 from triptych.training import create_accelerator
 from triptych.training.arguments import option
-from triptych.training.command_line import run_script
+from triptych.training.command_line import OptionParser, run_script
+from triptych.training.data_options import DataOptions, several
 from triptych.training.files import write_text
 from triptych.training.translate import score_translations, translate
 
@@ -28,17 +30,16 @@ GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_
 
 
 @dataclass
-class EvaluationArguments:
+class EvaluationArguments(DataOptions):
     """What to translate, and how."""
 
-    test_file: str | None = option(None, "Pairs: tsv, csv, jsonl, json or parquet.")
-    dataset_name: str | None = option(None, "Instead of a file: a data set; its test split is used.")
-    dataset_config_name: str | None = option(None, "Configuration of the data set.")
+    test_file: list[str] | None = field(
+        default=None,
+        metadata=several("Pairs: tsv, csv, jsonl, json or parquet files, or two plain text files, source and target."),
+    )
     corpus: str | None = option(
         None, "Instead of a file: the test part of a corpus that ships with the package, en-de."
     )
-    source_column: str = option("source", "Column of the sentences to translate.")
-    target_column: str = option("target", "Column of their translations.")
     source_lang: str | None = option(
         None, "Language of the sources, where the tokenizer has language codes (default: what it is set to)."
     )
@@ -52,36 +53,33 @@ class EvaluationArguments:
     max_new_tokens: int | None = option(None, "Longest translation.")
     cpu: bool = option(False, "Use the CPU even where there is a GPU.")
 
-    def pairs(self) -> datasets.Dataset:
+    def pairs(self) -> tuple[datasets.Dataset, list[str]]:
+        """The pairs, and what there is to say about them."""
         given = [name for name in ("test_file", "dataset_name", "corpus") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError("give one of --test_file, --dataset_name and --corpus")
         if self.corpus:
-            return load_corpus(self.corpus)["test"]
-        splits = load_pairs(
-            test_file=self.test_file,
-            dataset_name=self.dataset_name,
-            dataset_config_name=self.dataset_config_name,
-            source_column=self.source_column,
-            target_column=self.target_column,
-        )
+            return self.read_corpus(self.corpus)["test"], []
+        splits, counts = self.read({"test": self.test_file})
         if "test" not in splits:
             raise ValueError(f"{self.dataset_name} has no split test; it has {', '.join(splits)}")
-        return splits["test"]
+        return splits["test"], told({"test": counts["test"]})
 
     def generate_options(self) -> dict[str, Any]:
         return {name: value for name in GENERATION if (value := getattr(self, name)) is not None}
 
 
 def main() -> None:
-    parser = HfArgumentParser(EvaluationArguments, description=__doc__, allow_abbrev=False)
+    parser = OptionParser(EvaluationArguments, description=__doc__)
     parser.add_argument("directory", help="Directory (or name on the Hub) of the model.")
     arguments, positional = parser.parse_args_into_dataclasses()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
 
-    pairs = arguments.pairs()
+    pairs, remarks = arguments.pairs()
     accelerator = create_accelerator(cpu=arguments.cpu)
+    for remark in remarks:
+        accelerator.print(remark, file=sys.stderr)
     tokenizer, target_tokenizer = load_tokenizers(positional.directory)
     if arguments.source_lang or arguments.target_lang:
         set_languages(tokenizer, target_tokenizer, arguments.source_lang, arguments.target_lang)

@@ -7,26 +7,29 @@
         --text_column text --family decoder --output_dir gpt
 
 Pairs (tsv, csv, jsonl, parquet) have a source and a target column, trained on together unless --separate is given;
-text of another kind has one column, --text_column; a txt file has one text per line. The result loads with
+text of another kind has one column, --text_column; a plain text file has one text per line, and with --separate two of
+them are source and target. docs/data.md describes the formats. The result loads with
 `AutoTokenizer.from_pretrained(output_dir)`, with --separate the target's with `subfolder="target_tokenizer"`.
 """
 
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import datasets
-from transformers import HfArgumentParser, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from triptych.data import load_pairs
-from triptych.data.pairs import FORMATS, check_file, read_file
+from triptych.data.pairs import told
+from triptych.data.readers import FORMATS, FileOptions, file_format
 from triptych.tokenization import FAMILIES, MODELS, NORMALIZATIONS, TARGET_SUBFOLDER, save_tokenizers, train_tokenizer
 from triptych.tokenization.train import in_slices
+from triptych.training.command_line import OptionParser
+from triptych.training.data_options import DataOptions, several
 
 TOKENIZER_FILES = {
     "tokenizer.json",
@@ -42,19 +45,16 @@ def option(default: Any, help: str, **extra: Any) -> Any:
     return field(default=default, metadata={"help": help, **extra})
 
 
-@dataclass
-class Arguments:
+@dataclass(kw_only=True)
+class Arguments(DataOptions):
     """What to train on, what to train, and where to put it."""
 
     output_dir: str = field(metadata={"help": "Directory of the tokenizer; a new or an empty one."})
     overwrite: bool = option(False, "Replace the tokenizer that output_dir holds.")
     train_file: list[str] | None = field(
-        default=None, metadata={"help": f"One or more files: txt, {', '.join(FORMATS)}; may be compressed."}
+        default=None,
+        metadata=several(f"One or more files: {', '.join(FORMATS)}; may be compressed."),
     )
-    dataset_name: str | None = option(None, "Instead of files: a data set of the Hub, or a directory with one.")
-    dataset_config_name: str | None = option(None, "Configuration of the data set.")
-    source_column: str = option("source", "Column of the source texts.")
-    target_column: str = option("target", "Column of the target texts.")
     text_column: str | None = option(None, "The one column to train on, where the texts are not pairs.")
     separate: bool = option(False, "Train one tokenizer for the source and one for the target.")
     model: str = option("bpe", "Model.", choices=list(MODELS))
@@ -67,19 +67,26 @@ class Arguments:
     def __post_init__(self) -> None:
         if (self.train_file is None) == (self.dataset_name is None):
             raise ValueError("give either --train_file or --dataset_name")
-        if self.separate and (self.text_column or self.is_plain_text):
-            raise ValueError("--separate needs pairs: a file or data set with a source and a target column")
+        if self.separate and self.one_column:
+            raise ValueError(
+                "--separate needs pairs: a file or data set with a source and a target column, or two plain text files"
+            )
 
     @property
-    def is_plain_text(self) -> bool:
-        return self.train_file is not None and all(".txt" in Path(name).suffixes for name in self.train_file)
+    def one_column(self) -> str | None:
+        """The column of texts that are not pairs; two plain text files are pairs where --separate says so."""
+        options = FileOptions(self.file_format)
+        plain = self.train_file and all(file_format(name, options) == "text" for name in self.train_file)
+        return self.text_column or (
+            "text" if plain and not (self.separate and len(self.train_file or ()) == 2) else None
+        )
 
 
 def main() -> None:
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     try:
-        run(HfArgumentParser(Arguments).parse_args_into_dataclasses()[0])
+        run(OptionParser(Arguments, description=__doc__).parse_args_into_dataclasses()[0])
     except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
         # `datasets` says no more than that there was an error, and gives the reason as its cause.
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetBuildError) else None
@@ -133,51 +140,12 @@ def summary(tokenizer: PreTrainedTokenizerBase, columns: list[Iterable[str]]) ->
 
 def read_columns(arguments: Arguments) -> dict[str, Iterable[str]]:
     """Column name → its texts, of all files or of the data set's training part."""
-    if arguments.text_column or arguments.is_plain_text:
-        columns: tuple[str, ...] = (arguments.text_column or "text",)
-        read: Callable[..., datasets.Dataset] = read_texts
-    else:
-        columns = ("source", "target")
-        read = read_pairs
-    if arguments.train_file:
-        parts = [read(arguments, train_file=file) for file in arguments.train_file]
-    else:
-        name, config = arguments.dataset_name, arguments.dataset_config_name
-        parts = [read(arguments, dataset_name=name, dataset_config_name=config)]
-    return {column: Chained([part[column] for part in parts]) for column in columns}
-
-
-def read_pairs(arguments: Arguments, **origin: Any) -> datasets.Dataset:
-    """The columns source and target of one file or data set."""
-    splits = load_pairs(source_column=arguments.source_column, target_column=arguments.target_column, **origin)
+    splits, counts = arguments.read({"train": arguments.train_file}, arguments.one_column)
     if "train" not in splits:
         raise ValueError(f"{arguments.dataset_name} has no split 'train'; it has {', '.join(splits)}")
-    return splits["train"]
-
-
-def read_texts(
-    arguments: Arguments,
-    train_file: str | None = None,
-    dataset_name: str | None = None,
-    dataset_config_name: str | None = None,
-) -> datasets.Dataset:
-    """The text column, among others, of one file or data set."""
-    column = arguments.text_column or "text"
-    if train_file is None:
-        rows = datasets.load_dataset(dataset_name, dataset_config_name, split="train")
-    elif arguments.is_plain_text:
-        if os.path.isfile(train_file) and os.path.getsize(train_file) == 0:
-            raise ValueError(f"{train_file} is empty; it must hold one text per line")
-        rows = datasets.load_dataset("text", data_files=train_file, split="train")
-    else:
-        check_file(Path(train_file))
-        rows = read_file(Path(train_file), "train", (column, column))
-    if column not in rows.column_names:
-        origin = train_file or dataset_name
-        raise ValueError(
-            f"{origin} has no column {column!r}; it has {', '.join(rows.column_names)}: see --text_column"
-        )
-    return rows
+    for remark in told({"train": counts["train"]}):
+        print(remark)
+    return {column: splits["train"][column] for column in splits["train"].column_names}
 
 
 def check_output_dir(path: Path, overwrite: bool) -> None:

@@ -4,8 +4,9 @@ Trains a translator, scores it, and writes a directory that `from_pretrained` an
     accelerate launch scripts/train_translation.py --train_file pairs.tsv --validation_file validation.tsv \\
         --test_file test.tsv --output_dir translator --preset transformer-base --max_minutes 60
 
-Files are tsv, csv, jsonl, json or parquet with the columns `source` and `target`; `--corpus en-de` is the corpus
-that ships with the package, `--dataset_name` any data set of `datasets`. A tokenizer is trained unless `--tokenizer`
+Files are tsv, csv, jsonl, json or parquet with the columns `source` and `target`, or two plain text files with a
+sentence per line (`--train_file train.en train.de`); docs/data.md says more. `--corpus en-de` is the corpus that ships
+with the package, `--dataset_name` any data set of `datasets`. A tokenizer is trained unless `--tokenizer`
 names one. Every field of the configuration can be given: `--hidden_size 256 --residual pre`. With `--recipe` the
 preset is trained as published: section 5 of the paper, as far as no option says otherwise. The run is continued after
 a kill with the same command and `--resume`. Without a GPU the CPU is used.
@@ -21,21 +22,13 @@ the result is the same.
 
 import datasets
 import transformers
-from transformers import HfArgumentParser
 
-from triptych import TriptychConfig
-from triptych.training import LoopArguments
-from triptych.training.command_line import add_config_options, run_script
-from triptych.training.recipe import add_recipe_option
-from triptych.training.translation import TranslationArguments, TranslationTraining
+from triptych.training.command_line import run_script
+from triptych.training.translation import TranslationTraining, parse_translation_options
 
 
 def main() -> None:
-    parser = HfArgumentParser([TranslationArguments, LoopArguments], description=__doc__, allow_abbrev=False)
-    names = add_config_options(parser, TriptychConfig)
-    add_recipe_option(parser, "translation")
-    arguments, loop_arguments, *others = parser.parse_args_into_dataclasses()  # no others where no field is given
-    config_fields = {name: value for options in others for name, value in vars(options).items() if name in names}
+    arguments, loop_arguments, config_fields = parse_translation_options(__doc__)
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
 

@@ -7,18 +7,17 @@ Translates sentences with a trained model, through `triptych.pipeline`.
 Without sentences on the command line it reads standard input, a sentence per line; empty lines stay empty.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 
 import transformers
 
 import triptych
-from triptych.training.command_line import run_script
+from triptych.training.command_line import OptionParser, run_script
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser(description=__doc__)
     parser.add_argument("directory", help="Directory (or name on the Hub) of the model.")
     parser.add_argument("sentences", nargs="*", help="What to translate.")
     parser.add_argument("--batch_size", type=int, default=16, help="Sentences that are translated at a time.")

@@ -7,11 +7,9 @@ Prints the published models that Triptych has the sizes of, with the parameters 
 Every model is built without memory for its weights, so the largest takes no longer than the smallest.
 """
 
-import argparse
-
 import triptych
 from triptych.modeling.size import counted_model
-from triptych.training.command_line import run_script
+from triptych.training.command_line import OptionParser, run_script
 
 HEADINGS = ("name", "family", "layers", "width", "heads", "parameters", "published", "source")
 ALIGNMENT = "<<>>>>><"
@@ -30,7 +28,7 @@ def row(name: str) -> tuple[str, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OptionParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="Presets (default: all).")
     parser.add_argument("--notes", action="store_true", help="Also tell what is unpublished or does not fit together.")
     arguments = parser.parse_args()

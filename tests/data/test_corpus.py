@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from triptych.data import available_corpora, load_corpus
+from triptych.data import available_corpora, load_corpus, load_pairs
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,19 @@ def test_every_pair_is_clean(corpus):
             assert source.casefold() != target.casefold()
             assert not re.search(r"[{}<>|“”„]|https?:", source + target)
             assert max(len(source.split()), len(target.split())) <= 12
+
+
+def test_a_corpus_that_is_written_is_read_as_it_was(corpus, tmp_path):
+    """As in the README's first block."""
+    assert any('"' in text for text in corpus["validation"]["source"])
+    for name, separator in (("a.tsv", "\t"), ("a.csv", ",")):
+        corpus["validation"].to_csv(tmp_path / name, sep=separator, index=False)
+        assert load_pairs(tmp_path / name)["train"][:] == corpus["validation"][:]
+
+
+def test_a_shipped_file_is_a_file_like_others(corpus):
+    path = files("triptych.data") / "corpora" / "en-de.test.tsv.xz"
+    assert load_pairs(test_file=str(path))["test"][:] == corpus["test"][:]
 
 
 def test_notices_ship_with_the_corpus():

@@ -50,8 +50,8 @@ def here(tmp_path, tmp_path_factory, monkeypatch, capsys):
 @pytest.fixture
 def pairs(texts, tmp_path) -> Path:
     """English and German columns under other names than the defaults; a quotation mark, and the word null."""
-    rows = [f"{text}\t{text.upper()}\n" for text in (*texts, 'a "quoted word', "null")]
-    (tmp_path / "pairs.tsv").write_text("en\tde\n" + "".join(rows), encoding="utf-8")
+    rows = {"en": [*texts, 'a "quoted word', "null"]}
+    Dataset.from_dict(rows | {"de": [text.upper() for text in rows["en"]]}).to_csv(tmp_path / "pairs.tsv", sep="\t")
     return tmp_path / "pairs.tsv"
 
 
@@ -103,6 +103,28 @@ def test_plain_text_files(here, texts, tmp_path):
     assert tokenizer.model_max_length == 32
 
 
+def test_two_plain_text_files_are_a_pair_where_vocabularies_are_separate(here, tmp_path):
+    (tmp_path / "a.en").write_text("one\ntwo\u2028two\n", encoding="utf-8")
+    (tmp_path / "a.de").write_text("EINS\nZWEI\n", encoding="utf-8")
+    options = ["--train_file", "a.en", "a.de", "--model", "character", "--vocab_size", 50, "--output_dir"]
+    assert here(*options, "joint")[0] == 0
+    assert here(*options, "pair", "--separate")[0] == 0
+    joint, (source, target) = load_tokenizers(tmp_path / "joint")[0], load_tokenizers(tmp_path / "pair")
+    assert {"o", "E", "\u2028"} <= joint.get_vocab().keys()
+    assert ("o" in source.get_vocab(), "E" in source.get_vocab()) == (True, False)
+    assert ("o" in target.get_vocab(), "E" in target.get_vocab()) == (False, True)
+
+
+def test_rows_that_are_left_out_are_told(here, tmp_path):
+    (tmp_path / "a.tsv").write_text("en\tde\t©\none\teins\tx\n\tzwei\tx\none\teins\tx\n", encoding="utf-8")
+    code, output, _ = here(
+        *("--train_file", "a.tsv", "--source_column", "en", "--target_column", "de", "--empty", "drop"),
+        *("--model", "character", "--vocab_size", 50, "--output_dir", "out"),
+    )
+    assert code == 0
+    assert output.startswith("train: empty rows left out: 1 of 3\ntrain: repeated pairs, kept: 1\n")
+
+
 def test_data_set_with_one_column(in_process, texts, tmp_path):
     (tmp_path / "data").mkdir()
     Dataset.from_dict({"content": texts, "label": [0] * len(texts)}).to_parquet(tmp_path / "data" / "train.parquet")
@@ -127,14 +149,24 @@ def test_an_error_ends_the_process_with_code_2(in_process):
         ([], "give either --train_file or --dataset_name"),
         (["--train_file", "missing.tsv"], "missing.tsv"),
         (["--train_file", "missing.txt"], "missing.txt"),
+        (["--train_file", "pairs[1].tsv"], "pairs[1].tsv does not exist"),
+        (["--train_file", "*.txt"], "*.txt does not exist"),
+        (
+            ["--train_file", "pairs.tsv", "--vocab_sise", "300"],
+            "there is no option --vocab_sise; did you mean --vocab_size?",
+        ),
+        (["--train_file", "pairs.tsv", "--vocab", "300"], "there is no option --vocab; did you mean --vocab_size?"),
         (["--train_file", "empty.txt"], "empty.txt is empty"),
         (["--train_file", "blank.txt"], "no text to train a tokenizer on"),
-        (["--train_file", "nulls.jsonl", "--text_column", "text"], "text: text 1 is None, not a string"),
+        (
+            ["--train_file", "nulls.jsonl", "--text_column", "text"],
+            "nulls.jsonl: 1 row has no text on one side: line 2",
+        ),
         (["--train_file", "empty.tsv"], "empty.tsv is empty"),
-        (["--train_file", "latin1.txt"], "utf-8"),
+        (["--train_file", "latin1.txt"], "latin1.txt: line 1 is not UTF-8"),
         (["--train_file", "empty.txt", "--separate"], "--separate needs pairs"),
         (["--train_file", "pairs.tsv"], "pairs.tsv has no column 'source'"),
-        (["--train_file", "pairs.tsv", "--text_column", "fr"], "pairs.tsv has no column 'fr'; it has en, de"),
+        (["--train_file", "pairs.tsv", "--text_column", "fr"], "pairs.tsv has no column 'fr'; it has 'en', 'de'"),
         (["--train_file", "pairs.tsv", "--text_column", "en", "--vocab_size", "99"], "vocab_size=99 is too small"),
         (["--train_file", "pairs.tsv", "--text_column", "en", "--output_dir", "run"], "something else (weights)"),
         (["--train_file", "pairs.tsv", "--text_column", "en", "--output_dir", "empty.txt"], "empty.txt is a file"),

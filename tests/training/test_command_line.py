@@ -3,7 +3,8 @@ import argparse
 import pytest
 
 from triptych import TriptychConfig
-from triptych.training.command_line import add_config_options, run_script
+from triptych.training.command_line import OptionParser, add_config_options, run_script
+from triptych.training.translation import parse_translation_options
 
 
 @pytest.fixture
@@ -32,6 +33,76 @@ def test_values_have_the_types_of_the_fields(parser):
         "rope_parameters": {"rope_type": "default"},
     }
     TriptychConfig(**values)
+
+
+SUGGESTIONS = {
+    "--num_epochs": "did you mean --num_train_epochs?",
+    "--hidden_sise": "did you mean --hidden_size?",
+    "--hidden-size": "did you mean --hidden_size?",
+    "--Max_Steps": "did you mean --max_steps?",
+    "--epochs": "did you mean --num_train_epochs?",
+    "--learning_rat=3": "did you mean --learning_rate?",
+    "--max_step": "did you mean --max_steps?",  # no abbreviations
+    "--xyzzy": "see --help",
+    "-num_epochs": "did you mean --num_train_epochs?",
+}
+
+
+@pytest.mark.parametrize("option", SUGGESTIONS)
+def test_an_option_that_there_is_not_is_refused_with_the_close_one(option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_translation_options(args=["--corpus", "en-de", "--output_dir", "new", option, "3"])
+    assert stop.value.code == 2
+    name = option.partition("=")[0]
+    assert capsys.readouterr().err == f"error: there is no option {name}; {SUGGESTIONS[option]}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--max_steps", "3", "4"], "unexpected 4"),
+        (["--quoting", "double"], "argument --quoting: invalid choice: 'double'"),
+        (["--max_steps", "many"], "argument --max_steps/--max-steps: invalid int value: 'many'"),
+        (["--max_steps"], "argument --max_steps/--max-steps: expected one argument"),
+    ],
+)
+def test_a_wrong_value_is_one_line(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_translation_options(args=["--corpus", "en-de", "--output_dir", "new", *words])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+
+
+def test_a_misspelt_option_is_named_before_the_one_that_is_missing(capsys):
+    with pytest.raises(SystemExit):
+        parse_translation_options(args=["--corpus", "en-de", "--ouput_dir=new"])
+    assert "--ouput_dir; did you mean --output_dir?" in capsys.readouterr().err
+
+
+def test_dashes_in_what_is_no_option():
+    parser = OptionParser()
+    parser.add_argument("--number", type=int)
+    parser.add_argument("words", nargs="*")
+    assert parser.parse_args(["--number", "-3", "--- a dash", "--", "--word"]).words == ["--- a dash", "--word"]
+
+
+def test_files_may_be_given_together_or_one_by_one():
+    for words in (["--train_file", "a", "b"], ["--train_file", "a", "--train_file", "b"]):
+        assert parse_translation_options(args=["--output_dir", "new", *words])[0].train_file == ["a", "b"]
+
+
+def test_help_shows_the_defaults(capsys):
+    parser = OptionParser(description="one\n    two")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    assert "one\n    two\n" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        parse_translation_options("one\n    two", ["--help"])
+    output = capsys.readouterr().out
+    assert "one\n    two\n" in output
+    assert "(default: standard)" in output
 
 
 def test_an_expected_error_is_one_line(capsys):

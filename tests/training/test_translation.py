@@ -4,7 +4,7 @@ from accelerate.state import AcceleratorState
 
 from triptych.tokenization import load_tokenizers, save_tokenizers, train_tokenizer
 from triptych.training import LoopArguments
-from triptych.training.translation import TranslationArguments, TranslationTraining
+from triptych.training.translation import TranslationArguments, TranslationTraining, load_translation_data
 
 CONFIG = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 LOOP = {"max_steps": 3, "warmup_steps": 2, "report_to": "none", "cpu_threads": 1, "cpu": True}
@@ -22,7 +22,7 @@ def training(train_file, output_dir, config=None, loop=None, **options):
     AcceleratorState._reset_state(True)
     options = {"tokenizer_model": "word", "vocab_size": 50, "max_tokens": 40, "preset": "tiny"} | options
     return TranslationTraining(
-        TranslationArguments(train_file=str(train_file), **options),
+        TranslationArguments(train_file=train_file, **options),
         LoopArguments(output_dir=str(output_dir), **(LOOP | (loop or {}))),
         CONFIG | (config or {}),
     )
@@ -40,6 +40,49 @@ def test_evaluations_translate_in_every_precision(train_file, tmp_path, mixed_pr
     loop = {"mixed_precision": mixed_precision, "evaluation_steps": 2}
     result = training(train_file, tmp_path / "run", loop=loop, validation_file=str(train_file)).run()
     assert {"bleu", "chrf", "validation_loss"} <= result.metrics.keys()
+
+
+def test_two_plain_files_and_the_numbers_of_their_rows(tmp_path):
+    (tmp_path / "a.en").write_text("one red\n\ntwo blue\none red\n")
+    (tmp_path / "a.de").write_text("ONE RED\nX\nTWO BLUE\nONE RED\n")
+    files = [str(tmp_path / "a.en"), str(tmp_path / "a.de")]
+    options = {"train_file": files, "validation_file": files}
+    with pytest.raises(ValueError, match=r"line 2 \(no source\).*--empty drop"):
+        training(**options, output_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = training(**options, output_dir=tmp_path / "run", empty="drop")
+    assert run.data["train"][:] == {
+        "source": ["one red", "two blue", "one red"],
+        "target": ["ONE RED", "TWO BLUE", "ONE RED"],
+    }
+    summary = "\n".join(run.summary())
+    for split in ("train", "validation"):
+        assert f"            {split}: empty rows left out: 1 of 4\n" in summary
+        assert f"            {split}: repeated pairs, kept: 1\n" in summary
+    run.run()
+    other = training(**options, output_dir=tmp_path / "run", loop={"resume": True}, empty="drop")
+    assert other.identity()["data.train"] == run.identity()["data.train"]
+
+
+@pytest.mark.parametrize("option", [{"source_column": "x", "target_column": "x"}, {"quoting": "double"}])
+def test_data_options_are_checked_before_anything_is_written(train_file, tmp_path, option):
+    with pytest.raises(ValueError, match=r"both 'x'|quoting='double' is unknown"):
+        training(train_file, tmp_path / "run", **option)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corpus_can_be_turned_round():
+    options = {"corpus": "en-de", "source_column": "target", "target_column": "source"}
+    (turned, _), (corpus, _) = map(
+        load_translation_data, (TranslationArguments(**options), TranslationArguments(corpus="en-de"))
+    )
+    assert turned["test"][:] == {"source": corpus["test"]["target"][:], "target": corpus["test"]["source"][:]}
+    for wrong, message in (
+        ({"source_column": "en"}, "en-de.train. has no column 'en'"),
+        ({"quoting": "none"}, "quoting: only for tsv"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_translation_data(TranslationArguments(corpus="en-de", **wrong))
 
 
 def test_copied_targets_are_learnt_beside_the_pairs(train_file, tmp_path):

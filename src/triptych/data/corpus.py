@@ -1,10 +1,9 @@
 """The small corpora that ship with the package (licences: corpora/NOTICE)."""
 
-import csv
-import lzma
-from importlib.resources import files
-from io import StringIO
+from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
+
+from .readers import FORMATS, FileOptions
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -36,9 +35,10 @@ def load_corpus(name: str = "en-de") -> "DatasetDict":
         raise ValueError(f"there is no corpus {name!r}; the package ships {', '.join(known)}")
     splits = {}
     for split in SPLITS:
-        packed = files(__package__) / "corpora" / f"{name}.{split}.tsv.xz"
-        table = StringIO(lzma.decompress(packed.read_bytes()).decode("utf-8"), newline="")
-        rows = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
-        columns = {side: [row[side] for row in rows] for side in ("source", "target")}
-        splits[split] = Dataset.from_dict(columns, split=NamedSplit(split))
+        columns = {"source_column": "source", "target_column": "target"}
+        with as_file(files(__package__) / "corpora" / f"{name}.{split}.tsv.xz") as path:
+            sources, targets = zip(
+                *(pair for _, pair in FORMATS["tsv"](str(path), columns, FileOptions())), strict=True
+            )
+        splits[split] = Dataset.from_dict({"source": sources, "target": targets}, split=NamedSplit(split))
     return DatasetDict(splits)

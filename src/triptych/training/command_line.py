@@ -2,19 +2,68 @@
 
 import argparse
 import dataclasses
+import difflib
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, get_args
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import Any, NoReturn, get_args
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import PreTrainedConfig
+from transformers import HfArgumentParser, PreTrainedConfig
 
 from ..tokenization import FAMILIES
 
 # Decided by the tokenizer.
 DERIVED = FAMILIES["encoder-decoder"].config_fields
+
+
+class DefaultsBelowText(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help with the lines of the description as they are, and the default of each option."""
+
+
+class OptionParser(HfArgumentParser):
+    """
+    The parser of the scripts' options: for dataclasses, as transformers' own, or for single arguments.
+
+    An option that there is not is refused with the name that is close to it, and never taken as an abbreviation. Every
+    error is one line on stderr, with the exit status 2.
+    """
+
+    def __init__(self, dataclass_types: Any = (), **options: Any) -> None:
+        formatter = DefaultsBelowText if dataclass_types else argparse.RawDescriptionHelpFormatter
+        super().__init__(dataclass_types, **options, formatter_class=formatter, allow_abbrev=False)
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Like argparse's, but nothing is left over; what `parse_args` and `parse_args_into_dataclasses` call."""
+        words = sys.argv[1:] if args is None else list(args)
+        # argparse would complain about a required option first, also where it is the one that is misspelt.
+        for word in takewhile(lambda word: word != "--", words):
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in word and name not in self._option_string_actions:
+                self.error(self.suggestion(name))
+        found, unknown = super().parse_known_args(words, namespace)
+        if unknown:
+            self.error(
+                self.suggestion(unknown[0]) if unknown[0].startswith("-") else f"unexpected {' '.join(unknown)}"
+            )
+        return found, []
+
+    def suggestion(self, name: str) -> str:
+        """What is wrong with an option, and which one was probably meant."""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        plain = name.lower().replace("-", "_").strip("_")
+        close = difflib.get_close_matches(f"--{plain}", known, n=1)
+        close = close or [option for option in known if len(plain) > 3 and plain in option]
+        return f"there is no option {name}; {f'did you mean {close[0]}?' if close else 'see --help'}"
+
+    def error(self, message: str) -> NoReturn:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {message}", file=sys.stderr, flush=True)
+        sys.exit(2)
 
 
 def add_config_options(parser: argparse.ArgumentParser, config_class: type[PreTrainedConfig]) -> list[str]:

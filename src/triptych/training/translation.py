@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -19,10 +19,10 @@ from ..data import (
     TranslationBatches,
     TranslationCollator,
     add_copies,
-    load_corpus,
-    load_pairs,
     tokenize_pairs,
 )
+from ..data.corpus import SPLITS
+from ..data.pairs import Counts, told
 from ..data.tokenize import SAMPLE, around_targets
 from ..modeling import TriptychForConditionalGeneration
 from ..tokenization import (
@@ -37,8 +37,11 @@ from ..tokenization import (
 from ..tokenization.languages import has_languages
 from .accelerator import create_accelerator
 from .arguments import LoopArguments, option
+from .command_line import OptionParser, add_config_options
+from .data_options import DataOptions, several
 from .files import write_json, write_text
 from .loop import TrainingLoop, TrainingResult
+from .recipe import add_recipe_option
 from .run import check_output_dir, claim_files
 from .translate import TranslationEvaluation, score_translations, translate
 
@@ -50,7 +53,7 @@ TEST_METRICS, TEST_TRANSLATIONS = "test_metrics.json", "test_translations.txt"
 
 
 @dataclass
-class TranslationArguments:
+class TranslationArguments(DataOptions):
     """
     The data, the tokenizer, the size of an update and how to translate.
 
@@ -58,14 +61,16 @@ class TranslationArguments:
         ValueError: no data, or several sources of data at once.
     """
 
-    train_file: str | None = option(None, "Pairs to learn from: tsv, csv, jsonl, json or parquet.")
-    validation_file: str | None = option(None, "Pairs to watch the training by.")
-    test_file: str | None = option(None, "Pairs to score the result on.")
-    dataset_name: str | None = option(None, "Instead of files: a data set of the Hub, or a directory with one.")
-    dataset_config_name: str | None = option(None, "Configuration of the data set.")
+    train_file: list[str] | None = field(
+        default=None,
+        metadata=several(
+            "Pairs to learn from: one or more tsv, csv, jsonl, json or parquet files, or two plain text files, source "
+            "and target, a sentence per line."
+        ),
+    )
+    validation_file: list[str] | None = field(default=None, metadata=several("Pairs to watch the training by."))
+    test_file: list[str] | None = field(default=None, metadata=several("Pairs to score the result on."))
     corpus: str | None = option(None, "Instead of files: a corpus that ships with the package, en-de.")
-    source_column: str = option("source", "Column of the sentences to translate.")
-    target_column: str = option("target", "Column of their translations.")
     copied_targets: float = option(
         0.0,
         "Part of the targets that are learnt as their own translations, too, so that names and numbers are copied.",
@@ -116,19 +121,11 @@ class TranslationArguments:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
-def load_translation_data(arguments: TranslationArguments) -> "DatasetDict":
-    """The splits that there are, with the columns `source` and `target`."""
+def load_translation_data(arguments: TranslationArguments) -> tuple["DatasetDict", dict[str, Counts]]:
+    """The splits that there are, with the columns `source` and `target`, and the numbers of their rows."""
     if arguments.corpus:
-        return load_corpus(arguments.corpus)
-    return load_pairs(
-        arguments.train_file,
-        arguments.validation_file,
-        arguments.test_file,
-        arguments.dataset_name,
-        arguments.dataset_config_name,
-        arguments.source_column,
-        arguments.target_column,
-    )
+        return arguments.read_corpus(arguments.corpus), {}
+    return arguments.read({split: getattr(arguments, f"{split}_file") for split in SPLITS})
 
 
 def translation_losses(model: Any, piece: dict[str, Tensor], items: Tensor) -> dict[str, Tensor]:
@@ -157,7 +154,7 @@ class TranslationTraining:
         TriptychConfig.from_preset(arguments.preset, **config_fields)  # a mistake is better told before long work
         named = named_tokenizers(arguments)
         self.accelerator = create_accelerator(**loop_arguments.accelerator_options())
-        self.data = load_translation_data(arguments)
+        self.data, self.counts = load_translation_data(arguments)
         if "train" not in self.data:
             raise ValueError(f"the data have no split to train on; they have {', '.join(self.data)}")
         self.data["train"] = add_copies(self.data["train"], arguments.copied_targets, loop_arguments.seed)
@@ -277,6 +274,7 @@ class TranslationTraining:
         return [
             f"device      {devices}, precision {accelerator.mixed_precision}",
             f"data        {sizes} pairs, vocabulary {vocabulary}",
+            *(f"            {line}" for line in told(self.counts)),
             f"model       {self.arguments.preset}: {self.model.num_parameters():,} parameters, "
             f"{self.config.encoder_layers}+{self.config.decoder_layers} layers, d_model {self.config.hidden_size}",
             f"update      {self.arguments.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
@@ -330,6 +328,25 @@ def named_tokenizers(
     set_languages(tokenizer, target_tokenizer, arguments.source_lang, arguments.target_lang)
     special_token_config(tokenizer, target_tokenizer)
     return tokenizer, target_tokenizer
+
+
+def parse_translation_options(
+    description: str | None = None, args: list[str] | None = None
+) -> tuple[TranslationArguments, LoopArguments, dict[str, Any]]:
+    """The options of scripts/train_translation.py, and the fields of the configuration that are among them.
+
+    Args:
+        args: the command line; None: that of the process.
+
+    Raises:
+        ValueError: a wrong value. (An unknown option ends the process, as with argparse.)
+    """
+    parser = OptionParser([TranslationArguments, LoopArguments], description=description)
+    names = add_config_options(parser, TriptychConfig)
+    add_recipe_option(parser, "translation", args)
+    arguments, loop_arguments, *others = parser.parse_args_into_dataclasses(args)  # no others where no field is given
+    config_fields = {name: value for options in others for name, value in vars(options).items() if name in names}
+    return arguments, loop_arguments, config_fields
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:

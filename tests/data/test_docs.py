@@ -1,0 +1,56 @@
+"""docs/data.md: its Python blocks run in order, in an empty folder, and print what the page says; its commands run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+BLOCKS = re.findall(
+    r"^```(\w+)\n(.*?)^```$", (REPOSITORY / "docs" / "data.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+)
+
+
+def run_python(capsys) -> list[tuple[str, str]]:
+    """Runs the Python blocks; each output with the one that the page shows."""
+    namespace, outputs = {"__name__": "__main__"}, []
+    for (language, code), (following, shown) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
+        if language == "python":
+            assert following == "text", code
+            exec(code, namespace)
+            outputs.append((capsys.readouterr().out, shown))
+    return outputs
+
+
+def test_the_examples_print_what_the_page_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    outputs = run_python(capsys)
+    assert len(outputs) >= 6
+    for printed, shown in outputs:
+        assert printed == shown
+
+
+def test_the_options_of_the_page_exist():
+    from triptych.training.translation import parse_translation_options
+
+    page = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
+    named = set(re.findall(r"`--(\w+)", page)) - {"separate"}  # of train_tokenizer.py
+    assert {"quoting", "surplus", "empty", "column_names", "file_format", "delimiter"} <= named
+    arguments, _, _ = parse_translation_options(args=["--corpus", "en-de", "--output_dir", "new"])
+    assert {name for name in named if not hasattr(arguments, name)} == set()
+
+
+@pytest.mark.slow
+def test_the_commands_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run_python(capsys)
+    Path("a.de").write_text("Geh.\nHallo.\n")
+    Path("scripts").symlink_to(REPOSITORY / "scripts")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    [commands] = [code for language, code in BLOCKS if language == "bash"]
+    subprocess.run([shutil.which("bash"), "-euc", commands], check=True, env=os.environ | {"PATH": path})
+    assert {"tokenizer", "two"} <= set(os.listdir())
