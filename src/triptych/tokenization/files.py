@@ -58,6 +58,7 @@ def load_tokenizers(
         FileNotFoundError: a local directory holds no tokenizer.
     """
     subfolder = kwargs.pop("subfolder", "")
+    kwargs.setdefault("trust_remote_code", False)
     path = Path(directory, subfolder)
     if path.is_dir() and not any(_VOCABULARY_FILE.search(file.name) for file in path.iterdir()):
         raise FileNotFoundError(f"{path} holds no tokenizer; train one with scripts/train_tokenizer.py")
