@@ -29,7 +29,8 @@ def translate(
     Translations of `sources`, in their order.
 
     Batches are made of sentences of like length, the longest first. Sources longer than the model are cut, with a
-    warning. With an `accelerator`, its processes share the work and each gets the whole result.
+    warning. The translation of a source without text (empty, or white space only) is empty. With an `accelerator`, its
+    processes share the work and each gets the whole result.
 
     Args:
         target_tokenizer: the target language's, where it has one of its own.
@@ -48,7 +49,8 @@ def translate(
         cut = tokenizer([sources[row] for row in too_long], truncation=True, max_length=limit)["input_ids"]
         for row, tokens in zip(too_long, cut, strict=True):
             ids[row] = tokens
-    order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+    with_text = [row for row, source in enumerate(sources) if source.strip()]
+    order = sorted(with_text, key=lambda row: -len(ids[row]))
     if accelerator is not None:
         order = order[accelerator.process_index :: accelerator.num_processes]
     was_training = model.training
@@ -65,7 +67,13 @@ def translate(
     model.train(was_training)
     if accelerator is not None and accelerator.num_processes > 1:
         translated = gather_object(translated)
-    return [text for _, text in sorted(translated)]
+    text_of_row = dict(translated)
+    return [text_of_row.get(row, "") for row in range(len(sources))]
+
+
+def one_line(text: str) -> str:
+    """`text` for a file with a text per line: each line break in it, of whatever kind, becomes a space."""
+    return " ".join(text.splitlines())
 
 
 def score_translations(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
