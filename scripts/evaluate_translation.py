@@ -24,7 +24,7 @@ from triptych.training.arguments import option
 from triptych.training.command_line import OptionParser, run_script
 from triptych.training.data_options import DataOptions, several
 from triptych.training.files import write_text
-from triptych.training.translate import score_translations, translate
+from triptych.training.translate import one_line, score_translations, translate
 
 GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_beyond_source", "max_new_tokens")
 
@@ -83,7 +83,8 @@ def main() -> None:
     tokenizer, target_tokenizer = load_tokenizers(positional.directory)
     if arguments.source_lang or arguments.target_lang:
         set_languages(tokenizer, target_tokenizer, arguments.source_lang, arguments.target_lang)
-    model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory).to(accelerator.device)
+    model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory, trust_remote_code=False)
+    model.to(accelerator.device)
     translations = translate(
         model,
         tokenizer,
@@ -94,7 +95,7 @@ def main() -> None:
         **arguments.generate_options(),
     )
     if arguments.output_file and accelerator.is_main_process:
-        write_text(Path(arguments.output_file), "".join(f"{' '.join(text.split())}\n" for text in translations))
+        write_text(Path(arguments.output_file), "".join(f"{one_line(text)}\n" for text in translations))
     scores = score_translations(translations, pairs["target"])
     accelerator.print(f"BLEU {scores['bleu']:.2f} ({scores['bleu_signature']})")
     accelerator.print(f"chrF {scores['chrf']:.2f} ({scores['chrf_signature']})")

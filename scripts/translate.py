@@ -3,17 +3,82 @@ Translates sentences with a trained model, through `triptych.pipeline`.
 
     python scripts/translate.py runs/demo "The window is open." "Turn on the light."
     python scripts/translate.py runs/demo < sentences.txt > translations.txt
+    echo "Good morning." | python scripts/translate.py runs/demo
 
-Without sentences on the command line it reads standard input, a sentence per line; empty lines stay empty.
+Without sentences on the command line it reads standard input: UTF-8, a text per line, where only a line feed (or
+carriage return and line feed) ends a line. Line n of the output is the translation of line n; a blank line stays
+empty. A line that is longer than the model's inputs is translated in pieces, with a warning on standard error.
+The translations of `--batch_size` lines appear together; with `--batch_size 1` each line is answered at once.
 """
 
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import transformers
 
 import triptych
 from triptych.training.command_line import OptionParser, run_script
+from triptych.training.translate import one_line
+
+
+def read_lines(stream: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a stream of UTF-8, without their ends.
+
+    Raises:
+        ValueError: a line that is not UTF-8.
+    """
+    for number, line in enumerate(stream, 1):
+        encoding = "utf-8-sig" if number == 1 else "utf-8"
+        try:
+            yield line.removesuffix(b"\n").removesuffix(b"\r").decode(encoding)
+        except UnicodeDecodeError as error:
+            place = f"standard input, line {number}, byte {error.start + 1}"
+            raise ValueError(
+                f"{place}: {error.object[error.start]:#04x} is not UTF-8; convert the text to UTF-8"
+            ) from None
+
+
+def translations(translate: Any, texts: Iterable[str], origin: str) -> Iterator[str]:
+    """The translation of each of the texts, in one line, as soon as its batch is done.
+
+    Args:
+        origin: what the warning about a text in pieces calls it, before its number.
+
+    Raises:
+        ValueError: what reading the texts raises, after the translations of all texts before.
+    """
+    counts: deque[int] = deque()  # of pieces, for each text that is read and not yet translated
+    failures: list[ValueError] = []
+
+    def pieces() -> Iterator[str]:
+        try:
+            for number, text in enumerate(texts, 1):
+                parts = translate.pieces(text)
+                if len(parts) > 1:
+                    warning = f"{origin} {number} is longer than the model's inputs: translated in {len(parts)} pieces"
+                    print(f"warning: {warning}", file=sys.stderr, flush=True)
+                counts.append(len(parts))
+                yield from parts
+        except ValueError as error:
+            failures.append(error)
+
+    done: list[str] = []
+    for [output] in translate(pieces()):
+        done.append(one_line(output["translation_text"]))
+        if len(done) == counts[0]:
+            yield " ".join(done)
+            counts.popleft()
+            done.clear()
+    if failures:
+        raise failures[0]
+
+
+def labelled(translate: Any, sentences: list[str]) -> Iterator[str]:
+    """Each sentence of the command line with its translation."""
+    for sentence, translation in zip(sentences, translations(translate, sentences, "sentence"), strict=True):
+        yield f"{sentence} -> {translation}"
 
 
 def main() -> None:
@@ -25,21 +90,18 @@ def main() -> None:
     arguments = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
 
-    options = {} if arguments.num_beams is None else {"num_beams": arguments.num_beams}
+    options: dict[str, Any] = {} if arguments.num_beams is None else {"num_beams": arguments.num_beams}
+    # One translation of each text, even where the model's generation_config asks for several.
+    options["num_return_sequences"] = 1
     translate = triptych.pipeline("translation", model=arguments.directory, batch_size=arguments.batch_size, **options)
-    if arguments.sentences:
-        for source, output in zip(arguments.sentences, translate(arguments.sentences), strict=True):
-            print(f"{source} -> {output['translation_text']}")
-        return
-
-    lines = [line.strip() for line in sys.stdin]
-
-    def sentences() -> Iterator[str]:
-        yield from (line for line in lines if line)
-
-    outputs = translate(sentences())
+    lines = (
+        labelled(translate, arguments.sentences)
+        if arguments.sentences
+        else translations(translate, read_lines(sys.stdin.buffer), "standard input, line")
+    )
     for line in lines:
-        print(next(outputs)[0]["translation_text"] if line else "", flush=True)
+        sys.stdout.buffer.write(f"{line}\n".encode())
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

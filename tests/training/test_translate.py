@@ -3,7 +3,7 @@ import torch
 
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.tokenization import special_token_config, train_tokenizer
-from triptych.training.translate import TranslationEvaluation, score_translations, translate
+from triptych.training.translate import TranslationEvaluation, one_line, score_translations, translate
 
 SENTENCES = ["one", "two three", "one two three four five", "four", "five four three", "two", "three one two"]
 
@@ -58,3 +58,18 @@ def test_evaluation_scores_the_translations(model, tokenizer):
     scores = score_translations(translations, reversed_references)
     assert scores["bleu"] < 20
     assert scores["chrf_signature"].startswith("nrefs:1|")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_a_source_without_text_has_an_empty_translation(model, tokenizer, batch_size):
+    texts = ["", "one", " ", "\n", "two three", ""]
+    options = {"max_new_tokens": 4, "min_new_tokens": 4, "batch_size": batch_size}
+    translations = translate(model, tokenizer, texts, **options)
+    assert [bool(text) for text in translations] == [bool(text.strip()) for text in texts]
+    assert [translations[1], translations[4]] == translate(model, tokenizer, ["one", "two three"], **options)
+    assert translate(model, tokenizer, ["", ""]) == ["", ""]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_one_line(end):
+    assert one_line(f"a{end}b\u00a0c  d{end}") == "a b\u00a0c  d"

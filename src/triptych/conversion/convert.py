@@ -150,14 +150,14 @@ def idle_fields(model: TriptychPreTrainedModel) -> set[str]:
 
 
 def read_config(source: str | Path, dtype: Any = None, **options: Any) -> PreTrainedConfig:
-    """The configuration in a directory or a repository.
+    """The configuration in a directory or a repository. Code that lies in it runs with `trust_remote_code=True` only.
 
     Raises:
         FileNotFoundError: a directory that is not there.
     """
     if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
         raise FileNotFoundError(f"{source} does not exist")
-    config: PreTrainedConfig = AutoConfig.from_pretrained(source, **options)
+    config: PreTrainedConfig = AutoConfig.from_pretrained(source, **{"trust_remote_code": False, **options})
     return config
 
 

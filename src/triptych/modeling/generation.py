@@ -69,6 +69,8 @@ class TriptychGenerationMixin(GenerationMixin):
         self, generation_config: GenerationConfig | None, **kwargs: Any
     ) -> tuple[GenerationConfig, dict[str, Any]]:
         given = {name: kwargs.pop(name) for name in ("gnmt_length_penalty",) if name in kwargs}
+        if kwargs.get("length_penalty") is not None:  # a call's penalty replaces the model's, whatever its form
+            given.setdefault("gnmt_length_penalty", None)
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
         for name, value in given.items():
             setattr(generation_config, name, value)

@@ -31,6 +31,8 @@ def pipeline(
     model: str | os.PathLike[str] | PreTrainedModel | None = None,
     tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
     target_tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
+    *,
+    trust_remote_code: bool = False,
     **kwargs: Any,
 ) -> "Pipeline":
     """`transformers.pipeline`, with the text-to-text tasks of version 4 as well.
@@ -44,6 +46,8 @@ def pipeline(
         tokenizer: likewise; None: the one that lies beside the model.
         target_tokenizer: of the target side, for a model with separate vocabularies only; None: the one in
             the folder `target_tokenizer` beside the model or the tokenizer.
+        trust_remote_code: whether code that lies in the checkpoint may run. It never does otherwise: unlike
+            `transformers.pipeline`, this function does not ask on standard input.
         kwargs: everything that `transformers.pipeline` takes (`device`, `dtype`, `batch_size`, `revision`,
             `model_kwargs`, ...), and the options of the pipeline and of `model.generate()`, which then hold for
             every call.
@@ -52,8 +56,10 @@ def pipeline(
         A callable on a string, a list, a generator or a data set; see `text_to_text.TextToTextPipeline`.
 
     Raises:
-        ValueError: an unknown task, no model, a model that is not an encoder-decoder, a missing target tokenizer.
+        ValueError: an unknown task, no model, a model that is not an encoder-decoder, a missing target tokenizer, a
+            checkpoint that needs code of its own.
     """
+    kwargs["trust_remote_code"] = bool(trust_remote_code)
     model, tokenizer, target_tokenizer = (
         os.fspath(part) if isinstance(part, os.PathLike) else part for part in (model, tokenizer, target_tokenizer)
     )

@@ -101,10 +101,15 @@ def run_script(main: Callable[[], None]) -> None:
     """
     Runs a script; an expected error becomes one line on stderr and the exit status 2.
 
-    With TRIPTYCH_TRACEBACK=1 in the environment the error is raised as it is.
+    With TRIPTYCH_TRACEBACK=1 in the environment the error is raised as it is. Where the reader of the output goes away
+    (`| head -1`), the script ends silently, with the exit status 141 that a shell gives to such programs.
     """
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes as it ends
+        sys.exit(141)
     except (ValueError, OSError, FloatingPointError, StrictDataclassError) as error:
         if os.environ.get("TRIPTYCH_TRACEBACK") == "1":
             raise

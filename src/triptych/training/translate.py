@@ -32,7 +32,8 @@ def translate(
     Translations of `sources`, in their order.
 
     Batches are made of sentences of like length, the longest first. Sources longer than the model are cut, with a
-    warning. With an `accelerator`, its processes share the work and each gets the whole result.
+    warning. The translation of a source without text (empty, or white space only) is empty. With an `accelerator`, its
+    processes share the work and each gets the whole result.
 
     Args:
         tokenizer: one with language codes reads the sources in its `src_lang`, and the model writes its `tgt_lang`.
@@ -56,7 +57,8 @@ def translate(
         )
         for row, tokens in zip(too_long, encode([sources[row] for row in too_long], limit), strict=True):
             ids[row] = tokens
-    order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+    with_text = [row for row, source in enumerate(sources) if source.strip()]
+    order = sorted(with_text, key=lambda row: -len(ids[row]))
     if accelerator is not None:
         order = order[accelerator.process_index :: accelerator.num_processes]
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else model.config.pad_token_id or 0
@@ -73,7 +75,13 @@ def translate(
     model.train(was_training)
     if accelerator is not None and accelerator.num_processes > 1:
         translated = gather_object(translated)
-    return [text for _, text in sorted(translated)]
+    text_of_row = dict(translated)
+    return [text_of_row.get(row, "") for row in range(len(sources))]
+
+
+def one_line(text: str) -> str:
+    """`text` for a file with a text per line: each line break in it, of whatever kind, becomes a space."""
+    return " ".join(text.splitlines())
 
 
 def language_options(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:

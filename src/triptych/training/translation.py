@@ -43,7 +43,7 @@ from .files import write_json, write_text
 from .loop import TrainingLoop, TrainingResult
 from .recipe import add_recipe_option
 from .run import check_output_dir, claim_files
-from .translate import TranslationEvaluation, score_translations, translate
+from .translate import TranslationEvaluation, one_line, score_translations, translate
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -305,7 +305,7 @@ class TranslationTraining:
         if self.accelerator.is_main_process:
             output_dir = Path(self.loop_arguments.output_dir)
             write_json(output_dir / TEST_METRICS, scores)
-            write_text(output_dir / TEST_TRANSLATIONS, "".join(f"{' '.join(t.split())}\n" for t in translations))
+            write_text(output_dir / TEST_TRANSLATIONS, "".join(f"{one_line(text)}\n" for text in translations))
             claim_files(output_dir)
         self.accelerator.wait_for_everyone()
         return scores

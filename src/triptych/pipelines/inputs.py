@@ -1,0 +1,37 @@
+"""What a text-to-text pipeline can be called with."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+from torch.utils.data import Dataset
+
+# How columns of texts become lists: numpy and pandas, pyarrow, polars.
+_TO_LIST = ("tolist", "to_pylist", "to_list")
+
+
+def as_texts(inputs: Any, task: str) -> Any:
+    """`inputs` as one string, a list of strings, or a torch data set or generator, which stream.
+
+    Lists, tuples, arrays of numpy, columns of pandas, pyarrow, polars and `datasets` become lists.
+
+    Raises:
+        TypeError: none of these, or a list with something else than strings in it.
+    """
+    if isinstance(inputs, str | Dataset):
+        return inputs
+    if hasattr(inputs, "columns") or hasattr(inputs, "column_names"):
+        raise TypeError(f"the {task} pipeline takes texts, not a whole {type(inputs).__name__}: pass one column of it")
+    to_list = next((getattr(inputs, name) for name in _TO_LIST if hasattr(inputs, name)), None)
+    if to_list is not None:
+        inputs = to_list()
+    if isinstance(inputs, str):  # an array without dimensions
+        return inputs
+    if isinstance(inputs, bytes | bytearray | Mapping | set | frozenset) or not isinstance(inputs, Iterable):
+        raise TypeError(f"the {task} pipeline takes strings, lists or iterators of them, not {inputs!r}")
+    if isinstance(inputs, Iterator) or not isinstance(inputs, Sized):
+        return (text for text in inputs)
+    texts = list(inputs)
+    wrong = next((row for row, text in enumerate(texts) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise TypeError(f"the {task} pipeline takes strings, not {texts[wrong]!r}, which is item {wrong} of the list")
+    return texts

