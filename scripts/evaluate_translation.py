@@ -17,11 +17,11 @@ from transformers import AutoModelForSeq2SeqLM, HfArgumentParser
 
 import triptych  # noqa: F401 (its models become known to AutoModelForSeq2SeqLM)
 from triptych.data import load_corpus, load_pairs
+from triptych.files import check_output_file, naming_damage, write_text
 from triptych.tokenization import load_tokenizers
 from triptych.training import create_accelerator
 from triptych.training.arguments import option
 from triptych.training.command_line import run_script
-from triptych.training.files import write_text
 from triptych.training.translate import score_translations, translate
 
 GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_beyond_source", "max_new_tokens")
@@ -76,10 +76,13 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
 
+    if arguments.output_file:
+        check_output_file(Path(arguments.output_file))
     pairs = arguments.pairs()
     accelerator = create_accelerator(cpu=arguments.cpu)
     tokenizer, target_tokenizer = load_tokenizers(positional.directory)
-    model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory).to(accelerator.device)
+    with naming_damage(positional.directory):
+        model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory).to(accelerator.device)
     translations = translate(
         model,
         tokenizer,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import transformers
 
 import triptych
+from triptych.files import check_tokenizer_files, naming_damage
 from triptych.training.command_line import run_script
 
 
@@ -27,7 +28,11 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
 
     options = {} if arguments.num_beams is None else {"num_beams": arguments.num_beams}
-    translate = triptych.pipeline("translation", model=arguments.directory, batch_size=arguments.batch_size, **options)
+    check_tokenizer_files(arguments.directory)
+    with naming_damage(arguments.directory):
+        translate = triptych.pipeline(
+            "translation", model=arguments.directory, batch_size=arguments.batch_size, **options
+        )
     if arguments.sentences:
         for source, output in zip(arguments.sentences, translate(arguments.sentences), strict=True):
             print(f"{source} -> {output['translation_text']}")

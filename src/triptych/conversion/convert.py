@@ -11,6 +11,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrai
 from transformers.utils import logging
 
 from .. import modeling
+from ..files import check_model_files, naming_damage
 from ..modeling.base import TriptychPreTrainedModel
 from .architecture import Architecture, CannotExpress
 from .registry import architecture, architectures
@@ -108,9 +109,11 @@ def read_config(source: str | Path, dtype: Any = None, **options: Any) -> PreTra
 
     Raises:
         FileNotFoundError: a directory that is not there.
+        ValueError: a file of a directory is damaged; it is named.
     """
     if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
         raise FileNotFoundError(f"{source} does not exist")
+    check_model_files(Path(source, options.get("subfolder", "")))
     config: PreTrainedConfig = AutoConfig.from_pretrained(source, **options)
     return config
 
@@ -133,9 +136,10 @@ def load(source: str | Path, **options: Any) -> PreTrainedModel:
     their_class = getattr(transformers, named[0], None)
     if their_class is None:
         raise CannotExpress(f"{source}: transformers has no class {named[0]}")
-    model, report = their_class.from_pretrained(
-        source, **{"dtype": "auto", "config": config, **options}, output_loading_info=True
-    )
+    with naming_damage(source, **options):
+        model, report = their_class.from_pretrained(
+            source, **{"dtype": "auto", "config": config, **options}, output_loading_info=True
+        )
     if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{source} lacks weights of {named[0]}: {', '.join(missing)}")
     return model.eval()

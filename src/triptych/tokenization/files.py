@@ -2,13 +2,14 @@
 
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import cached_file
+
+from ..files import check_tokenizer_files, files_in, is_checkpoint_entry, publish, remove
 
 TARGET_SUBFOLDER = "target_tokenizer"
 # tokenizer.json, vocab.txt, spiece.model, source.spm, ...: what tokenizers have been saved as over the years.
@@ -23,26 +24,26 @@ def save_tokenizers(
 ) -> None:
     """Saves the source (or only) tokenizer in `directory` and the target's in `directory`/target_tokenizer.
 
-    Other files of the directory stay. Each file appears complete, under its final name, or not at all.
+    Other files of the directory stay. Each file appears complete, under its final name, or not at all. Without a
+    target tokenizer, the files of an earlier one are removed.
 
     Raises:
         NotADirectoryError: `directory` is a file.
+        FileExistsError: the folder of the target tokenizer is a link.
     """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"cannot save a tokenizer in {directory}: it is a file, not a directory")
+    if (directory / TARGET_SUBFOLDER).is_symlink():
+        raise FileExistsError(f"{directory / TARGET_SUBFOLDER} is a link; move it away")
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tokenizer-", dir=directory) as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
         tokenizer.save_pretrained(temporary)
         if target_tokenizer is not None:
             target_tokenizer.save_pretrained(os.path.join(temporary, TARGET_SUBFOLDER))
-        for file in sorted(Path(temporary).rglob("*")):
-            final = directory / file.relative_to(temporary)
-            if file.is_file():
-                final.parent.mkdir(exist_ok=True)
-                os.replace(file, final)
+        publish(Path(temporary), directory, files_in(Path(temporary)))
     if target_tokenizer is None:  # else an earlier target tokenizer would be taken for this one's
-        shutil.rmtree(directory / TARGET_SUBFOLDER, ignore_errors=True)
+        remove(directory / TARGET_SUBFOLDER, is_checkpoint_entry)
 
 
 def load_tokenizers(
@@ -56,11 +57,13 @@ def load_tokenizers(
 
     Raises:
         FileNotFoundError: a local directory holds no tokenizer.
+        ValueError: a file of a local directory is damaged; it is named.
     """
     subfolder = kwargs.pop("subfolder", "")
     path = Path(directory, subfolder)
     if path.is_dir() and not any(_VOCABULARY_FILE.search(file.name) for file in path.iterdir()):
         raise FileNotFoundError(f"{path} holds no tokenizer; train one with scripts/train_tokenizer.py")
+    check_tokenizer_files(path)
     tokenizer = AutoTokenizer.from_pretrained(directory, subfolder=subfolder, **kwargs)
     target_subfolder = f"{subfolder}/{TARGET_SUBFOLDER}".lstrip("/")
     has_target = cached_file(

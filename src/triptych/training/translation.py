@@ -22,13 +22,14 @@ from ..data import (
     load_pairs,
     tokenize_pairs,
 )
+from ..files import write_json, write_text
 from ..modeling import TriptychForConditionalGeneration
 from ..tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
 from .accelerator import create_accelerator
 from .arguments import LoopArguments, option
-from .files import write_json, write_text
 from .loop import TrainingLoop, TrainingResult
-from .run import check_output_dir, claim_files
+from .record import claim
+from .run import check_output_dir
 from .translate import TranslationEvaluation, score_translations, translate
 
 if TYPE_CHECKING:
@@ -268,9 +269,9 @@ class TranslationTraining:
         scores = score_translations(translations, pairs["target"])
         if self.accelerator.is_main_process:
             output_dir = Path(self.loop_arguments.output_dir)
+            claim(output_dir, TEST_METRICS, TEST_TRANSLATIONS)
             write_json(output_dir / TEST_METRICS, scores)
             write_text(output_dir / TEST_TRANSLATIONS, "".join(f"{' '.join(t.split())}\n" for t in translations))
-            claim_files(output_dir)
         self.accelerator.wait_for_everyone()
         return scores
 
