@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import shutil
 import sys
 
@@ -80,6 +81,51 @@ def test_killed_and_resumed_equals_unbroken(tiny_run, tmp_path):
     assert_equal(load_file(tmp_path / "killed" / state), load_file(tmp_path / "unbroken" / state))
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "unbroken")
     assert metrics(tmp_path / "killed", "validation_loss") == metrics(tmp_path / "unbroken", "validation_loss")
+
+
+class Killed(BaseException):
+    """What stands for a kill: after it, no call of the system is made any more."""
+
+
+def killed_at(call, monkeypatch, work):
+    """Whether `work` gets as far as to its nth call that changes a directory."""
+    calls = 0
+
+    def watched(function):
+        def checked(*arguments, **options):
+            nonlocal calls
+            calls += 1
+            if calls >= call:
+                raise Killed
+            return function(*arguments, **options)
+
+        return checked
+
+    with monkeypatch.context() as patches:
+        for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
+            patches.setattr(os, name, watched(getattr(os, name)))
+        try:
+            work()
+        except (Killed, TypeError):  # numpy's and others' own clean-up may stumble over it
+            return True
+    return False
+
+
+@pytest.mark.parametrize("call", [3, 60, 113, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 117, 4))])
+def test_a_kill_at_any_moment_of_a_run_costs_nothing(tiny_run, tmp_path, monkeypatch, call):
+    options = {"save_steps": 1, "evaluation_steps": 1, "keep_checkpoints": 2, "max_steps": 3, "dropout": 0.3}
+    options |= {"extras": {"save_extras": write_extras}}
+    tiny_run.loop(tmp_path / "unbroken", **options).run()
+    run = tmp_path / "run"
+    run.mkdir()
+    assert killed_at(call, monkeypatch, lambda: tiny_run.loop(run, **options).run())
+    began = (run / "run.json").is_file()
+    if began and any(run.glob("checkpoint-?")):
+        assert weights(run)
+    tiny_run.loop(run, resume=began, **options).run()
+    assert_equal(weights(run), weights(tmp_path / "unbroken"))
+    assert files(run).keys() == files(tmp_path / "unbroken").keys()
+    tiny_run.loop(run, overwrite=True, **(options | {"max_steps": 1})).run()
 
 
 def test_half_written_files_of_a_killed_run_are_removed(tiny_run, tmp_path, capsys):

@@ -61,7 +61,7 @@ def remedy_for(checkpoint: Path) -> str:
     output_dir, steps = checkpoint.parent, step_directories(checkpoint.parent, "checkpoint")
     if not steps or checkpoint != steps[-1]:
         return f"delete {checkpoint} and resume: the run goes on without it"
-    earlier = [d for d in steps[:-1] if (d / STATE / STATE_FILE).is_file()]
+    earlier = [d for d in steps[:-1] if all((d / STATE / name).is_file() for name in STATE_FILES)]
     if earlier:
         return f"delete {checkpoint} and resume: the run continues from {earlier[-1].name}, the one before"
     return (

@@ -1,5 +1,6 @@
 """Which weights of a run are kept on disk: the last checkpoints, the best, and those that it ends with."""
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -99,9 +100,16 @@ class Keeper:
         self.publish(source, [name for name in files_in(source) if MODEL_FILE.fullmatch(name)])
 
     def remove(self, directory: Path) -> None:
-        """Removes a directory of the run. What others put into it stays, and is the run's no more."""
-        remove(directory, self.is_ours)
+        """Removes a directory of the run. What others put into it stays, and is the run's no more.
+
+        It goes under a temporary name, so that a kill leaves no half of it under its own.
+        """
+        going = directory.with_name(directory.name + TEMPORARY)
+        if not remove(going, self.is_ours):
+            os.rename(directory, going)
         release(self.output_dir, directory.name)
+        if remove(going, self.is_ours) and not os.path.lexists(directory):
+            os.rename(going, directory)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """
@@ -126,12 +134,16 @@ class Keeper:
                 self.is_ours,
             )
             self.publish_model_of(checkpoint)
-            *older, _ = step_directories(self.output_dir, "checkpoint")
-            for directory in older[: max(len(older) + 1 - self.keep, 0)]:
-                self.remove(directory)
-            for directory in older:  # for averaging, weights are enough
-                remove(directory / STATE, self.is_ours, f"{directory.name}/{STATE}")
+            self.prune()
         self.accelerator.wait_for_everyone()
+
+    def prune(self) -> None:
+        """Drops what is not needed any more of the checkpoints before the last."""
+        older = step_directories(self.output_dir, "checkpoint")[:-1]
+        for directory in older[: max(len(older) + 1 - self.keep, 0)]:
+            self.remove(directory)
+        for directory in older:  # for averaging, weights are enough
+            remove(directory / STATE, self.is_ours, f"{directory.name}/{STATE}")
 
     def load(self, checkpoint: Path) -> tuple[dict[str, Any], int]:
         """Restores weights, optimizer and random numbers; returns the other state, and the number of processes.
@@ -156,14 +168,15 @@ class Keeper:
     def keep_if_best(self, step: int, metrics: dict[str, float], metric: str, greater_is_better: bool) -> None:
         """Keeps the present weights instead of the best so far, if they are better."""
         value, best, sign = metrics[metric], self.best(), 1 if greater_is_better else -1
-        if best is not None and best["metric"] == metric and sign * value <= sign * best["value"]:
-            return
-        record = {"step": step, "metric": metric, "value": value, "metrics": metrics}
-        former, directory = step_directories(self.output_dir, "best"), self.output_dir / f"best-{step}"
-        claim(self.output_dir, directory.name)
-        save_model(self.model, directory, self.extras, lambda d: write_json(d / BEST_FILE, record), self.is_ours)
-        for other in former:
-            if other != directory:
+        kept = step_directories(self.output_dir, "best")[-1:]
+        if best is None or best["metric"] != metric or sign * value > sign * best["value"]:
+            record = {"step": step, "metric": metric, "value": value, "metrics": metrics}
+            directory = self.output_dir / f"best-{step}"
+            claim(self.output_dir, directory.name)
+            save_model(self.model, directory, self.extras, lambda d: write_json(d / BEST_FILE, record), self.is_ours)
+            kept = [directory]
+        for other in step_directories(self.output_dir, "best"):  # a killed run may have left two
+            if other not in kept:
                 self.remove(other)
 
     def publish_model(self) -> None:
@@ -176,6 +189,7 @@ class Keeper:
     def finish(self, choice: str) -> None:
         """Leaves the weights that `choice`, a key of `FINAL_WEIGHTS`, names in `output_dir` and in the model."""
         if self.accelerator.is_main_process:
+            self.prune()  # a killed run may have come no further than to its last checkpoint
             FINAL_WEIGHTS[choice](self)
         self.accelerator.wait_for_everyone()
         load_weights(self.model, self.output_dir)

@@ -23,7 +23,7 @@ STATE_FILES = ("optimizer.safetensors", "random_state.safetensors", "state.json"
 STEP_DIRECTORY = re.compile(r"(?P<kind>checkpoint|best)-(?P<step>0|[1-9][0-9]{0,17})")
 # Beside these a run writes what a checkpoint's directory has, into its own directory and into those of its steps.
 _OWN = re.compile(
-    r"metrics\.jsonl|test_metrics\.json|test_translations\.txt|tensorboard/(events\.out\.tfevents\.[^/]+)?"
+    r"run\.json|metrics\.jsonl|test_metrics\.json|test_translations\.txt|tensorboard/(events\.out\.tfevents\.[^/]+)?"
 )
 _IN_A_STEP = re.compile(rf"best\.json|{STATE}/(optimizer\.safetensors|random_state\.safetensors|state\.json)?")
 _REMEDY = "name another directory, or remove by hand what this one holds"

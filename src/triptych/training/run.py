@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..files import TEMPORARY, Ours, check_writable, foreign_entries, remove
+from ..files import TEMPORARY, Ours, check_writable, foreign_entries, remove, without_temporary
 from .checkpoints import check_checkpoints, last_checkpoint, step_of
 from .record import RUN_FILE, STEP_DIRECTORY, is_run_entry, read_record, recorded, write_record
 
@@ -43,9 +43,12 @@ def check_output_dir(output_dir: str | Path, resume: bool = False, overwrite: bo
                 "the run has not written and may have to; move it away, or name another directory"
             )
         return
-    # Logs that a shell or a scheduler puts there are in nobody's way.
+    # Logs that a shell or a scheduler puts there are in nobody's way, nor is what a kill left of run.json.
     others = [
-        name for name in entries if not name.startswith(".") and Path(name).suffix not in (".log", ".out", ".err")
+        name
+        for name in entries
+        if not (name.startswith(".") or Path(name).suffix in (".log", ".out", ".err"))
+        and without_temporary(name) != RUN_FILE
     ]
     if others:
         raise FileExistsError(
