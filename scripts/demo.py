@@ -10,7 +10,6 @@ that is complete is not repeated (`--overwrite` starts over).
 """
 
 import argparse
-import json
 import os
 import shlex
 import subprocess
@@ -18,6 +17,7 @@ import sys
 from pathlib import Path
 
 from triptych.data import load_corpus
+from triptych.files import read_object
 from triptych.training.command_line import run_script
 from triptych.training.translation import parse_translation_options
 
@@ -62,7 +62,7 @@ def show(output_dir: Path) -> None:
     rows = list(zip(pairs["source"], pairs["target"], outputs, strict=True))
     for source, reference, output in rows[:: len(rows) // EXAMPLES][:EXAMPLES]:
         print(f"\n  source     {source}\n  reference  {reference}\n  output     {output}")
-    scores = json.loads((output_dir / "test_metrics.json").read_text(encoding="utf-8"))
+    scores = read_object(output_dir / "test_metrics.json", "start over with --overwrite")
     print(f"\nBLEU {scores['bleu']:.1f}, chrF {scores['chrf']:.1f} on {len(rows)} held-out pairs")
     print(f"({scores['bleu_signature']})", flush=True)
 

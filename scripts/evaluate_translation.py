@@ -18,12 +18,12 @@ from transformers import AutoModelForSeq2SeqLM
 
 import triptych  # noqa: F401 (its models become known to AutoModelForSeq2SeqLM)
 from triptych.data.pairs import told
+from triptych.files import check_output_file, naming_damage, write_text
 from triptych.tokenization import load_tokenizers, set_languages
 from triptych.training import create_accelerator
 from triptych.training.arguments import option
 from triptych.training.command_line import OptionParser, run_script
 from triptych.training.data_options import DataOptions, several
-from triptych.training.files import write_text
 from triptych.training.translate import one_line, score_translations, translate
 
 GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_beyond_source", "max_new_tokens")
@@ -76,6 +76,8 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
 
+    if arguments.output_file:
+        check_output_file(Path(arguments.output_file))
     pairs, remarks = arguments.pairs()
     accelerator = create_accelerator(cpu=arguments.cpu)
     for remark in remarks:
@@ -83,7 +85,8 @@ def main() -> None:
     tokenizer, target_tokenizer = load_tokenizers(positional.directory)
     if arguments.source_lang or arguments.target_lang:
         set_languages(tokenizer, target_tokenizer, arguments.source_lang, arguments.target_lang)
-    model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory, trust_remote_code=False)
+    with naming_damage(positional.directory):
+        model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory, trust_remote_code=False)
     model.to(accelerator.device)
     translations = translate(
         model,

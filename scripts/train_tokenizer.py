@@ -12,8 +12,6 @@ them are source and target. docs/data.md describes the formats. The result loads
 `AutoTokenizer.from_pretrained(output_dir)`, with --separate the target's with `subfolder="target_tokenizer"`.
 """
 
-import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,18 +24,13 @@ from transformers import PreTrainedTokenizerBase
 
 from triptych.data.pairs import told
 from triptych.data.readers import FORMATS, FileOptions, file_format
-from triptych.tokenization import FAMILIES, MODELS, NORMALIZATIONS, TARGET_SUBFOLDER, save_tokenizers, train_tokenizer
+from triptych.files import MODEL_FILE, check_destination, is_checkpoint_entry, new_directory
+from triptych.tokenization import FAMILIES, MODELS, NORMALIZATIONS, save_tokenizers, train_tokenizer
 from triptych.tokenization.train import in_slices
 from triptych.training.command_line import OptionParser
 from triptych.training.data_options import DataOptions, several
 
-TOKENIZER_FILES = {
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    TARGET_SUBFOLDER,
-}
+WRITER = "train_tokenizer.py"
 SAMPLE = 10_000  # texts that the summary counts tokens in
 
 
@@ -50,7 +43,7 @@ class Arguments(DataOptions):
     """What to train on, what to train, and where to put it."""
 
     output_dir: str = field(metadata={"help": "Directory of the tokenizer; a new or an empty one."})
-    overwrite: bool = option(False, "Replace the tokenizer that output_dir holds.")
+    overwrite: bool = option(False, "Replace the tokenizer that this script wrote into output_dir.")
     train_file: list[str] | None = field(
         default=None,
         metadata=several(f"One or more files: {', '.join(FORMATS)}; may be compressed."),
@@ -95,15 +88,16 @@ def main() -> None:
 
 
 def run(arguments: Arguments) -> None:
-    output_dir = Path(arguments.output_dir).resolve()
+    output_dir = Path(arguments.output_dir)
     check_output_dir(output_dir, arguments.overwrite)
     columns = read_columns(arguments)
     if arguments.separate:
         tokenizers = [train(name, [texts], arguments) for name, texts in columns.items()]
     else:
         tokenizers = [train(" + ".join(columns), list(columns.values()), arguments)]
-    save(output_dir, tokenizers)
-    print(f"saved in {output_dir}")
+    with new_directory(output_dir, WRITER, arguments.overwrite) as directory:
+        save_tokenizers(directory, *tokenizers)
+    print(f"saved in {output_dir.resolve()}")
 
 
 def train(name: str, columns: list[Iterable[str]], arguments: Arguments) -> PreTrainedTokenizerBase:
@@ -151,29 +145,18 @@ def read_columns(arguments: Arguments) -> dict[str, Iterable[str]]:
 def check_output_dir(path: Path, overwrite: bool) -> None:
     """
     Raises:
-        FileExistsError: something stands there that is not to be replaced.
+        FileExistsError: something stands there that is not to be replaced; see `check_destination`, too.
     """
     if path.is_file():
         raise FileExistsError(f"--output_dir {path} is a file; choose another name")
-    held = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
-    if others := [name for name in held if name not in TOKENIZER_FILES]:
+    held = sorted(path.iterdir()) if path.is_dir() else []
+    names = [entry.name + "/" * entry.is_dir() for entry in held]
+    others = [name for name in names if not is_checkpoint_entry(name) or MODEL_FILE.fullmatch(name)]
+    if others:
         raise FileExistsError(f"--output_dir {path} holds something else ({', '.join(others[:3])}); choose another")
     if held and not overwrite:
         raise FileExistsError(f"--output_dir {path} holds a tokenizer already; choose another, or give --overwrite")
-
-
-def save(output_dir: Path, tokenizers: list[PreTrainedTokenizerBase]) -> None:
-    """Writes the directory under another name, then renames it: it appears whole or not at all."""
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (output_dir.with_name(f".{output_dir.name}.{word}-{os.getpid()}") for word in ("new", "old"))
-    try:
-        save_tokenizers(new, *tokenizers)
-        if output_dir.exists():
-            os.rename(output_dir, old)
-        os.rename(new, output_dir)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+    check_destination(path, WRITER, overwrite=overwrite)
 
 
 if __name__ == "__main__":

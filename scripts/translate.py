@@ -19,6 +19,7 @@ from typing import Any
 import transformers
 
 import triptych
+from triptych.files import check_tokenizer_files, naming_damage
 from triptych.training.command_line import OptionParser, run_script
 from triptych.training.translate import one_line
 
@@ -92,8 +93,10 @@ def main() -> None:
 
     options: dict[str, Any] = {} if arguments.num_beams is None else {"num_beams": arguments.num_beams}
     # One translation of each text, even where the model's generation_config asks for several.
-    options["num_return_sequences"] = 1
-    translate = triptych.pipeline("translation", model=arguments.directory, batch_size=arguments.batch_size, **options)
+    options |= {"num_return_sequences": 1, "batch_size": arguments.batch_size}
+    check_tokenizer_files(arguments.directory)
+    with naming_damage(arguments.directory):
+        translate = triptych.pipeline("translation", model=arguments.directory, **options)
     lines = (
         labelled(translate, arguments.sentences)
         if arguments.sentences

@@ -1,6 +1,6 @@
 """Imports point one way, and only to what pyproject.toml declares.
 
-    configuration <- modeling <- {tokenization, data, conversion, inference, inspection}
+    files <- configuration <- modeling <- {tokenization, data, conversion, inference, inspection}
                   <- {training, pipelines, hub} <- __init__ <- scripts
 
 Read from the source with `ast`, so imports inside functions and under TYPE_CHECKING count as well.
@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = "triptych"
 
 LEVELS = (
+    {"files"},
     {"configuration"},
     {"modeling"},
     {"tokenization", "data", "conversion", "inference", "inspection"},
@@ -27,7 +28,7 @@ LEVELS = (
 LEVEL = {area: level for level, areas in enumerate(LEVELS) for area in areas}
 
 # The model runs wherever transformers runs: what trains, measures or loads data has no place in it.
-BARE_AREAS = {"configuration", "modeling"}
+BARE_AREAS = {"files", "configuration", "modeling"}
 BARE_LIBRARIES = {"torch", "transformers", "huggingface_hub", "safetensors", "numpy"}
 
 # These come with transformers, which says in which versions.
@@ -90,7 +91,7 @@ def test_every_area_has_a_level():
     areas = {area for _, package, area in modules(REPOSITORY / "src") if package != PACKAGE}
     assert areas, "no package found"
     assert areas <= LEVEL.keys(), "give a new area its place in LEVELS"
-    assert {area for _, package, area in modules(REPOSITORY / "src") if package == PACKAGE} == {"__init__"}
+    assert {area for _, package, area in modules(REPOSITORY / "src") if package == PACKAGE} == {"__init__", "files"}
 
 
 def test_imports_point_one_way():
@@ -106,6 +107,7 @@ def test_imports_point_one_way():
         ("data/batching.py", "from ..tokenization import x", "data imports tokenization"),
         ("training/metrics/bleu.py", "from ...pipelines.factory import x", "training imports pipelines"),
         ("configuration/base.py", "from ..modeling.attention import x", "configuration imports modeling"),
+        ("files.py", "from .configuration import x", "files imports configuration"),
         ("hub/card.py", "from triptych.configuration import x", "inside the package imports are relative"),
         ("hub/card.py", "import triptych", "inside the package imports are relative"),
         ("hub/card.py", "from .. import TriptychConfig", "only scripts and users import from the package itself"),

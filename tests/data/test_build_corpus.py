@@ -110,6 +110,16 @@ def test_the_same_bytes_every_time(builder, wheel_dir, tmp_path):
     assert written == {path.name: path.read_bytes() for path in (tmp_path / "second").iterdir()}
 
 
+def test_a_notice_of_something_else_is_not_replaced(builder, wheel_dir, tmp_path):
+    builder.check_output_dir(tmp_path / "new")
+    builder.write_corpus(builder.split_pairs(builder.read_pairs(wheel_dir)[0]), wheel_dir, tmp_path / "new")
+    builder.check_output_dir(tmp_path / "new")
+    builder.check_output_dir(CORPORA)
+    (tmp_path / "NOTICE").write_text("Copyright of others")
+    with pytest.raises(SystemExit, match="NOTICE is not that of the corpus; name another --output_dir"):
+        builder.check_output_dir(tmp_path)
+
+
 def test_another_wheel_is_refused(builder, wheel_dir):
     with pytest.raises(SystemExit, match=r"SHA-256 is .*, expected 7ca5"):
         builder.fetch(builder.PACKAGES["home_assistant"], wheel_dir)

@@ -1,6 +1,8 @@
 """There and back through directories, with the tokenizer."""
 
 import importlib.util
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,27 @@ def test_mistakes_are_told_in_one_line(checkpoint: Path, tmp_path: Path):
     assert done.returncode == 2
     assert f"{tmp_path / 'nowhere'} does not exist" in done.stderr
     assert not (tmp_path / "ours").exists()
+
+
+def test_overwrite_replaces_what_the_script_wrote_and_nothing_else(checkpoint: Path, tmp_path, monkeypatch, capsys):
+    """From the working directory that once was emptied, and over a result of its own."""
+    work = tmp_path / "w"
+    work.mkdir()
+    (work / "thesis.tex").write_text("precious")
+    monkeypatch.chdir(work)
+
+    def convert(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["convert.py", *arguments, "--overwrite"])
+        try:
+            runpy.run_path(str(conftest.SCRIPTS / "convert.py"), run_name="__main__")
+        except SystemExit as exit:
+            return exit.code
+        return 0
+
+    assert convert("../gpt2", ".") == 2
+    assert capsys.readouterr().err == "error: . is or contains the current directory; choose another directory\n"
+    assert [path.name for path in work.iterdir()] == ["thesis.tex"]
+    for _ in range(2):
+        assert convert("../gpt2", "../ours") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gpt2", "ours", "w"]
+    assert AutoTokenizer.from_pretrained(tmp_path / "ours")("the light")["input_ids"]

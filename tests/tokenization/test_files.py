@@ -50,6 +50,43 @@ def test_saving_one_tokenizer_over_two_leaves_one(source, target, tmp_path):
     assert loaded.get_vocab() == target.get_vocab()
 
 
+def test_only_the_files_of_an_earlier_target_tokenizer_go(source, target, tmp_path):
+    save_tokenizers(tmp_path, source, target)
+    (tmp_path / "target_tokenizer" / "notes.txt").write_text("precious")
+    save_tokenizers(tmp_path, target)
+    assert [path.name for path in (tmp_path / "target_tokenizer").iterdir()] == ["notes.txt"]
+    assert load_tokenizers(tmp_path)[1] is None
+
+
+def test_a_folder_that_is_a_link_is_not_followed(source, target, tmp_path):
+    save_tokenizers(tmp_path / "other", target)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "target_tokenizer").symlink_to(tmp_path / "other")
+    before = {path: path.read_bytes() for path in (tmp_path / "other").iterdir()}
+    for tokenizers in ((source,), (source, source)):
+        with pytest.raises(FileExistsError, match="is a link; move it away"):
+            save_tokenizers(tmp_path / "model", *tokenizers)
+    assert {path: path.read_bytes() for path in (tmp_path / "other").iterdir()} == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", None])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "target_tokenizer/tokenizer.json",
+        "target_tokenizer/tokenizer_config.json",
+    ],
+)
+def test_a_damaged_file_is_named(source, target, tmp_path, name, content):
+    save_tokenizers(tmp_path, source, target)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-5] if content is None else content.encode())
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} is damaged \(.*\); copy or download it again"):
+        load_tokenizers(tmp_path)
+
+
 def test_tokenizers_in_a_subfolder(source, target, tmp_path):
     save_tokenizers(tmp_path / "best", source, target)
     loaded = load_tokenizers(tmp_path, subfolder="best")

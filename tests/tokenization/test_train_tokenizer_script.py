@@ -89,6 +89,20 @@ def test_separate_vocabularies_replace_a_tokenizer_only_when_told(here, pairs, t
     assert "t" in load_tokenizers(tmp_path / "out")[1].get_vocab()
     assert sorted(os.listdir(tmp_path)) == ["out", "pairs.tsv"]
 
+    # What others put there stays, under whatever name; and so does what others wrote.
+    for name in ("notes.txt", "target_tokenizer/notes.txt", "merges.txt"):
+        (tmp_path / "out" / name).write_text("precious")
+        code, _, errors = here(*options, "--overwrite")
+        assert code == 2
+        assert Path(name).name in errors
+        assert (tmp_path / "out" / name).read_text() == "precious"
+        (tmp_path / "out" / name).unlink()
+    load_tokenizers(tmp_path / "out")[0].save_pretrained(tmp_path / "other")
+    options[-1] = "other"
+    code, _, errors = here(*options, "--overwrite")
+    assert code == 2
+    assert "holds what was not written there by train_tokenizer.py" in errors
+
 
 def test_plain_text_files(here, texts, tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(texts), encoding="utf-8")

@@ -1,9 +1,11 @@
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.training import average_checkpoints
+
+SIZES = {"vocab_size": 20, "hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 
 
 def checkpoint(directory, **tensors):
@@ -34,7 +36,7 @@ def test_bfloat16_is_summed_without_loss(tmp_path):
 
 
 def test_tied_weights_stay_tied_and_shards_are_read(tmp_path):
-    config = TriptychConfig(vocab_size=20, hidden_size=16, num_attention_heads=2, encoder_layers=1, decoder_layers=1)
+    config = TriptychConfig(**SIZES)
     models = [TriptychForConditionalGeneration(config) for _ in range(2)]
     models[0].save_pretrained(tmp_path / "0")
     models[1].save_pretrained(tmp_path / "1", max_shard_size="10KB")
@@ -46,6 +48,32 @@ def test_tied_weights_stay_tied_and_shards_are_read(tmp_path):
     first, second, both = (m.state_dict() for m in (*models, averaged))
     for name in both:
         torch.testing.assert_close(both[name], (first[name] + second[name]) / 2)
+
+
+def test_other_weights_beside_the_model_are_not_averaged(tmp_path):
+    directories = []
+    for number in (1.0, 3.0):
+        model = TriptychForConditionalGeneration(TriptychConfig(**SIZES))
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, number)
+        directories.append(tmp_path / f"a[{number}]")
+        # Shards in one, one file in the other.
+        model.save_pretrained(directories[-1], max_shard_size="10KB" if number == 1 else "1GB")
+        stray = {name: torch.full_like(tensor, 100.0) for name, tensor in model.state_dict().items()}
+        stray = {name: tensor.clone() for name, tensor in stray.items()} | {"more": torch.ones(1)}
+        for name in ("model_ema", "model.ema", "model-old", "model-00001-of-00001"):
+            save_file(stray, directories[-1] / f"{name}.safetensors")
+    mean = average_checkpoints(directories)
+    assert mean.keys() == load_file(directories[1] / "model.safetensors").keys()
+    assert all((tensor == 2).all() for tensor in mean.values())
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    first, second = (checkpoint(tmp_path / name, weight=torch.ones(20)) for name in "ab")
+    path = second / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=rf"{path} is damaged"):
+        average_checkpoints([first, second])
 
 
 def test_different_models_are_refused(tmp_path):

@@ -14,6 +14,8 @@ from triptych.training.checkpoints import (
     random_state,
     set_random_state,
 )
+from triptych.training.record import claim
+from triptych.training.run import start_run
 
 CPU = torch.device("cpu")
 
@@ -65,9 +67,13 @@ def test_optimizer_of_another_model():
 
 
 def test_last_checkpoint_is_the_greatest_number_that_is_complete(tmp_path):
-    for name in ("checkpoint-9", "checkpoint-10"):
+    start_run(tmp_path, {}, {})
+    names = ("checkpoint-9", "checkpoint-10", "checkpoint-11", "checkpoint-best", "checkpoint-13")
+    claim(tmp_path, *names)
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-12", "checkpoint-013"):
         (tmp_path / name / "training_state").mkdir(parents=True)
         (tmp_path / name / "training_state/state.json").touch()
     for name in ("checkpoint-11", "checkpoint-12.tmp/training_state", "checkpoint-best"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "checkpoint-13").symlink_to(tmp_path / "checkpoint-9")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"

@@ -1,12 +1,15 @@
 import json
 import math
+import os
+import shutil
 import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from triptych import TriptychForConditionalGeneration
+from triptych.training import check_output_dir
 
 TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
@@ -78,6 +81,51 @@ def test_killed_and_resumed_equals_unbroken(tiny_run, tmp_path):
     assert_equal(load_file(tmp_path / "killed" / state), load_file(tmp_path / "unbroken" / state))
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "unbroken")
     assert metrics(tmp_path / "killed", "validation_loss") == metrics(tmp_path / "unbroken", "validation_loss")
+
+
+class Killed(BaseException):
+    """What stands for a kill: after it, no call of the system is made any more."""
+
+
+def killed_at(call, monkeypatch, work):
+    """Whether `work` gets as far as to its nth call that changes a directory."""
+    calls = 0
+
+    def watched(function):
+        def checked(*arguments, **options):
+            nonlocal calls
+            calls += 1
+            if calls >= call:
+                raise Killed
+            return function(*arguments, **options)
+
+        return checked
+
+    with monkeypatch.context() as patches:
+        for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
+            patches.setattr(os, name, watched(getattr(os, name)))
+        try:
+            work()
+        except (Killed, TypeError):  # numpy's and others' own clean-up may stumble over it
+            return True
+    return False
+
+
+@pytest.mark.parametrize("call", [3, 60, 113, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 117, 4))])
+def test_a_kill_at_any_moment_of_a_run_costs_nothing(tiny_run, tmp_path, monkeypatch, call):
+    options = {"save_steps": 1, "evaluation_steps": 1, "keep_checkpoints": 2, "max_steps": 3, "dropout": 0.3}
+    options |= {"extras": {"save_extras": write_extras}}
+    tiny_run.loop(tmp_path / "unbroken", **options).run()
+    run = tmp_path / "run"
+    run.mkdir()
+    assert killed_at(call, monkeypatch, lambda: tiny_run.loop(run, **options).run())
+    began = (run / "run.json").is_file()
+    if began and any(run.glob("checkpoint-?")):
+        assert weights(run)
+    tiny_run.loop(run, resume=began, **options).run()
+    assert_equal(weights(run), weights(tmp_path / "unbroken"))
+    assert files(run).keys() == files(tmp_path / "unbroken").keys()
+    tiny_run.loop(run, overwrite=True, **(options | {"max_steps": 1})).run()
 
 
 def test_half_written_files_of_a_killed_run_are_removed(tiny_run, tmp_path, capsys):
@@ -166,6 +214,210 @@ def test_overwrite_starts_over(tiny_run, tmp_path):
     tiny_run.loop(tmp_path, max_steps=3, overwrite=True).run()
     assert [d.name for d in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
     assert sorted(metrics(tmp_path)) == [1, 2, 3]
+
+
+def files(directory):
+    return {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+def write_extras(directory):
+    """Names that the package does not know."""
+    (directory / "labels").mkdir(exist_ok=True)
+    for name in ("labels.txt", "labels/more.txt"):
+        (directory / name).write_text("a b c")
+
+
+def test_what_others_put_into_the_directory_stays(tiny_run, tmp_path):
+    """Beside a run whose name is a pattern, with files that the task adds; started, resumed, and started over."""
+    run, options = (
+        tmp_path / "runs/a[1]",
+        {"save_steps": 1, "keep_checkpoints": 2, "extras": {"save_extras": write_extras}},
+    )
+    foreign = {".git/HEAD": b"ref", "train.log": b"log"}
+    later = {
+        "notes.txt": b"x",
+        "checkpoint-1/model.safetensors": b"mine",
+        "checkpoint-007/config.json": b"mine",
+        "checkpoint-٣/config.json": b"mine",
+        "notes.tmp": b"x",
+        "model_ema.safetensors": b"x",
+    }
+
+    def put(wanted):
+        for name, content in wanted.items():
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            (run / name).write_bytes(content)
+
+    def stays(wanted):
+        return wanted.items() <= files(run).items()
+
+    put(foreign)
+    tiny_run.loop(run, max_steps=3, **options).run()
+    assert stays(foreign)
+    put(later)
+    outside = tmp_path / "outside"
+    shutil.move(run / "checkpoint-2", outside)  # to another disk, and a link in its place
+    (run / "checkpoint-2").symlink_to(outside)
+    kept = files(outside)
+    tiny_run.loop(run, max_steps=5, resume=True, **options).run()
+    assert stays(foreign | later)
+    assert files(outside) == kept
+    assert sorted(d.name for d in run.glob("checkpoint-?")) == [f"checkpoint-{n}" for n in (1, 2, 4, 5, "٣")]
+    assert (run / "checkpoint-5" / "labels" / "more.txt").is_file()
+
+    with pytest.raises(FileExistsError, match="holds checkpoint-1, checkpoint-2, which the run has not written"):
+        tiny_run.loop(run, max_steps=2, overwrite=True, **options)
+    shutil.rmtree(run / "checkpoint-1")
+    (run / "checkpoint-2").unlink()
+    del later["checkpoint-1/model.safetensors"]
+    tiny_run.loop(run, max_steps=2, overwrite=True, **options).run()
+    assert stays(foreign | later)
+    assert files(outside) == kept
+    assert sorted(d.name for d in run.glob("checkpoint-?")) == ["checkpoint-1", "checkpoint-2", "checkpoint-٣"]
+    assert not list(run.glob("checkpoint-4*"))
+
+
+def test_nothing_inside_a_dropped_checkpoint_is_lost(tiny_run, tmp_path):
+    tiny_run.loop(tmp_path, max_steps=2, save_steps=1, keep_checkpoints=1).run()
+    (tmp_path / "checkpoint-2/notes.txt").write_text("precious")
+    (tmp_path / "checkpoint-2/best-1").symlink_to(tmp_path)
+    tiny_run.loop(tmp_path, max_steps=4, save_steps=1, keep_checkpoints=1, resume=True).run()
+    assert sorted(p.name for p in (tmp_path / "checkpoint-2").iterdir()) == ["best-1", "notes.txt"]
+    assert not (tmp_path / "checkpoint-3").exists()
+    assert not (tmp_path / "notes.txt").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_run, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    tiny_run.loop(directory, max_steps=4, save_steps=2, dropout=0.3).run()
+    return directory
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def without(name):
+    def change(path):
+        tensors = load_file(path)
+        del tensors[next(key for key in tensors if key.endswith(name))]
+        save_file(tensors, path, metadata={"format": "pt"})
+
+    return change
+
+
+def with_values(**values):
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+STATE = "checkpoint-4/training_state"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint-2/model.safetensors",
+        "checkpoint-4/model.safetensors",
+        "checkpoint-4/config.json",
+        "checkpoint-4/generation_config.json",
+        f"{STATE}/optimizer.safetensors",
+        f"{STATE}/random_state.safetensors",
+        f"{STATE}/state.json",
+        "best-4/best.json",
+        "best-4/model.safetensors",
+        "run.json",
+    ],
+)
+@pytest.mark.parametrize("damage", [cut, lambda path: path.write_bytes(b""), lambda path: path.unlink()])
+def test_a_damaged_file_is_named_before_anything_changes(finished, tmp_path, name, damage):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    damage(run / name)
+    if not (run / name).exists() and name in ("run.json", "checkpoint-4/generation_config.json"):
+        return  # without these there is another run, or nothing amiss
+    before = files(run)
+    with pytest.raises((ValueError, OSError), match=r"damaged|missing|holds no model|No such file") as raised:
+        check_output_dir(run, resume=True)
+    message = str(raised.value)
+    assert str(run / name) in message or (not (run / name).exists() and str((run / name).parent) in message)
+    if "best" in name or "checkpoint-2" in name:
+        assert f"delete {run / name.split('/')[0]} and resume: the run goes on without it" in message
+    elif "checkpoint-4" in name:
+        assert "no earlier checkpoint" in message
+        assert "start over with --overwrite" in message
+    assert files(run) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("state.json", with_values(step="../../../thesis"), "step='../../../thesis'"),
+        ("state.json", with_values(step=-1), "step=-1"),
+        ("state.json", with_values(seconds=math.inf), "seconds=inf"),
+        ("state.json", with_values(window=[1.0]), r"window=\[1.0\]"),
+        ("state.json", with_values(more=1), "other fields than a state, e.g. 'more'"),
+        ("state.json", with_values(processes="two"), "processes|not supported"),
+        ("state.json", lambda path: path.write_text("{}"), "'processes'"),
+        ("random_state.safetensors", without("numpy"), "'numpy'"),
+        ("random_state.safetensors", without("torch"), "'torch'"),
+        (
+            "optimizer.safetensors",
+            lambda path: save_file({"x/step": torch.ones(1)}, path),
+            "another model: it has 'x'",
+        ),
+        ("../model.safetensors", without("embed_tokens.weight"), "'lm_head.weight' is missing"),
+    ],
+)
+def test_a_checkpoint_whose_content_is_wrong_is_named(tiny_run, finished, tmp_path, name, damage, reason):
+    shutil.copytree(finished, tmp_path / "run")
+    path = (tmp_path / "run" / STATE / name).resolve()
+    damage(path)
+    with pytest.raises(ValueError, match=f"damaged \\(.*{reason}.*\\); .*--overwrite") as raised:
+        tiny_run.loop(tmp_path / "run", max_steps=6, save_steps=2, dropout=0.3, resume=True).run()
+    assert str(path if name[:2] != ".." else path.parent) in str(raised.value)
+
+
+def test_the_checkpoint_before_a_damaged_one_is_named_and_continued_from(tiny_run, finished, tmp_path):
+    """A kill may leave two from which the run can go on."""
+    run, options = tmp_path / "run", {"max_steps": 6, "save_steps": 2, "dropout": 0.3}
+    tiny_run.loop(tmp_path / "unbroken", **options).run()
+    tiny_run.loop(run, **(options | {"max_steps": 2})).run()
+    shutil.copytree(run / "checkpoint-2/training_state", tmp_path / "state")
+    tiny_run.loop(run, **(options | {"max_steps": 4}), resume=True).run()
+    shutil.copytree(tmp_path / "state", run / "checkpoint-2/training_state")
+    cut(run / STATE / "optimizer.safetensors")
+    remedy = f"delete {run / 'checkpoint-4'} and resume: the run continues from checkpoint-2, the one before"
+    with pytest.raises(ValueError, match=remedy):
+        tiny_run.loop(run, resume=True, **options)
+    shutil.rmtree(run / "checkpoint-4")
+    tiny_run.loop(run, resume=True, **options).run()
+    assert_equal(weights(run), weights(tmp_path / "unbroken"))
+
+
+def test_a_run_without_a_checkpoint_to_continue_from_does_not_silently_start_over(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    shutil.rmtree(run / "checkpoint-4")
+    with pytest.raises(FileNotFoundError, match="training_state is missing; no earlier checkpoint"):
+        check_output_dir(run, resume=True)
+
+
+def test_metrics_that_a_machine_left_half_written(tiny_run, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    with open(tmp_path / "run/metrics.jsonl", "ab") as file:
+        file.write(b"\0\0\xff\n[[[\n" + b"[" * 100_000)
+    tiny_run.loop(tmp_path / "run", max_steps=6, save_steps=2, dropout=0.3, resume=True).run()
+    assert sorted(metrics(tmp_path / "run")) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_directory_that_another_run_took_meanwhile_is_not_deleted(tiny_run, tmp_path):
+    late = tiny_run.loop(tmp_path)
+    tiny_run.loop(tmp_path, max_steps=2).run()
+    before = files(tmp_path)
+    with pytest.raises(FileExistsError, match="holds a run"):
+        late.run()
+    assert files(tmp_path) == before
 
 
 def test_diverged_training_stops_and_keeps_the_last_checkpoint(tiny_run, tmp_path):

@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from .. import modeling
 from ..configuration import TriptychBaseConfig
+from ..files import check_model_files, naming_damage
 from ..modeling.base import TriptychPreTrainedModel
 from .architecture import Architecture, CannotExpress
 from .registry import architecture, architectures
@@ -154,9 +155,11 @@ def read_config(source: str | Path, dtype: Any = None, **options: Any) -> PreTra
 
     Raises:
         FileNotFoundError: a directory that is not there.
+        ValueError: a file of a directory is damaged; it is named.
     """
     if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
         raise FileNotFoundError(f"{source} does not exist")
+    check_model_files(Path(source, options.get("subfolder", "")))
     config: PreTrainedConfig = AutoConfig.from_pretrained(source, **{"trust_remote_code": False, **options})
     return config
 
@@ -179,9 +182,10 @@ def load(source: str | Path, **options: Any) -> PreTrainedModel:
     their_class = getattr(transformers, named[0], None)
     if their_class is None:
         raise CannotExpress(f"{source}: transformers has no class {named[0]}")
-    model, report = their_class.from_pretrained(
-        source, **{"dtype": "auto", "config": config, **options}, output_loading_info=True
-    )
+    with naming_damage(source, **options):
+        model, report = their_class.from_pretrained(
+            source, **{"dtype": "auto", "config": config, **options}, output_loading_info=True
+        )
     missing = sorted(report["missing_keys"])
     if missing and takes_pooler(their_class) and all(name.startswith("pooler.") for name in missing):
         return load(source, **{**options, **WITHOUT_POOLER})  # the checkpoint of a body that has none

@@ -1,8 +1,5 @@
 """Whole checkpoints from one directory into another."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +7,11 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from .. import modeling
+from ..files import check_destination, new_directory
 from .convert import load, read_config, receive, send
 
 DESTINATIONS = ("triptych", "hf")
+WRITER = "the conversion"
 
 
 def convert_directory(
@@ -27,14 +26,17 @@ def convert_directory(
 ) -> PreTrainedModel:
     """Converts a checkpoint; `destination` appears when it is complete, or not at all.
 
-    There is about one copy of the weights in memory, as each tensor of the source is let go when it has been read.
+    What it replaces stays beside it until then, so that a kill at any moment leaves one of the two. Should it leave
+    `destination` without its name (as `.NAME.triptych-old`), the next call gives it back. There is about one copy of
+    the weights in memory, as each tensor of the source is let go when it has been read.
 
     Args:
         source: a directory, or the name of a repository.
         to: "triptych" (from transformers' own classes), or "hf" (back).
         model_type: with "hf", which architecture to write; see `to_hf`.
         max_shard_size: of the safetensors files, as in `save_pretrained`.
-        overwrite: replace what `destination` holds.
+        overwrite: replace `destination`, if an earlier call made it and nothing else has been put into it since (it
+            holds a record of its files, `.triptych-files.json`).
         save_extras: writes into a directory what belongs beside the weights, such as the tokenizer.
         options: of `from_pretrained`: `dtype`, `revision`, `token`, …
 
@@ -42,26 +44,18 @@ def convert_directory(
         The model that was written.
 
     Raises:
-        ValueError: see `from_hf` and `to_hf`; or `to` is unknown.
-        FileExistsError: `destination` holds something, and `overwrite` is not set.
+        ValueError: see `from_hf` and `to_hf`; or `to` is unknown; or `destination` is the source, contains it or lies
+            in it; or a file of the source is damaged.
+        FileExistsError: `destination` holds something, and `overwrite` is not set; or it may not be replaced: see
+            `check_destination`. Nothing is read before that.
     """
     if to not in DESTINATIONS:
         raise ValueError(f"to={to!r} is unknown; choose from {', '.join(DESTINATIONS)}")
-    destination = Path(destination)
-    if destination.exists() and not overwrite and (not destination.is_dir() or any(destination.iterdir())):
-        raise FileExistsError(f"{destination} exists; choose another directory, or allow to overwrite it")
-    if Path(source).exists() and destination.exists() and os.path.samefile(source, destination):
-        raise ValueError(f"{destination} is the source; choose another directory")
+    check_destination(destination, WRITER, source, overwrite)
     model = send(load_ours(source, **options), model_type) if to == "hf" else receive(load(source, **options))
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as temporary:
-        complete = Path(temporary, "complete")
-        complete.mkdir()
-        save_extras(complete)
-        model.save_pretrained(complete, max_shard_size=max_shard_size)
-        if destination.exists():
-            shutil.rmtree(destination) if destination.is_dir() else destination.unlink()
-        os.rename(complete, destination)
+    with new_directory(destination, WRITER, overwrite) as directory:
+        save_extras(directory)
+        model.save_pretrained(directory, max_shard_size=max_shard_size)
     return model
 
 

@@ -8,6 +8,7 @@ from transformers.utils.output_capturing import OutputRecorder
 
 from ..configuration import TriptychBaseConfig
 from ..configuration.parallelism import check_parallelism
+from ..files import naming_damage
 from . import parallelism  # noqa: F401 (registers the style that the plans of tensor parallelism name)
 from .attention import AttentionWeightsTap
 from .backends import check_backend
@@ -43,6 +44,13 @@ class TriptychPreTrainedModel(PreTrainedModel):
         if self.can_generate():
             # Else a reload drops what transformers itself does not know: the paper's options of generation.
             self.generation_config._from_model_config = False
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As transformers; but a damaged file is named, and a damaged generation_config.json is not passed over."""
+        where = {name: kwargs[name] for name in ("subfolder", "cache_dir", "revision") if kwargs.get(name)}
+        with naming_damage(pretrained_model_name_or_path, **where):
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def maybe_distribute_model(cls, model: PreTrainedModel, distributed_config: Any, *args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
+from ..files import check_tokenizer_files, files_in, is_checkpoint_entry, publish, remove
 from .spm import load_sentencepiece
 
 TARGET_SUBFOLDER = "target_tokenizer"
@@ -31,26 +31,26 @@ def save_tokenizers(
 ) -> None:
     """Saves the source (or only) tokenizer in `directory` and the target's in `directory`/target_tokenizer.
 
-    Other files of the directory stay. Each file appears complete, under its final name, or not at all.
+    Other files of the directory stay. Each file appears complete, under its final name, or not at all. Without a
+    target tokenizer, the files of an earlier one are removed.
 
     Raises:
         NotADirectoryError: `directory` is a file.
+        FileExistsError: the folder of the target tokenizer is a link.
     """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"cannot save a tokenizer in {directory}: it is a file, not a directory")
+    if (directory / TARGET_SUBFOLDER).is_symlink():
+        raise FileExistsError(f"{directory / TARGET_SUBFOLDER} is a link; move it away")
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tokenizer-", dir=directory) as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
         tokenizer.save_pretrained(temporary)
         if target_tokenizer is not None:
             target_tokenizer.save_pretrained(os.path.join(temporary, TARGET_SUBFOLDER))
-        for file in sorted(Path(temporary).rglob("*")):
-            final = directory / file.relative_to(temporary)
-            if file.is_file():
-                final.parent.mkdir(exist_ok=True)
-                os.replace(file, final)
+        publish(Path(temporary), directory, files_in(Path(temporary)))
     if target_tokenizer is None:  # else an earlier target tokenizer would be taken for this one's
-        shutil.rmtree(directory / TARGET_SUBFOLDER, ignore_errors=True)
+        remove(directory / TARGET_SUBFOLDER, is_checkpoint_entry)
 
 
 def load_tokenizers(
@@ -70,8 +70,8 @@ def load_tokenizers(
 
     Raises:
         FileNotFoundError: nothing has this name, or a local directory holds no tokenizer.
-        ValueError: the file or directory cannot be read as a tokenizer; the message says what it is and what is
-            missing.
+        ValueError: the file or directory cannot be read as a tokenizer, or a file of it is damaged; the message says
+            what it is and what is missing.
     """
     subfolder = kwargs.pop("subfolder", "")
     kwargs.setdefault("trust_remote_code", False)
@@ -82,6 +82,7 @@ def load_tokenizers(
         names = {file.name for file in path.iterdir()}
         if not any(_VOCABULARY_FILE.search(name) for name in names):
             raise FileNotFoundError(f"{path} holds no tokenizer; train one with scripts/train_tokenizer.py")
+        check_tokenizer_files(path)
         if not names & _SETTINGS:
             return _load_sentencepiece_directory(path), None
     elif _is_path(directory):

@@ -47,7 +47,7 @@ class LoopArguments:
 
     output_dir: str = field(metadata={"help": "Directory of the run: checkpoints, metrics, and the final model."})
     resume: bool = option(False, "Continue the run that output_dir holds from its last checkpoint, bit for bit.")
-    overwrite: bool = option(False, "Delete the run that output_dir holds and start over.")
+    overwrite: bool = option(False, "Delete what the run in output_dir wrote, and nothing else, and start over.")
 
     max_steps: int | None = option(None, "Stop after this many updates.")
     num_train_epochs: float | None = option(None, "Stop after this many epochs (10 when no limit is given).")

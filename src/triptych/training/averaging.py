@@ -1,19 +1,13 @@
 """The mean of several checkpoints' weights (section 6.1 averages the last 5, or 20), read tensor by tensor."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
-
-def weight_files(directory: str | Path) -> list[Path]:
-    """The model*.safetensors files of a directory that `save_pretrained` wrote (one, or the shards)."""
-    files = sorted(Path(directory).glob("model*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{directory} holds no model*.safetensors")
-    return files
+from ..files import reading, weight_files
 
 
 def average_checkpoints(directories: Iterable[str | Path]) -> dict[str, torch.Tensor]:
@@ -25,8 +19,9 @@ def average_checkpoints(directories: Iterable[str | Path]) -> dict[str, torch.Te
     are taken from the last directory.
 
     Raises:
-        ValueError: no directory, or checkpoints that differ in the names, shapes or data types of their tensors.
-        FileNotFoundError: a directory without weights.
+        ValueError: no directory, or checkpoints that differ in the names, shapes or data types of their tensors; or a
+            damaged file.
+        FileNotFoundError: a directory without weights, or without a file that its index names.
     """
     directories = list(directories)
     if not directories:
@@ -44,8 +39,12 @@ def average_checkpoints(directories: Iterable[str | Path]) -> dict[str, torch.Te
 
 def _open(directory: str | Path, stack: ExitStack) -> dict:
     """Name of each tensor → the open file that holds it."""
-    files: Iterator = (stack.enter_context(safe_open(f, framework="pt")) for f in weight_files(directory))
-    return {name: file for file in files for name in file.keys()}  # noqa: SIM118 (a file is no dict)
+    found: dict = {}
+    for path in weight_files(directory):
+        with reading(path):
+            file = stack.enter_context(safe_open(path, framework="pt"))
+            found |= dict.fromkeys(file.keys(), file)
+    return found
 
 
 def _mean(name: str, directories: list, files: list) -> torch.Tensor:

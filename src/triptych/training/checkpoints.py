@@ -18,10 +18,25 @@ import numpy
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import PreTrainedModel
 
-from .files import TEMPORARY, commit_directory, read_json, remove, write_json
+from ..files import (
+    AGAIN,
+    TEMPORARY,
+    Ours,
+    check_model_files,
+    check_tensors,
+    put_back,
+    put_in_place,
+    read_object,
+    reading,
+    remove,
+    weight_files,
+    write_json,
+)
+from .record import BEST_FILE, STATE, STATE_FILES, STEP_DIRECTORY, recorded
 
-STATE = "training_state"
+OPTIMIZER, RANDOM_STATE, STATE_FILE = STATE_FILES
 
 
 def step_of(directory: Path) -> int:
@@ -29,40 +44,119 @@ def step_of(directory: Path) -> int:
 
 
 def step_directories(output_dir: Path, kind: str) -> list[Path]:
-    """The complete directories `{kind}-STEP`, in the order of their steps."""
-    found = [d for d in output_dir.glob(f"{kind}-*") if d.is_dir() and d.name.rsplit("-", 1)[1].isdigit()]
-    return sorted(found, key=step_of)
+    """The complete directories `{kind}-STEP` that the run has written, in the order of their steps; no links."""
+    names = {name for name in recorded(output_dir) if (m := STEP_DIRECTORY.fullmatch(name)) and m["kind"] == kind}
+    found = [output_dir / name for name in names]
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=step_of)
 
 
 def last_checkpoint(output_dir: Path) -> Path | None:
     """The newest checkpoint from which a run can continue."""
-    resumable = [d for d in step_directories(output_dir, "checkpoint") if (d / STATE / "state.json").is_file()]
+    resumable = [d for d in step_directories(output_dir, "checkpoint") if (d / STATE / STATE_FILE).is_file()]
     return resumable[-1] if resumable else None
 
 
-def remove_unfinished(output_dir: Path) -> list[str]:
-    """Deletes what a killed run had begun to write; returns the names."""
-    unfinished = sorted(output_dir.glob(f"*{TEMPORARY}"))
-    for path in unfinished:
-        remove(path)
-    return [path.name for path in unfinished]
+def remedy_for(checkpoint: Path) -> str:
+    """What to do when a checkpoint is damaged."""
+    output_dir, steps = checkpoint.parent, step_directories(checkpoint.parent, "checkpoint")
+    if not steps or checkpoint != steps[-1]:
+        return f"delete {checkpoint} and resume: the run goes on without it"
+    earlier = [d for d in steps[:-1] if all((d / STATE / name).is_file() for name in STATE_FILES)]
+    if earlier:
+        return f"delete {checkpoint} and resume: the run continues from {earlier[-1].name}, the one before"
+    return (
+        f"no earlier checkpoint in {output_dir} can be continued from, as only the newest keeps the optimizer's "
+        "state: restore it from a copy, or start over with --overwrite or in another directory"
+    )
 
 
-def save_model(model: Any, final: Path, extras: Callable[[Path], None], fill: Callable[[Path], None]) -> None:
+def check_checkpoints(output_dir: Path) -> None:
+    """Looks at all that a resumed run may read, without loading it.
+
+    Raises:
+        ValueError: a file is damaged; or there are checkpoints, but none from which the run can continue.
+        FileNotFoundError: a file is missing.
+    """
+    checkpoints = step_directories(output_dir, "checkpoint")
+    for directory in [*checkpoints, *step_directories(output_dir, "best")]:
+        remedy = remedy_for(directory)
+        read_object(directory / "config.json", remedy)
+        weight_files(directory, remedy)
+        check_model_files(directory, remedy)
+    read_best(output_dir)
+    if not checkpoints:
+        return
+    newest, remedy = checkpoints[-1], remedy_for(checkpoints[-1])
+    if not (newest / STATE).is_dir():
+        raise FileNotFoundError(f"{newest / STATE} is missing; {remedy}")
+    for name in (OPTIMIZER, RANDOM_STATE):
+        check_tensors(newest / STATE / name, remedy)
+    read_object(newest / STATE / STATE_FILE, remedy)
+
+
+def read_best(output_dir: Path) -> dict[str, Any] | None:
+    """`step`, `metric`, `value` and all `metrics` of the best evaluation so far.
+
+    Raises:
+        ValueError: the record of it is damaged.
+    """
+    found = step_directories(output_dir, "best")
+    if not found:
+        return None
+    path, remedy = found[-1] / BEST_FILE, remedy_for(found[-1])
+    best = read_object(path, remedy)
+    types = {"step": int, "metric": str, "value": int | float, "metrics": dict}
+    if wrong := [name for name, kind in types.items() if not isinstance(best.get(name), kind)]:
+        raise ValueError(f"{path} is damaged ({wrong[0]}={best.get(wrong[0])!r}); {remedy}")
+    return best
+
+
+def remove_unfinished(output_dir: Path, is_ours: Ours) -> list[str]:
+    """Deletes what a killed run had begun to write, and returns the names; what it was replacing comes back."""
+    for path in sorted(output_dir.iterdir()):
+        name = path.name.removesuffix(f".old{TEMPORARY}")
+        if name != path.name and STEP_DIRECTORY.fullmatch(name) and name in recorded(output_dir):
+            put_back(output_dir / name, path)
+    unfinished = [path for path in sorted(output_dir.iterdir()) if path.name.endswith(TEMPORARY)]
+    return [path.name for path in unfinished if not remove(path, is_ours)]
+
+
+def fresh_directory(path: Path, is_ours: Ours) -> Path:
+    """Makes an empty directory, in the place of one that a killed run left.
+
+    Raises:
+        FileExistsError: there is something else.
+    """
+    if remove(path, is_ours):
+        raise FileExistsError(f"{path} is in the way; move it away")
+    path.mkdir()
+    return path
+
+
+def save_model(
+    model: Any, final: Path, extras: Callable[[Path], None], fill: Callable[[Path], None], is_ours: Ours
+) -> None:
     """Writes a model's directory in one step: weights and config, the task's `extras`, and what `fill` adds."""
-    temporary = final.with_name(final.name + TEMPORARY)
-    remove(temporary)
-    temporary.mkdir(parents=True)
+    temporary = fresh_directory(final.with_name(final.name + TEMPORARY), is_ours)
     model.save_pretrained(temporary)
     extras(temporary)
     fill(temporary)
-    remove(final)  # the same step of an earlier attempt
-    commit_directory(temporary, final)
+    old = final.with_name(f"{final.name}.old{TEMPORARY}")  # the same step of an earlier attempt
+    put_in_place(temporary, final, old, lambda path: is_ours(f"{final.name}/{path}"))
 
 
-def load_weights(model: nn.Module, directory: str | Path) -> None:
-    """Copies the weights that `save_pretrained` wrote into a live model (tied weights and shards included)."""
-    stored = type(model).from_pretrained(directory)  # type: ignore[attr-defined]
+def load_weights(model: nn.Module, directory: str | Path, remedy: str = AGAIN) -> None:
+    """Copies the weights that `save_pretrained` wrote into a live model (tied weights and shards included).
+
+    Raises:
+        ValueError: weights of the model are missing.
+    """
+    options = {"output_loading_info": True} if isinstance(model, PreTrainedModel) else {}
+    stored = type(model).from_pretrained(directory, **options)  # type: ignore[attr-defined]
+    if options:
+        stored, report = stored
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(f"the weights in {directory} are damaged ({missing[0]!r} is missing); {remedy}")
     model.load_state_dict(stored.state_dict())
 
 
@@ -75,22 +169,35 @@ def write_state(
 ) -> None:
     """Writes all that a run needs beside its model's weights; `random_states` has one entry per process."""
     directory.mkdir()
-    save_file(optimizer_tensors(model, optimizer), directory / "optimizer.safetensors")
+    save_file(optimizer_tensors(model, optimizer), directory / OPTIMIZER)
     flat = {f"{rank}.{name}": t for rank, tensors in enumerate(random_states) for name, t in tensors.items()}
-    save_file(flat, directory / "random_state.safetensors")
-    write_json(directory / "state.json", state | {"processes": len(random_states)})
+    save_file(flat, directory / RANDOM_STATE)
+    write_json(directory / STATE_FILE, state | {"processes": len(random_states)})
 
 
 def read_state(
-    directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer, process: int, device: torch.device
+    directory: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    process: int,
+    device: torch.device,
+    remedy: str = AGAIN,
 ) -> dict[str, Any]:
-    """Restores the optimizer and this process's random numbers; returns the state given to `write_state`."""
-    state: dict[str, Any] = read_json(directory / "state.json")
-    load_optimizer_tensors(model, optimizer, load_file(directory / "optimizer.safetensors"))
-    if process < state["processes"]:
-        saved = load_file(directory / "random_state.safetensors").items()
+    """Restores the optimizer and this process's random numbers; returns the state given to `write_state`.
+
+    Raises:
+        ValueError: a file is damaged, or that of another model; file and remedy are named.
+    """
+    state = read_object(directory / STATE_FILE, remedy)
+    with reading(directory / OPTIMIZER, remedy):
+        load_optimizer_tensors(model, optimizer, load_file(directory / OPTIMIZER))
+    with reading(directory / STATE_FILE, remedy):
+        has_own = process < state["processes"]
+    if has_own:
         prefix = f"{process}."
-        set_random_state({n.removeprefix(prefix): t for n, t in saved if n.startswith(prefix)}, device)
+        with reading(directory / RANDOM_STATE, remedy):
+            saved = load_file(directory / RANDOM_STATE).items()
+            set_random_state({n.removeprefix(prefix): t for n, t in saved if n.startswith(prefix)}, device)
     return state
 
 

@@ -15,13 +15,22 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, broadcast_object_list, send_to_device, set_seed
 from torch import Tensor, nn
 
+from ..files import reading
 from .accelerator import create_accelerator
 from .arguments import FREE_ON_RESUME, LoopArguments
-from .checkpoints import last_checkpoint, random_state, remove_unfinished, set_random_state
+from .checkpoints import (
+    STATE_FILE,
+    last_checkpoint,
+    random_state,
+    remedy_for,
+    remove_unfinished,
+    set_random_state,
+)
 from .keeper import Keeper
 from .optimizer import create_optimizer
+from .record import RUN_FILE, STATE, TRACKER_DIRECTORY
 from .reporting import Reporter
-from .run import RUN_FILE, TRACKER_DIRECTORY, check_identity, check_output_dir, claim_files, start_run
+from .run import check_identity, check_output_dir, start_run
 from .schedule import Schedule
 
 Piece = dict[str, Tensor]
@@ -72,6 +81,15 @@ def perplexity(loss: float) -> float:
         return math.inf
 
 
+# What a value of a LoopState must be, by its type.
+VALID: dict[type, Callable[[Any], bool]] = {
+    int: lambda value: value >= 0,
+    float: lambda value: 0 <= value < math.inf,
+    list: lambda value: len(value) == 2 and all(type(n) is float and math.isfinite(n) for n in value),
+    dict: lambda value: True,
+}
+
+
 @dataclass
 class LoopState:
     """Where a run stands; all that a checkpoint holds beside weights, optimizer and random numbers."""
@@ -85,6 +103,22 @@ class LoopState:
     saved_at: float = 0.0  # `seconds` of the last checkpoint
     window: list[float] = field(default_factory=lambda: [0.0, 0.0])  # sums since the last log line: loss, tokens
     metrics: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> "LoopState":
+        """The state that a file holds.
+
+        Raises:
+            ValueError: a field is missing, unknown, or has another type or a negative or infinite value.
+        """
+        initial = asdict(cls())
+        if differing := sorted(values.keys() ^ initial.keys()):
+            raise ValueError(f"it has other fields than a state, e.g. {differing[0]!r}")
+        for name, value in values.items():
+            kind = type(initial[name])
+            if type(value) is not kind or not VALID[kind](value):
+                raise ValueError(f"{name}={value!r}")
+        return cls(**values)
 
 
 @dataclass
@@ -223,14 +257,17 @@ class TrainingLoop:
         checkpoint = last_checkpoint(self.output_dir) if resumed else None
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            if not resumed:
-                start_run(self.output_dir, self.identity, asdict(self.arguments))
-            for name in remove_unfinished(self.output_dir):
-                self.reporter.say(f"removed {name}, which a killed run had begun to write")
-            if checkpoint is None:
-                self.keeper.publish_model()  # a killed run's directory loads from the very start
-            self.save_extras(self.output_dir)
-            claim_files(self.output_dir)
+            with self.keeper.staged_extras() as extras:
+                if not resumed:
+                    check_output_dir(self.output_dir, overwrite=self.arguments.overwrite)  # much may have come since
+                    start_run(self.output_dir, self.identity, asdict(self.arguments), self.keeper.is_ours)
+                for name in remove_unfinished(self.output_dir, self.keeper.is_ours):
+                    self.reporter.say(f"removed {name}, which a killed run had begun to write")
+                if resumed and checkpoint is None:
+                    self.reporter.say("the run has no checkpoint yet: it starts from the beginning")
+                if checkpoint is None:
+                    self.keeper.publish_model()  # a killed run's directory loads from the very start
+                self.keeper.publish_extras(extras)
         self.accelerator.wait_for_everyone()
         self.start_epoch()
         set_seed(self.arguments.seed, device_specific=True)  # dropout differs between processes
@@ -414,7 +451,8 @@ class TrainingLoop:
     def load(self, checkpoint: Path) -> None:
         """Restores everything as it was when `checkpoint` was written."""
         state, processes = self.keeper.load(checkpoint)
-        self.state = LoopState(**state)
+        with reading(checkpoint / STATE / STATE_FILE, remedy_for(checkpoint)):
+            self.state = LoopState.read(state)
         self.logged = self.saved = self.state.step
         self.window[0] = self.state.window[0] if self.accelerator.is_main_process else 0.0
         self.window[1] = self.state.window[1]
@@ -442,7 +480,5 @@ class TrainingLoop:
         best = self.keeper.best()
         if best is not None:
             self.reporter.say(f"best {best['metric']}: {best['value']:.4g} at step {best['step']}")
-        if self.accelerator.is_main_process:
-            claim_files(self.output_dir)
         self.reporter.close()
         return TrainingResult(self.output_dir, state.step, state.seconds / 60, dict(state.metrics), best)

@@ -9,8 +9,8 @@ from typing import Any
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
-from .files import write_text
-from .run import METRICS_FILE
+from ..files import write_text
+from .record import METRICS_FILE
 
 FORMATS = {"learning_rate": ".3e", "epoch": ".2f", "minutes": ".2f", "tokens_per_second": ",.0f"}
 
@@ -46,7 +46,9 @@ class Reporter:
     def forget_after(self, step: int) -> None:
         """Drops what a killed run had reported after the checkpoint from which it is now continued."""
         if self.main and self.file.exists():
-            kept = [text for text in self.file.read_text(encoding="utf-8").splitlines() if _step(text) <= step]
+            # A machine that went down may have left anything at the end of the file: such lines are dropped, too.
+            lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [text for text in lines if _step(text) <= step]
             write_text(self.file, "".join(f"{text}\n" for text in kept))
 
     def eta(self, progress: float) -> float:
@@ -83,5 +85,5 @@ def _step(text: str) -> float:
     """The step of a line of metrics.jsonl; infinite for a line that a kill has cut off."""
     try:
         return float(json.loads(text)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return float("inf")

@@ -1,15 +1,12 @@
 """The output directory of a run: whose it is, whether it may be written, and what identifies it."""
 
-import time
+import os
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import last_checkpoint, remove_unfinished, step_directories
-from .files import read_json, remove, write_json
-
-RUN_FILE = "run.json"
-METRICS_FILE = "metrics.jsonl"
-TRACKER_DIRECTORY = "tensorboard"
+from ..files import TEMPORARY, Ours, check_writable, foreign_entries, remove, without_temporary
+from .checkpoints import check_checkpoints, last_checkpoint, step_of
+from .record import RUN_FILE, STEP_DIRECTORY, is_run_entry, read_record, recorded, write_record
 
 
 def check_output_dir(output_dir: str | Path, resume: bool = False, overwrite: bool = False) -> None:
@@ -18,34 +15,62 @@ def check_output_dir(output_dir: str | Path, resume: bool = False, overwrite: bo
 
     Raises:
         FileExistsError: the directory holds a run (and neither `resume` nor `overwrite` is given), or something that
-            no run wrote.
-        FileNotFoundError: `resume` is given, but there is no run.
-        NotADirectoryError: it is a file.
+            no run wrote, or something under a name that the run needs.
+        FileNotFoundError: `resume` is given, but there is no run; or a file of a checkpoint is missing.
+        NotADirectoryError: it is a file, or a link to nothing.
+        PermissionError: it cannot be written.
+        ValueError: run.json is damaged; or `resume` is given, and a checkpoint is.
     """
     path = Path(output_dir)
-    if path.exists() and not path.is_dir():
+    if os.path.lexists(path) and not path.is_dir():
         raise NotADirectoryError(f"output_dir={output_dir} is a file; name a directory")
+    check_writable(path / RUN_FILE)
     entries = sorted(e.name for e in path.iterdir()) if path.exists() else []
     if RUN_FILE in entries:
+        read_record(path)
+        last = last_checkpoint(path)
         if not (resume or overwrite):
-            last = last_checkpoint(path)
             position = f"its last checkpoint is {last.name}" if last else "it has no checkpoint yet"
             raise FileExistsError(
                 f"output_dir={output_dir} holds a run ({position}). Continue it with --resume, delete it and start "
                 "over with --overwrite, or name another directory"
             )
+        if resume:
+            check_checkpoints(path)
+        if foreign := in_the_way(path, step_of(last) if resume and last else -1):
+            raise FileExistsError(
+                f"output_dir={output_dir} holds {', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}, which "
+                "the run has not written and may have to; move it away, or name another directory"
+            )
         return
-    # Logs that a shell or a scheduler puts there are in nobody's way.
-    foreign = [
-        name for name in entries if not name.startswith(".") and Path(name).suffix not in (".log", ".out", ".err")
+    # Logs that a shell or a scheduler puts there are in nobody's way, nor is what a kill left of run.json.
+    others = [
+        name
+        for name in entries
+        if not (name.startswith(".") or Path(name).suffix in (".log", ".out", ".err"))
+        and without_temporary(name) != RUN_FILE
     ]
-    if foreign:
+    if others:
         raise FileExistsError(
-            f"output_dir={output_dir} is not empty and holds no run (it has {', '.join(foreign[:3])}"
-            f"{', ...' if len(foreign) > 3 else ''}); name another directory"
+            f"output_dir={output_dir} is not empty and holds no run (it has {', '.join(others[:3])}"
+            f"{', ...' if len(others) > 3 else ''}); name another directory"
         )
     if resume:
         raise FileNotFoundError(f"there is no run to resume in output_dir={output_dir}; leave out --resume")
+
+
+def in_the_way(output_dir: Path, after: int) -> list[str]:
+    """Entries under names that a run writes, and that this one has not written; of steps only those `after` one."""
+    own, found = recorded(output_dir), []
+    for entry in sorted(output_dir.iterdir()):
+        step = STEP_DIRECTORY.fullmatch(entry.name)
+        is_named_so = any(is_run_entry(name) for name in (entry.name, f"{entry.name}/"))
+        is_left_by_a_kill = entry.name.endswith(TEMPORARY)
+        if not is_named_so or entry.name == RUN_FILE or (step and int(step["step"]) <= after):
+            continue
+        if entry.is_symlink() or not (entry.name in own or is_left_by_a_kill):
+            found.append(entry.name)
+    return found
 
 
 def check_identity(output_dir: Path, identity: dict[str, Any]) -> None:
@@ -55,7 +80,7 @@ def check_identity(output_dir: Path, identity: dict[str, Any]) -> None:
     Raises:
         ValueError: something differs; the message names each field with both values.
     """
-    started = read_json(output_dir / RUN_FILE)["identity"]
+    started = read_record(output_dir)["identity"]
     differing = [name for name in started.keys() | identity.keys() if started.get(name) != identity.get(name)]
     if differing:
         changes = "; ".join(f"{n} was {started.get(n)!r}, now {identity.get(n)!r}" for n in sorted(differing)[:5])
@@ -65,29 +90,31 @@ def check_identity(output_dir: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def start_run(output_dir: Path, identity: dict[str, Any], arguments: dict[str, Any]) -> None:
-    """Writes run.json; from then on the directory is the run's. What an earlier run left is deleted."""
-    delete_run(output_dir)
+def start_run(
+    output_dir: Path, identity: dict[str, Any], arguments: dict[str, Any], is_ours: Ours = is_run_entry
+) -> None:
+    """Writes run.json; from then on the directory is the run's. What an earlier run wrote is deleted.
+
+    Raises:
+        FileExistsError: see `delete_run`.
+    """
     output_dir.mkdir(parents=True, exist_ok=True)
-    record = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "identity": identity, "arguments": arguments}
-    write_json(output_dir / RUN_FILE, record | {"files": []})
+    delete_run(output_dir, is_ours)
+    write_record(output_dir, identity, arguments)
 
 
-def claim_files(output_dir: Path) -> None:
-    """Records what the directory holds as written by the run, so that `delete_run` deletes that and nothing else."""
-    record = read_json(output_dir / RUN_FILE)
-    record["files"] = sorted(e.name for e in output_dir.iterdir() if e.name != RUN_FILE and e.suffix != ".log")
-    write_json(output_dir / RUN_FILE, record)
+def delete_run(output_dir: Path, is_ours: Ours = is_run_entry) -> None:
+    """Deletes what a run wrote: what run.json records, as far as it is the package's. Everything else stays.
 
+    run.json stays as well, so that a kill leaves a directory that is known as a run's.
 
-def delete_run(output_dir: Path) -> None:
-    """Deletes what a run wrote, run.json last."""
-    if not (output_dir / RUN_FILE).is_file():
-        return
-    own = {output_dir / METRICS_FILE, output_dir / TRACKER_DIRECTORY, *output_dir.glob("model*.safetensors*")}
-    own.update(step_directories(output_dir, "checkpoint") + step_directories(output_dir, "best"))
-    own.update(output_dir / Path(name).name for name in read_json(output_dir / RUN_FILE)["files"])
-    for path in own:
-        remove(path)
-    remove_unfinished(output_dir)
-    remove(output_dir / RUN_FILE)
+    Raises:
+        FileExistsError: there is something that the run did not write inside one of its directories; then nothing is
+            deleted.
+    """
+    directories = [path for name in recorded(output_dir) if (path := output_dir / name).is_dir()]
+    own = [path for path in directories if not path.is_symlink() and is_ours(f"{path.name}/")]
+    if foreign := [name for path in own for name in foreign_entries(path, is_ours, f"{path.name}/")]:
+        raise FileExistsError(f"{output_dir / foreign[0]} is not deleted, as no run has written it; move it away")
+    for name in sorted(recorded(output_dir)):
+        remove(output_dir / name, is_ours)

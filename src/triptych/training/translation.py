@@ -24,6 +24,7 @@ from ..data import (
 from ..data.corpus import SPLITS
 from ..data.pairs import Counts, told
 from ..data.tokenize import SAMPLE, around_targets
+from ..files import write_json, write_text
 from ..modeling import TriptychForConditionalGeneration
 from ..tokenization import (
     complete_for_translation,
@@ -39,10 +40,10 @@ from .accelerator import create_accelerator
 from .arguments import LoopArguments, option
 from .command_line import OptionParser, add_config_options
 from .data_options import DataOptions, several
-from .files import write_json, write_text
 from .loop import TrainingLoop, TrainingResult
 from .recipe import add_recipe_option
-from .run import check_output_dir, claim_files
+from .record import claim
+from .run import check_output_dir
 from .translate import TranslationEvaluation, one_line, score_translations, translate
 
 if TYPE_CHECKING:
@@ -304,9 +305,9 @@ class TranslationTraining:
         scores = score_translations(translations, pairs["target"])
         if self.accelerator.is_main_process:
             output_dir = Path(self.loop_arguments.output_dir)
+            claim(output_dir, TEST_METRICS, TEST_TRANSLATIONS)
             write_json(output_dir / TEST_METRICS, scores)
             write_text(output_dir / TEST_TRANSLATIONS, "".join(f"{one_line(text)}\n" for text in translations))
-            claim_files(output_dir)
         self.accelerator.wait_for_everyone()
         return scores
 
