@@ -24,6 +24,7 @@ NORMS = ("layer", "rms")
 FEED_FORWARDS = ("plain", "gated")
 POOLERS = ("none", *ACT2FN)
 ROPE_TYPES = ("default", *ROPE_INIT_FUNCTIONS)
+MASKED_POSITIONS = ("skipped", "counted")
 INITIALIZERS = ("normal", "depth_scaled", "xavier")
 
 INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # options that are no fields
@@ -79,6 +80,11 @@ class TriptychBaseConfig(PreTrainedConfig):
     head_bias: bool = field(False, "Whether the map to the vocabulary has a bias.")
     position_offset: int = number(
         0, "The number of the first position, learned or sinusoidal (RoBERTa, BART: 2).", at_least=0
+    )
+    masked_positions: str = word(
+        "skipped",
+        "Where no positions are given: whether masked tokens after the first token take positions, too.",
+        MASKED_POSITIONS,
     )
     rope_parameters: dict | None = field(None, "Rotary positions: rope_type, rope_theta and their scaling.")
     rotary_dim: int | None = size(None, "How many dimensions of a head are rotated; None: all.")

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.generation.logits_process import UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 from .backends import check_continuous_batching
+from .documents import positions_in_row
 from .guidance import ClassifierFreeGuidance, last_tokens
 from .masks import self_attention_masks
 
@@ -55,6 +56,19 @@ def source_lengths(inputs: Tensor | None, kwargs: dict[str, Any]) -> Tensor:
     candidates = (inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds"), encoded and encoded[0])
     source = next(candidate for candidate in candidates if candidate is not None)
     return torch.full((source.shape[0],), source.shape[1], device=source.device)
+
+
+def mask_of_begun_output(kwargs: dict[str, Any]) -> dict[str, Tensor]:
+    """The mask of `decoder_input_ids` that go on from a cache, where none is given.
+
+    By its length, transformers knows that those ids stand from the beginning, so that what the cache holds is not run
+    again behind itself.
+    """
+    ids, cache = kwargs.get("decoder_input_ids"), kwargs.get("past_key_values")
+    if ids is None or cache is None or kwargs.get("decoder_attention_mask") is not None:
+        return {}
+    continues = 0 < int(cache.get_seq_length()) < ids.shape[1]
+    return {"decoder_attention_mask": torch.ones_like(ids)} if continues else {}
 
 
 class TriptychGenerationMixin(GenerationMixin):
@@ -120,7 +134,8 @@ class TriptychGenerationMixin(GenerationMixin):
         mask, cache = kwargs.get("decoder_attention_mask"), kwargs.get("past_key_values")
         counted = kwargs.get("decoder_position_ids") is not None
         if mask is not None and not counted and cache is not None and cache.is_compileable:
-            kwargs["decoder_position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
+            side = self.config.get_text_config(decoder=True)
+            kwargs["decoder_position_ids"] = positions_in_row(mask.bool(), side.masked_positions)
         return super().prepare_inputs_for_generation(*args, **kwargs)
 
     def _prepare_cache_for_generation(
@@ -151,10 +166,12 @@ class TriptychGenerationMixin(GenerationMixin):
         for i, processor in enumerate(processors):
             if isinstance(processor, UnbatchedClassifierFreeGuidanceLogitsProcessor) and encoder_input_ids is not None:
                 ids, mask = kwargs.get("negative_prompt_ids"), kwargs.get("negative_prompt_attention_mask")
+                given = kwargs.get("model_kwargs") or {}
                 if ids is None:
-                    ids, mask = self._empty_prompt(encoder_input_ids, kwargs.get("model_kwargs") or {}), None
+                    ids, mask = self._empty_prompt(encoder_input_ids, given), None
                 scale, length = generation_config.guidance_scale, input_ids_seq_length or 0
-                processors[i] = ClassifierFreeGuidance(scale, self, length, ids, mask)
+                begun = given.get("decoder_attention_mask")
+                processors[i] = ClassifierFreeGuidance(scale, self, length, ids, mask, begun)
         return processors
 
     def _empty_prompt(self, prompt: Tensor, model_kwargs: dict[str, Any]) -> Tensor:
@@ -193,6 +210,8 @@ class TriptychGenerationMixin(GenerationMixin):
             kwargs |= {"max_length": 1 + longest, "max_new_tokens": None}
             per_row = MaxLengthBeyondSource(tokens, margin)
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])
+        if self.config.is_encoder_decoder:
+            kwargs |= mask_of_begun_output(kwargs)
         depth = self.config.num_hidden_layers
         try:
             return super().generate(inputs, generation_config, logits_processor, stopping_criteria, **kwargs)

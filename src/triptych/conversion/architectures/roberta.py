@@ -54,6 +54,7 @@ def like_roberta(model_type: str, name: str) -> Architecture:
         config_class=TriptychEncoderConfig,
         heads=heads(name, *HEADS),
         fields=MAPPED,
+        masked_positions="skipped",  # they count by the id of the padding, which their tokenizers mask
         refused=REFUSED,
         read=read,
         write=write,
