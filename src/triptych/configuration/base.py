@@ -235,6 +235,11 @@ class TriptychBaseConfig(PreTrainedConfig):
         return fully_sharded_plan(self)
 
     @property
+    def position_limit(self) -> int | None:
+        """The most tokens that fit: `max_position_embeddings` where positions are learned; None: any number."""
+        return self.max_position_embeddings if self.positions == "learned" else None
+
+    @property
     def embedding_factor(self) -> float:
         """The number that token embeddings are multiplied with; √d_model in section 3.4."""
         return math.sqrt(self.hidden_size) if self.embedding_scale is None else self.embedding_scale

@@ -11,6 +11,7 @@ from transformers import (
     GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
+    MaxLengthCriteria,
     QuantizedCache,
     StoppingCriteria,
     StoppingCriteriaList,
@@ -93,6 +94,41 @@ class TriptychGenerationMixin(GenerationMixin):
             generation_config.prefill_chunk_size = None
         self._check_early_exit(getattr(generation_config, "assistant_early_exit", None))
         return generation_config, model_kwargs
+
+    @property
+    def _output_limit(self) -> int | None:
+        """The most tokens that the generating stack can take; None: any number."""
+        limit: int | None = self.config.get_text_config(decoder=True).position_limit
+        return limit
+
+    def _prepare_generated_length(
+        self,
+        generation_config: GenerationConfig,
+        has_default_max_length: bool,
+        *,
+        input_ids_length: int,
+        **kwargs: Any,
+    ) -> GenerationConfig:
+        """As transformers, which keeps its default length below `max_position_embeddings`, whatever the positions."""
+        default = generation_config.max_length
+        generation_config = super()._prepare_generated_length(
+            generation_config=generation_config,
+            has_default_max_length=has_default_max_length,
+            input_ids_length=input_ids_length,
+            **kwargs,
+        )
+        if has_default_max_length and generation_config.max_new_tokens is None:
+            longest = default + input_ids_length
+            generation_config.max_length = min(longest, self._output_limit or longest)
+        return generation_config
+
+    def _get_stopping_criteria(self, *args: Any, **kwargs: Any) -> StoppingCriteriaList:
+        """As transformers, whose warning of too long an output is for positions that have an end."""
+        criteria = super()._get_stopping_criteria(*args, **kwargs)
+        for criterion in criteria:
+            if isinstance(criterion, MaxLengthCriteria):
+                criterion.max_position_embeddings = self._output_limit
+        return criteria
 
     def _check_early_exit(self, depth: int | None) -> None:
         if depth is None:
@@ -205,8 +241,9 @@ class TriptychGenerationMixin(GenerationMixin):
             if not self.config.is_encoder_decoder:
                 raise ValueError("max_length_beyond_source needs a source; use max_new_tokens with a decoder")
             tokens = source_lengths(inputs, kwargs)
-            limit = self.config.get_text_config(decoder=True).max_position_embeddings
-            longest = min(int(tokens.max()) + margin, limit)
+            longest = int(tokens.max()) + margin
+            if (limit := self._output_limit) is not None:
+                longest = min(longest, limit)
             kwargs |= {"max_length": 1 + longest, "max_new_tokens": None}
             per_row = MaxLengthBeyondSource(tokens, margin)
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.pipelines import Pipeline
 
+from ..conversion.limits import position_limit
 from ..tokenization import TARGET_SUBFOLDER
 
 _UNLIMITED = 10**9  # tokenizers say 1e30 when they know no limit
@@ -58,8 +59,13 @@ class TextToTextPipeline(Pipeline):
 
     @property
     def positions(self) -> int | None:
-        """How many tokens the model can hold on either side; None: as many as memory does."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        """How many tokens the source may have; None: any number."""
+        return position_limit(self.model.config, "encoder")
+
+    @property
+    def target_positions(self) -> int | None:
+        """How many tokens the output may have, with the start token; None: any number."""
+        return position_limit(self.model.config, "decoder")
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Saves the model and its tokenizers, so that `pipeline(task, model=save_directory)` brings them back."""
@@ -159,9 +165,9 @@ class TextToTextPipeline(Pipeline):
         settled = {**config.to_diff_dict(), **generate_kwargs}
         task = {name: value for name, value in self._task_parameters().items() if name != "prefix"}
         defaults = _override(_override(self.default_generation, task), settled)
-        if "max_new_tokens" in defaults.keys() - settled.keys() and self.positions is not None:
+        if "max_new_tokens" in defaults.keys() - settled.keys() and self.target_positions is not None:
             defaults["max_new_tokens"] = min(
-                defaults["max_new_tokens"], self.positions - 1
+                defaults["max_new_tokens"], self.target_positions - 1
             )  # one is the start token's
         return {name: value for name, value in defaults.items() if name not in settled} | generate_kwargs
 

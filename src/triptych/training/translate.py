@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..conversion.limits import position_limit
 from .metrics import load_metric
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,9 @@ def translate(
     """
     Translations of `sources`, in their order.
 
-    Batches are made of sentences of like length, the longest first. Sources longer than the model are cut, with a
-    warning. With an `accelerator`, its processes share the work and each gets the whole result.
+    Batches are made of sentences of like length, the longest first. Sources that have more tokens than the model has
+    positions are cut, with a warning; only a table of positions ends. With an `accelerator`, its processes share the
+    work and each gets the whole result.
 
     Args:
         target_tokenizer: the target language's, where it has one of its own.
@@ -38,9 +40,9 @@ def translate(
     """
     if not sources:
         return []
-    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 10**9)
+    limit = position_limit(model.config, "encoder")
     ids = tokenizer(list(sources), verbose=False)["input_ids"]
-    too_long = [row for row, tokens in enumerate(ids) if len(tokens) > limit]
+    too_long = [row for row, tokens in enumerate(ids) if limit is not None and len(tokens) > limit]
     if too_long:
         logger.warning(
             "cut %d sources that are longer than %d tokens, e.g. row %d", len(too_long), limit, too_long[0] + 1
