@@ -109,6 +109,15 @@ def generator(request: pytest.FixtureRequest) -> PreTrainedModel:
     return make_theirs(*request.param)
 
 
+WITH_WORDS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForConditionalGeneration", "MTModel")
+
+
+@pytest.fixture(params=[v for v in variants() if ":" not in v.id and v.values[0][1].endswith(WITH_WORDS)])
+def speaker(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """A random model of every architecture in its first shape, with a map to the vocabulary."""
+    return make_theirs(*request.param)
+
+
 @pytest.fixture
 def make_batch() -> Callable[..., dict[str, Any]]:
     """Rows of different lengths, padded on one side, with all labels that a class takes."""

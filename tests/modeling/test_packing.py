@@ -137,6 +137,64 @@ def test_left_padded_positions_are_no_documents(make_model, causal_family, words
     assert model(**inputs, use_cache=True).past_key_values is not None
 
 
+UNDER_A_MASK = [1, 1, 0, 0, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [
+        [0, 1, 1, 1, 2, 3, 3, 4],  # they stand still
+        [0, 1, 1, 1, 2, 3, 1, 4],
+        [0, 1, 0, 0, 2, 3, 0, 4],
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [0, 1, 9, 9, 7, 8, 9, 30],  # they jump
+        [0, 1, 0, 0, 1, 2, 0, 1],  # as generate counts on behind masked tokens at the end of a prompt
+    ],
+)
+@torch.no_grad()
+def test_positions_under_a_mask_are_no_documents(make_model, family, words, logits_of, close, positions):
+    """Every token sees all others, or those before it, whatever its position: with and without a cache."""
+    model = make_model(family, positions="none")
+    ids, mask, positions = words(1, 8), torch.tensor([UNDER_A_MASK]), torch.tensor([positions])
+    kept = mask[0].bool()
+    expected = logits_of(model, ids[:, kept], None, ids[:, kept])[0]
+    both = {"position_ids": positions}
+    if family == "encoder_decoder":
+        both["decoder_position_ids"] = positions
+    for options in [{}] if family == "encoder" else [{"use_cache": False}, {"use_cache": True}]:
+        close(logits_of(model, ids, mask, ids, mask, **both, **options)[0, kept], expected)
+
+
+def test_positions_that_jump_are_no_documents(make_model, causal_family, words, logits_of, close):
+    """A document begins at the position 0 and nowhere else, with a mask of ones or without."""
+    model, ids = make_model(causal_family, positions="none"), words(1, 6)
+    prefix = "decoder_" if causal_family == "encoder_decoder" else ""
+    expected = logits_of(model, ids, None, ids)
+    for positions in ([0, 1, 2, 10, 11, 12], [3, 4, 5, 6, 7, 8], [5, 4, 3, 3, 3, 2]):
+        given = {f"{prefix}position_ids": torch.tensor([positions])}
+        close(logits_of(model, ids, None, ids, **given), expected)
+        close(logits_of(model, ids, torch.ones_like(ids), ids, torch.ones_like(ids), **given), expected)
+
+
+@pytest.mark.parametrize("by_positions", [True, False])
+@torch.no_grad()
+def test_a_mask_with_holes_cuts_no_document(make_model, family, words, close, by_positions):
+    """Documents with masked tokens before, inside, between and behind them; each as it is without those."""
+    model, side = make_model(family, positions="learned"), ["", "decoder_"] if family == "encoder_decoder" else [""]
+    mask = torch.tensor([[0, 1, 0, 1, 1, 0, 1, 1, 0, 0, 1, 0]])
+    of = torch.tensor([[0, 0, 7, 0, 0, 3, 1, 1, 1, 1, 1, 1]])  # what masked tokens say has no meaning
+    positions = torch.tensor([[0, 0, 0, 1, 2, 0, 0, 1, 0, 0, 2, 3]])
+    batch = {f"{name}input_ids": words(1, 12, seed=len(name)) for name in side}
+    packed = dict(batch)
+    for name in side:
+        packed[f"{name}attention_mask"] = mask
+        packed[f"{name}position_ids" if by_positions else f"{name}document_ids"] = positions if by_positions else of
+    found = model(**packed).logits[0]
+    for document in (0, 1):
+        kept = (mask[0] == 1) & (of[0] == document)
+        close(found[kept], model(**{name: ids[:, kept] for name, ids in batch.items()}).logits[0])
+
+
 def test_a_cache_and_documents_are_refused(make_model, causal_family, make_packed):
     model, (_, packed) = make_model(causal_family), make_packed(causal_family)
     packed.pop("labels")
@@ -186,6 +244,24 @@ def test_flash_attention_gets_documents_or_refuses(flash_stand_in, make_model, f
         assert not seen
 
 
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+def test_flash_attention_refuses_documents_cut_by_a_mask(flash_stand_in, make_model, words, family):
+    """It knows the documents of a row by positions that start anew, at what is masked, too."""
+    model, ids, of = make_model(family), words(1, 6), torch.tensor([[0, 0, 0, 1, 1, 1]])
+    seen = []
+
+    def kernel(module, query, key, value, attention_mask, position_ids=None, **kwargs):
+        seen.append((attention_mask, position_ids.tolist()))
+        return query.transpose(1, 2), None
+
+    flash_stand_in(model, kernel)
+    far = torch.tensor([[0, 1, 2, 10, 11, 12]])
+    model(ids, document_ids=of, position_ids=far, attention_mask=torch.tensor([[0, 1, 1, 1, 1, 0]]))
+    assert seen[0] == (None, [[0, 0, 1, 0, 1, 0]])
+    with pytest.raises(ValueError, match=r"'flash_attention_2' takes no masked tokens inside a document.*use sdpa"):
+        model(ids, document_ids=of, attention_mask=torch.tensor([[1, 0, 1, 1, 1, 1]]))
+
+
 @pytest.mark.parametrize(
     "family_head", ["TriptychEncoderForTokenClassification", "TriptychDecoderForTokenClassification"]
 )
@@ -201,7 +277,7 @@ def test_other_heads_pass_documents_on(make_packed, family_head, close):
 
 @torch.no_grad()
 def test_compiled_rows_of_documents(make_model, family, make_packed, close):
-    """A compiler cannot look whether positions start anew; the result is the same."""
+    """A compiler cannot look whether positions return to 0; the result is the same."""
     torch._dynamo.reset()
     model, (_, packed) = make_model(family), make_packed(family)
     for name in ("", "decoder_"):

@@ -10,6 +10,7 @@ from tokenizers.normalizers import Replace
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.pipelines.pt_utils import KeyDataset
 
+from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.pipelines import pipeline
 
 from .conftest import t5, talkative, triptych
@@ -173,6 +174,22 @@ class TestBadInput:
     def test_no_positions_no_limit(self, tokenizer):
         pipe = pipeline("translation", model=t5(len(tokenizer)).eval(), tokenizer=tokenizer, max_new_tokens=4)
         assert pipe("the house " * 100)
+
+    @pytest.mark.parametrize("positions", ["none", "sinusoidal", "rotary", "relative"])
+    def test_learned_positions_alone_are_a_limit(self, tokenizer, positions):
+        def translator(**fields):
+            sizes = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
+            config = TriptychConfig(**sizes, vocab_size=len(tokenizer), max_position_embeddings=8, **fields)
+            return pipeline("translation", model=TriptychForConditionalGeneration(config), tokenizer=tokenizer)
+
+        long, options = "the house " * 30, {"num_beams": 1, "suppress_tokens": [tokenizer.eos_token_id]}
+        (ids,) = translator(positions=positions)(long, return_tensors=True, max_new_tokens=20, **options)
+        assert len(ids["translation_token_ids"]) == 21
+        with pytest.raises(ValueError, match=r"61 tokens.* 8 positions"):
+            translator(positions="learned")(long)
+        overrides = {"positions": "learned", "max_position_embeddings": 6}
+        (ids,) = translator(positions=positions, decoder_overrides=overrides)(long, return_tensors=True, **options)
+        assert len(ids["translation_token_ids"]) == 6
 
     def test_not_a_string(self, pipe):
         with pytest.raises(TypeError, match=r"takes strings.*not 3"):

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -38,12 +40,34 @@ def test_the_mode_of_the_model_is_put_back(model, tokenizer):
         assert model.training is mode
 
 
+def with_positions(model, positions):
+    """Another model of the same sizes."""
+    config = copy.deepcopy(model.config)
+    config.positions = positions
+    return TriptychForConditionalGeneration(config).eval()
+
+
 def test_sources_longer_than_the_model_are_cut_with_a_warning(model, tokenizer, caplog):
-    long = " ".join(["one"] * 20)
+    model, long = with_positions(model, "learned"), " ".join(["one"] * 20)
     first, second = translate(model, tokenizer, [long, "two"], max_new_tokens=3)
     assert "cut 1 sources that are longer than 8 tokens, e.g. row 1" in caplog.text
     assert first == translate(model, tokenizer, [" ".join(["one"] * 7)], max_new_tokens=3)[0]
     assert second == translate(model, tokenizer, ["two"], max_new_tokens=3)[0]
+
+
+@pytest.mark.parametrize("positions", ["none", "sinusoidal", "rotary", "relative"])
+def test_sources_are_cut_for_learned_positions_only(model, tokenizer, caplog, monkeypatch, positions):
+    """Not at `max_position_embeddings`, and not where the tokenizer would cut if asked to."""
+    unlimited, read = with_positions(model, "sinusoidal" if positions == "rotary" else positions), []
+    if positions == "rotary":  # whose parameters are made with the configuration
+        fields = {**unlimited.config.to_dict(), "positions": positions, "rope_parameters": None}
+        unlimited = TriptychForConditionalGeneration(TriptychConfig(**fields)).eval()
+    hook = unlimited.model.encoder.register_forward_pre_hook
+    hook(lambda module, args, kwargs: read.append((*args, kwargs.get("input_ids"))[0]), with_kwargs=True)
+    monkeypatch.setattr(tokenizer, "model_max_length", 10)
+    translate(unlimited, tokenizer, [" ".join(["one"] * 20)], max_new_tokens=3)
+    assert not caplog.text
+    assert read[0].shape == (1, 21)
 
 
 def test_nothing_to_translate(model, tokenizer):

@@ -157,10 +157,17 @@ def test_the_seed_decides_the_weights(train_file, tmp_path):
 def test_a_pair_longer_than_the_model(train_file, tmp_path):
     with open(train_file, "a") as file:
         file.write("one " * 30 + "\tONE\n")
-    with pytest.raises(ValueError, match=r"train data: row 9 .*too long"):
-        training(train_file, tmp_path / "run", config={"max_position_embeddings": 16}, max_tokens=100)
-    run = training(train_file, tmp_path / "run", {"max_position_embeddings": 16}, max_tokens=100, overlong="drop")
-    assert sum(len(piece["labels"]) for [piece] in run.train_batches.updates()) == 8
+    for limit in (
+        {"config": {"max_position_embeddings": 16, "positions": "learned"}},
+        {"config": {"decoder_overrides": {"positions": "learned"}}, "max_sentence_length": 16},
+        {"max_sentence_length": 16},
+    ):
+        with pytest.raises(ValueError, match=r"train data: row 9 .*too long"):
+            training(train_file, tmp_path / "run", **limit, max_tokens=100)
+        run = training(train_file, tmp_path / "run", **limit, max_tokens=100, overlong="drop")
+        assert sum(len(piece["labels"]) for [piece] in run.train_batches.updates()) == 8
+    run = training(train_file, tmp_path / "run", {"max_position_embeddings": 16}, max_tokens=100)  # of sinusoids
+    assert sum(len(piece["labels"]) for [piece] in run.train_batches.updates()) == 9
 
 
 @pytest.mark.parametrize(
@@ -170,6 +177,7 @@ def test_a_pair_longer_than_the_model(train_file, tmp_path):
         ({"train_file": None, "test_file": "x.tsv"}, "--train_file is missing"),
         ({"train_file": "x.tsv", "dataset_name": "wmt14"}, "one source of data, not dataset_name and files"),
         ({"train_file": "x.tsv", "max_tokens": 0}, "max_tokens=0"),
+        ({"train_file": "x.tsv", "max_sentence_length": 0}, "max_sentence_length=0"),
     ],
 )
 def test_mistakes(options, message):

@@ -25,6 +25,7 @@ NORMS = ("layer", "rms")
 FEED_FORWARDS = ("plain", "gated")
 DENSE_LAYERS = ("none", *ACT2FN)  # the activation of a dense layer, or that there is no layer
 ROPE_TYPES = ("default", *ROPE_INIT_FUNCTIONS)
+MASKED_POSITIONS = ("skipped", "counted")
 INITIALIZERS = ("normal", "depth_scaled", "xavier")
 
 INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # options that are no fields
@@ -94,6 +95,11 @@ class TriptychBaseConfig(PreTrainedConfig):
     head_bias: bool = field(False, "Whether the map to the vocabulary has a bias.")
     position_offset: int = number(
         0, "The number of the first position, learned or sinusoidal (RoBERTa, BART: 2).", at_least=0
+    )
+    masked_positions: str = word(
+        "skipped",
+        "Where no positions are given: whether masked tokens after the first token take positions, too.",
+        MASKED_POSITIONS,
     )
     rope_parameters: dict | None = field(None, "Rotary positions: rope_type, rope_theta and their scaling.")
     rotary_dim: int | None = size(None, "How many dimensions of a head are rotated; None: all.")
@@ -289,6 +295,11 @@ class TriptychBaseConfig(PreTrainedConfig):
     def base_model_fsdp_plan(self) -> dict[str, str]:
         """The units in which FSDP2 gathers the body."""
         return fully_sharded_plan(self)
+
+    @property
+    def position_limit(self) -> int | None:
+        """The most tokens that fit: `max_position_embeddings` where positions are learned; None: any number."""
+        return self.max_position_embeddings if self.positions == "learned" else None
 
     @property
     def embedding_factor(self) -> float:

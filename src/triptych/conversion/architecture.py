@@ -25,6 +25,8 @@ TRAINING = {
     "label_smoothing",
     "use_cache",
 }
+# What a call can say by itself, so that another architecture may have another default.
+DEFAULTS = {"masked_positions"}
 # What transformers writes into every configuration by itself.
 BOOKKEEPING = {"_name_or_path", "architectures", "dtype", "model_type", "transformers_version"}
 
@@ -62,6 +64,7 @@ class Architecture:
         refused: their field: (the values that can be expressed, what another one means).
         read: (their configuration, their class) → our fields that take more than another name.
         write: (our configuration, their class) → their fields, the way back.
+        masked_positions: our field of that name: whether they count masked tokens where no positions are given.
         rules: the places of their tensors. Names of the body stand without the prefix of the head (`bert.`).
     """
 
@@ -71,6 +74,7 @@ class Architecture:
     fields: Mapping[str, str]
     rules: tuple[Rule, ...]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    masked_positions: str = "counted"
     refused: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)
     read: Callable[[Any, str], dict[str, Any]] = nothing
     write: Callable[[Any, str], dict[str, Any]] = nothing
@@ -116,7 +120,7 @@ class Architecture:
         common = {name: getattr(theirs, name, None) for name in COMMON if name in TOKENS or hasattr(theirs, name)}
         if "decoder_start_token_id" not in self.config_class.__dataclass_fields__:
             common.pop("decoder_start_token_id", None)
-        fields |= {**common, **self.fixed, **self.read(theirs, head)}
+        fields |= {**common, "masked_positions": self.masked_positions, **self.fixed, **self.read(theirs, head)}
         size = fields["vocab_size"] if fields.get("decoder_vocab_size") is None else fields["decoder_vocab_size"]
         for name in TOKENS:
             token = fields.get(name)
@@ -152,7 +156,8 @@ class Architecture:
             again = self.config_class(**self.our_fields(theirs, head))
         except (ValueError, StrictDataclassError) as error:
             raise CannotExpress(f"{self.model_type} cannot express this: {' '.join(str(error).split())}") from error
-        names = {f.name for f in dataclasses.fields(self.config_class)} - TRAINING - BOOKKEEPING - {"origin"} - idle
+        unread = TRAINING | DEFAULTS | BOOKKEEPING | {"origin"} | idle
+        names = {f.name for f in dataclasses.fields(self.config_class)} - unread
         if bands(ours) == bands(again):  # a pattern can be written in several ways
             names.discard("attention_pattern")
         differences = [

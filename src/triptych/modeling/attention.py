@@ -17,6 +17,11 @@ from .backends import attend_to_tokens
 from .positions import Rotation, rotate
 
 
+def sees_any(attention_mask: Tensor) -> Tensor:
+    """Which queries see a key at all, by a mask that is added to the scores: (B, 1, T, S) → (B, 1, T, 1) of bools."""
+    return (attention_mask > torch.finfo(attention_mask.dtype).min).any(dim=-1, keepdim=True)
+
+
 def eager_attention(
     module: nn.Module,
     query: Tensor,
@@ -30,15 +35,20 @@ def eager_attention(
 ) -> tuple[Tensor, Tensor]:
     """Equation (1), softmax(Q Kᵀ / √d_k) V, in plain tensor operations.
 
+    A query that sees no key gets zeros, as from sdpa.
+
     query (B, H, T, d_k), key (B, G, S, d_k), value (B, G, S, d_v) → (B, T, H, d_v) and the weights (B, H, T, S).
     """
     groups: Any = module.num_key_value_groups
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scores = query @ key.transpose(-2, -1) * scaling
-    for term in (position_bias, attention_mask):
-        if term is not None:
-            scores = scores + term
+    if position_bias is not None:
+        scores = scores + position_bias
+    if attention_mask is not None:
+        scores = (scores + attention_mask).clamp(min=torch.finfo(scores.dtype).min)  # -inf everywhere would be NaN
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    if attention_mask is not None:
+        weights = weights * sees_any(attention_mask)
     weights = F.dropout(weights, p=dropout, training=module.training)
     return (weights @ value).transpose(1, 2).contiguous(), weights
 

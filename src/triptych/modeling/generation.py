@@ -11,6 +11,7 @@ from transformers import (
     GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
+    MaxLengthCriteria,
     QuantizedCache,
     StoppingCriteria,
     StoppingCriteriaList,
@@ -18,6 +19,7 @@ from transformers import (
 from transformers.generation.logits_process import UnbatchedClassifierFreeGuidanceLogitsProcessor
 
 from .backends import check_continuous_batching
+from .documents import positions_in_row
 from .guidance import ClassifierFreeGuidance, last_tokens
 from .masks import self_attention_masks
 
@@ -57,6 +59,19 @@ def source_lengths(inputs: Tensor | None, kwargs: dict[str, Any]) -> Tensor:
     return torch.full((source.shape[0],), source.shape[1], device=source.device)
 
 
+def mask_of_begun_output(kwargs: dict[str, Any]) -> dict[str, Tensor]:
+    """The mask of `decoder_input_ids` that go on from a cache, where none is given.
+
+    By its length, transformers knows that those ids stand from the beginning, so that what the cache holds is not run
+    again behind itself.
+    """
+    ids, cache = kwargs.get("decoder_input_ids"), kwargs.get("past_key_values")
+    if ids is None or cache is None or kwargs.get("decoder_attention_mask") is not None:
+        return {}
+    continues = 0 < int(cache.get_seq_length()) < ids.shape[1]
+    return {"decoder_attention_mask": torch.ones_like(ids)} if continues else {}
+
+
 class TriptychGenerationMixin(GenerationMixin):
     """`generate` with two more options, given as arguments or kept in `generation_config`:
 
@@ -81,6 +96,41 @@ class TriptychGenerationMixin(GenerationMixin):
             generation_config.prefill_chunk_size = None
         self._check_early_exit(getattr(generation_config, "assistant_early_exit", None))
         return generation_config, model_kwargs
+
+    @property
+    def _output_limit(self) -> int | None:
+        """The most tokens that the generating stack can take; None: any number."""
+        limit: int | None = self.config.get_text_config(decoder=True).position_limit
+        return limit
+
+    def _prepare_generated_length(
+        self,
+        generation_config: GenerationConfig,
+        has_default_max_length: bool,
+        *,
+        input_ids_length: int,
+        **kwargs: Any,
+    ) -> GenerationConfig:
+        """As transformers, which keeps its default length below `max_position_embeddings`, whatever the positions."""
+        default = generation_config.max_length
+        generation_config = super()._prepare_generated_length(
+            generation_config=generation_config,
+            has_default_max_length=has_default_max_length,
+            input_ids_length=input_ids_length,
+            **kwargs,
+        )
+        if has_default_max_length and generation_config.max_new_tokens is None:
+            longest = default + input_ids_length
+            generation_config.max_length = min(longest, self._output_limit or longest)
+        return generation_config
+
+    def _get_stopping_criteria(self, *args: Any, **kwargs: Any) -> StoppingCriteriaList:
+        """As transformers, whose warning of too long an output is for positions that have an end."""
+        criteria = super()._get_stopping_criteria(*args, **kwargs)
+        for criterion in criteria:
+            if isinstance(criterion, MaxLengthCriteria):
+                criterion.max_position_embeddings = self._output_limit
+        return criteria
 
     def _check_early_exit(self, depth: int | None) -> None:
         if depth is None:
@@ -122,7 +172,8 @@ class TriptychGenerationMixin(GenerationMixin):
         mask, cache = kwargs.get("decoder_attention_mask"), kwargs.get("past_key_values")
         counted = kwargs.get("decoder_position_ids") is not None
         if mask is not None and not counted and cache is not None and cache.is_compileable:
-            kwargs["decoder_position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
+            side = self.config.get_text_config(decoder=True)
+            kwargs["decoder_position_ids"] = positions_in_row(mask.bool(), side.masked_positions)
         return super().prepare_inputs_for_generation(*args, **kwargs)
 
     def _prepare_cache_for_generation(
@@ -153,10 +204,12 @@ class TriptychGenerationMixin(GenerationMixin):
         for i, processor in enumerate(processors):
             if isinstance(processor, UnbatchedClassifierFreeGuidanceLogitsProcessor) and encoder_input_ids is not None:
                 ids, mask = kwargs.get("negative_prompt_ids"), kwargs.get("negative_prompt_attention_mask")
+                given = kwargs.get("model_kwargs") or {}
                 if ids is None:
-                    ids, mask = self._empty_prompt(encoder_input_ids, kwargs.get("model_kwargs") or {}), None
+                    ids, mask = self._empty_prompt(encoder_input_ids, given), None
                 scale, length = generation_config.guidance_scale, input_ids_seq_length or 0
-                processors[i] = ClassifierFreeGuidance(scale, self, length, ids, mask)
+                begun = given.get("decoder_attention_mask")
+                processors[i] = ClassifierFreeGuidance(scale, self, length, ids, mask, begun)
         return processors
 
     def _empty_prompt(self, prompt: Tensor, model_kwargs: dict[str, Any]) -> Tensor:
@@ -190,11 +243,14 @@ class TriptychGenerationMixin(GenerationMixin):
             if not self.config.is_encoder_decoder:
                 raise ValueError("max_length_beyond_source needs a source; use max_new_tokens with a decoder")
             tokens = source_lengths(inputs, kwargs)
-            limit = self.config.get_text_config(decoder=True).max_position_embeddings
-            longest = min(int(tokens.max()) + margin, limit)
+            longest = int(tokens.max()) + margin
+            if (limit := self._output_limit) is not None:
+                longest = min(longest, limit)
             kwargs |= {"max_length": 1 + longest, "max_new_tokens": None}
             per_row = MaxLengthBeyondSource(tokens, margin)
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])
+        if self.config.is_encoder_decoder:
+            kwargs |= mask_of_begun_output(kwargs)
         depth = self.config.num_hidden_layers
         try:
             return super().generate(inputs, generation_config, logits_processor, stopping_criteria, **kwargs)

@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import LogitsProcessor
 
+from .documents import positions_in_row
 from .pooling import last_position
 
 
@@ -22,11 +24,21 @@ class ClassifierFreeGuidance(LogitsProcessor):
     Args:
         prompt_length: how many of the ids are the prompt of a decoder; an encoder–decoder's prompt is its source.
         ids, mask: (B, S) the negative prompt, or source.
+        begun_mask: (B · n, P) the mask of what an encoder–decoder's output begins with; None: nothing is masked there.
     """
 
-    def __init__(self, scale: float, model: Any, prompt_length: int, ids: Tensor, mask: Tensor | None):
+    def __init__(
+        self,
+        scale: float,
+        model: Any,
+        prompt_length: int,
+        ids: Tensor,
+        mask: Tensor | None,
+        begun_mask: Tensor | None = None,
+    ):
         self.scale, self.model, self.prompt_length = scale, model, prompt_length
         self.ids, self.mask = ids, torch.ones_like(ids) if mask is None else mask
+        self.begun_mask = begun_mask
         self.seen: Tensor | None = None
         self.cache: Any = None
         self.memory: Any = None
@@ -46,16 +58,22 @@ class ClassifierFreeGuidance(LogitsProcessor):
             if self.memory is None:
                 self.memory = self.model.get_encoder()(ids, mask)
             inputs = {"encoder_outputs": self.memory, "decoder_input_ids": input_ids, "attention_mask": mask}
-            name = "decoder_input_ids"
+            if self.begun_mask is not None:
+                begun = self.begun_mask[:: len(self.begun_mask) // len(self.ids)].repeat_interleave(repeats, dim=0)
+                written = input_ids.shape[1] - begun.shape[1]
+                inputs["decoder_attention_mask"] = F.pad(begun, (0, written), value=1)
+            growing = ["decoder_input_ids"]
         else:
             output = input_ids[:, self.prompt_length :]
+            mask = torch.cat([mask, torch.ones_like(output)], dim=1)
             inputs = {
                 "input_ids": torch.cat([ids, output], dim=1),
-                "attention_mask": torch.cat([mask, torch.ones_like(output)], dim=1),
+                "attention_mask": mask,
+                "position_ids": positions_in_row(mask.bool(), "skipped"),  # as generate gives them to the other one
             }
-            name = "input_ids"
+            growing = ["input_ids", "position_ids"]
         if cache is not None:
-            inputs[name] = inputs[name][:, -1:]
+            inputs |= {name: inputs[name][:, -1:] for name in growing}
         answer = self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         self.cache = answer.past_key_values
         return answer.logits[:, -1].to(input_ids.device)

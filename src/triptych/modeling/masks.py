@@ -17,7 +17,7 @@ from transformers.masking_utils import (
 from transformers.utils.generic import is_flash_attention_requested
 
 from ..configuration import TriptychBaseConfig
-from .documents import is_prepared, positions_within, same_document, starts
+from .documents import same_document, starts
 
 CAUSAL = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
 BIDIRECTIONAL = {
@@ -62,13 +62,11 @@ def self_attention_masks(
     x (B, T, d), attention_mask (B, P + T) or as the backend takes it, documents (B, T)
     """
     options: dict[str, Any] = {"attention_mask": attention_mask, "past_key_values": cache}
-    if documents is not None:  # they hide padding, too
-        options["attention_mask"] = None
-        if is_causal:  # transformers separates them by positions that start anew
-            options["position_ids"] = positions_within(documents)
-        else:
-            runs = starts(documents).cumsum(-1)
-            options["and_mask_function"] = same_document(runs, runs)
+    if documents is not None:
+        runs = starts(documents).cumsum(-1)
+        options["and_mask_function"] = same_document(runs, runs)
+        if is_flash_attention_requested(config):  # it is told the documents, and what is masked, by their positions
+            options["attention_mask"] = None
     if isinstance(attention_mask, dict):  # continuous batching
         return attention_mask
     if attention_mask is None and cache is not None and cache.is_compileable and is_flash_attention_requested(config):
@@ -106,17 +104,3 @@ def memory_mask(
         encoder_hidden_states=memory,
         and_mask_function=own,
     )
-
-
-def default_position_ids(
-    attention_mask: Tensor | None, length: int, past: int | Tensor, device: torch.device, documents: Tensor | None
-) -> Tensor:
-    """0, 1, 2, … from the first token that is not padding, so that left padding changes nothing: (B or 1, T).
-
-    In a row of several documents, from the first token of each.
-    """
-    if documents is not None:
-        return positions_within(documents)
-    if attention_mask is None or is_prepared(attention_mask):
-        return torch.arange(length, device=device)[None] + past
-    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:].to(device)

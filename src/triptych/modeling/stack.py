@@ -14,10 +14,10 @@ from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration import TriptychBaseConfig
 from .base import TriptychPreTrainedModel
-from .documents import packed_documents
+from .documents import default_position_ids, kernel_positions, packed_documents
 from .layer import TransformerLayer
 from .lookup import lookup
-from .masks import check_attention_mask, default_position_ids, memory_mask, self_attention_masks
+from .masks import check_attention_mask, memory_mask, self_attention_masks
 from .positions import POSITIONS
 from .residual import FINAL_NORMS, build_norm
 
@@ -139,13 +139,15 @@ class TransformerStack(TriptychPreTrainedModel):
         Args:
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, d), rows of the embedding matrix.
             attention_mask: (B, P + T), 1 for tokens and 0 for padding; or a mask as the attention backend takes it.
-            position_ids: (B, T); by default counted from the first token that is not padding.
+            position_ids: (B, T); by default 0, 1, 2, … from the first token that is not masked, so that left padding
+                changes nothing. Whether masked tokens after it are counted is `config.masked_positions`. Relative
+                positions are distances in the row, and count them always.
             token_type_ids: (B, T) segments.
             encoder_hidden_states: the memory, (B, S, d), with `encoder_attention_mask` (B, S).
             past_key_values: keys and values of the P positions before these; with `use_cache` they are returned too.
             document_ids: (B, T) packing: tokens see only those of their own document, whose positions count from 0.
-                `position_ids` that start anew within a row say the same. A row of documents has no next step, so no
-                cache is kept for one.
+                `position_ids` say the same: a document begins at every unmasked position 0 and nowhere else. A masked
+                token lies within the document before it. A row of documents has no next step, so no cache is kept.
             encoder_document_ids: (B, S) the documents of the memory; a document sees the one of its own id.
 
         Raises:
@@ -192,7 +194,7 @@ class TransformerStack(TriptychPreTrainedModel):
                 self.config, x, encoder_hidden_states, encoder_attention_mask, documents, encoder_document_ids
             )
         if position_ids is None:
-            position_ids = default_position_ids(attention_mask, length, past, x.device, documents)
+            position_ids = default_position_ids(self.config, attention_mask, length, past, x.device, documents)
 
         x = x * self.config.embedding_factor + self.positions.embed(position_ids, x.dtype)
         x = self.dropout(self.embedding_norm(self.segments(x, token_type_ids)))
@@ -201,6 +203,8 @@ class TransformerStack(TriptychPreTrainedModel):
         if bias is not None and self.config._attn_implementation == "flex_attention":
             bias = bias.expand(x.shape[0], -1, -1, -1)  # a view; flex reads a bias at the row of the batch
         rotation = self.positions.rotation(position_ids)
+        if documents is not None:
+            position_ids = kernel_positions(documents, attention_mask)
         for kind, layer in zip(kinds, self.layers, strict=False):
             x = layer(
                 x,

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteriaList
 from transformers.pipelines import Pipeline
 
+from ..conversion.limits import position_limit
 from ..tokenization import TARGET_SUBFOLDER, target_language_options
 from ..tokenization.languages import language_id
 from .inputs import as_texts
@@ -102,8 +103,13 @@ class TextToTextPipeline(Pipeline):
 
     @property
     def positions(self) -> int | None:
-        """How many tokens the model can hold on either side; None: as many as memory does."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        """How many tokens the source may have; None: any number."""
+        return position_limit(self.model.config, "encoder")
+
+    @property
+    def target_positions(self) -> int | None:
+        """How many tokens the output may have, with the start token; None: any number."""
+        return position_limit(self.model.config, "decoder")
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Saves the model and its tokenizers, so that `pipeline(task, model=save_directory)` brings them back."""
@@ -257,8 +263,9 @@ class TextToTextPipeline(Pipeline):
     def _weakest_options(self) -> list[dict[str, Any]]:
         """The options that hold where neither the user nor the model's `generation_config` says anything."""
         default: dict[str, Any] = {**self.default_generation}
-        if self.positions is not None and "max_new_tokens" in default:
-            default["max_new_tokens"] = min(default["max_new_tokens"], self.positions - 1)  # one is the start token's
+        limit = self.target_positions
+        if limit is not None and "max_new_tokens" in default:
+            default["max_new_tokens"] = min(default["max_new_tokens"], limit - 1)  # one is the start token's
         return [default, {name: value for name, value in self._checkpoint_options.items() if name != "prefix"}]
 
     def postprocess(

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..conversion.limits import position_limit
 from ..data.collators import pad
 from ..data.tokenize import Encoder
 from ..tokenization.languages import has_languages, language_ids, name_of, target_language_options
@@ -31,9 +32,9 @@ def translate(
     """
     Translations of `sources`, in their order.
 
-    Batches are made of sentences of like length, the longest first. Sources longer than the model are cut, with a
-    warning. The translation of a source without text (empty, or white space only) is empty. With an `accelerator`, its
-    processes share the work and each gets the whole result.
+    Batches are made of sentences of like length, the longest first. Sources that have more tokens than the model has
+    positions are cut, with a warning; only a table of positions ends. The translation of a source without text (empty,
+    or white space only) is empty. With an `accelerator`, its processes share the work and each gets the whole result.
 
     Args:
         tokenizer: one with language codes reads the sources in its `src_lang`, and the model writes its `tgt_lang`.
@@ -46,11 +47,11 @@ def translate(
     """
     if not sources:
         return []
-    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 10**9)
+    limit = position_limit(model.config, "encoder")
     encode, decoder = Encoder(tokenizer), target_tokenizer or tokenizer
     generate_options = language_options(model, decoder) | generate_options
     ids = encode(list(sources))
-    too_long = [row for row, tokens in enumerate(ids) if len(tokens) > limit]
+    too_long = [row for row, tokens in enumerate(ids) if limit is not None and len(tokens) > limit]
     if too_long:
         logger.warning(
             "cut %d sources that are longer than %d tokens, e.g. row %d", len(too_long), limit, too_long[0] + 1

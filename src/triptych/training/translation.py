@@ -92,7 +92,10 @@ class TranslationArguments(DataOptions):
     )
     vocab_size: int = option(8000, "Tokens of the tokenizer that is trained (of each, with separate_vocabularies).")
     separate_vocabularies: bool = option(False, "Train one tokenizer for each language, instead of a joint one.")
-    overlong: Literal["error", "truncate", "drop"] = option("error", "What to do with pairs longer than the model.")
+    max_sentence_length: int | None = option(
+        None, "Most tokens of a source or target; by default what the positions of the model allow."
+    )
+    overlong: Literal["error", "truncate", "drop"] = option("error", "What to do with pairs longer than that.")
 
     max_tokens: int = option(
         8192, "Source and target tokens of one update, padding included, over all processes and pieces."
@@ -117,8 +120,8 @@ class TranslationArguments(DataOptions):
             raise ValueError("source_lang and target_lang are codes of a tokenizer: name one with --tokenizer")
         if not 0 <= self.copied_targets <= 1:
             raise ValueError(f"copied_targets={self.copied_targets} must be in [0, 1]")
-        for name in ("vocab_size", "max_tokens", "evaluation_batch_size", "num_beams"):
-            if getattr(self, name) < 1:
+        for name in ("vocab_size", "max_tokens", "evaluation_batch_size", "num_beams", "max_sentence_length"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
@@ -209,11 +212,21 @@ class TranslationTraining:
         codes = [getattr(side, name) for side, name in sides if has_languages(side)]
         return " → ".join(codes) or None
 
+    def longest(self, stack: str) -> int | None:
+        """The most tokens of a sentence on one side: what the model and the options allow; None: any number."""
+        limits = (self.config.stack_config(stack).position_limit, self.arguments.max_sentence_length)
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def batches(self, split: str, shuffle: bool) -> TranslationBatches:
-        limit = self.config.max_position_embeddings
+        source_limit, target_limit = (self.longest(side) for side in ("encoder.", "decoder."))
         try:
             rows = tokenize_pairs(
-                self.data[split], self.tokenizer, self.target_tokenizer, limit, limit, self.arguments.overlong
+                self.data[split],
+                self.tokenizer,
+                self.target_tokenizer,
+                source_limit,
+                target_limit,
+                self.arguments.overlong,
             )
             sampler = TokenBudgetBatchSampler(
                 rows["source_length"],
@@ -261,6 +274,7 @@ class TranslationTraining:
             "data.train": fingerprint(chain(self.data["train"]["source"], self.data["train"]["target"])),
             "data.max_tokens": self.arguments.max_tokens,
             "data.overlong": self.arguments.overlong,
+            "data.max_sentence_length": self.arguments.max_sentence_length,
         }
 
     def summary(self) -> list[str]:

@@ -39,6 +39,7 @@ FSMT = Architecture(
     heads={"FSMTForConditionalGeneration": "TriptychForConditionalGeneration"},
     fields={"src_vocab_size" if theirs == "vocab_size" else theirs: ours for theirs, ours in FIELDS.items()},
     fixed={**FIXED, **SINUSOIDS, "residual": "post"},
+    masked_positions="skipped",
     read=read,
     write=write_vocabularies,
     rules=(

@@ -39,6 +39,7 @@ M2M_100 = Architecture(
     fields=FIELDS,
     fixed={**FIXED, **SINUSOIDS, "residual": "pre"},
     refused=REFUSED,
+    masked_positions="skipped",
     read=read,
     write=write,
     rules=(*EMBEDDINGS, *rules(LAYERS)),

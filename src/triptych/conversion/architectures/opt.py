@@ -38,6 +38,7 @@ OPT = Architecture(
         "enable_bias": "attention_bias",
     },
     fixed={"position_offset": 2, "norm_eps": 1e-5},
+    masked_positions="skipped",
     read=read,
     write=write,
     refused={

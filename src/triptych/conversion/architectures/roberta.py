@@ -55,6 +55,7 @@ def like_roberta(model_type: str, name: str) -> Architecture:
         heads=heads(name, *HEADS),
         fields=MAPPED,
         fixed={"classifier_activation": "tanh"},
+        masked_positions="skipped",  # they count by the id of the padding, which their tokenizers mask
         refused=REFUSED,
         read=read,
         write=write,
