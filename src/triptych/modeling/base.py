@@ -43,6 +43,18 @@ class TriptychPreTrainedModel(PreTrainedModel):
             # Else a reload drops what transformers itself does not know: the paper's options of generation.
             self.generation_config._from_model_config = False
 
+    def post_init(self) -> None:
+        """As transformers, which is told what stays in float32 when a model is loaded in float16."""
+        config: Any = self.config
+        depth = {"decoder.": getattr(config, "decoder_layers", 0)}
+        self._keep_in_fp32_modules = [
+            f"{stack}layers.{i}.feed_forward.down_proj"
+            for stack in config.stacks
+            if config.stack_config(stack).outgrows_float16
+            for i in range(depth.get(stack, config.num_hidden_layers))
+        ]
+        super().post_init()
+
     @classmethod
     def maybe_distribute_model(cls, model: PreTrainedModel, distributed_config: Any, *args: Any, **kwargs: Any) -> Any:
         """As transformers, for a division that the model allows."""
