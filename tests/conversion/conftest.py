@@ -103,6 +103,15 @@ def theirs(request: pytest.FixtureRequest) -> PreTrainedModel:
     return make_theirs(*request.param)
 
 
+ONE_OF_EACH = list({model_type(v.values[0][0]): v for v in reversed(list(variants()))}.values())
+
+
+@pytest.fixture(params=ONE_OF_EACH)
+def one_of_each(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """A random model of each architecture."""
+    return make_theirs(*request.param)
+
+
 @pytest.fixture(params=GENERATIVE)
 def generator(request: pytest.FixtureRequest) -> PreTrainedModel:
     """A random model of every class that generates."""

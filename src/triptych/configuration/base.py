@@ -329,6 +329,16 @@ class TriptychBaseConfig(PreTrainedConfig):
         return [self.attention_kind(i) for i in range(self.num_hidden_layers)]
 
     @property
+    def outgrows_float16(self) -> bool:
+        """Whether a stack is built like T5's: relative positions, and RMSNorm before each sublayer.
+
+        Such models are trained in bfloat16, and their activations exceed what float16 holds (65504). So transformers
+        loads T5 in float16 with the last matrix of each feed-forward network in float32, and cuts sums that overflow;
+        our models do the same.
+        """
+        return (self.positions, self.norm, self.residual) == ("relative", "rms", "pre")
+
+    @property
     def classifier_dropout_rate(self) -> float:
         """Dropout before a classifier."""
         return self.dropout if self.classifier_dropout is None else self.classifier_dropout

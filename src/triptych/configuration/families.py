@@ -120,6 +120,11 @@ class TriptychConfig(TriptychBaseConfig):
         """Number of tokens that the decoder reads and writes."""
         return self.vocab_size if self.decoder_vocab_size is None else self.decoder_vocab_size
 
+    @property
+    def has_two_vocabularies(self) -> bool:
+        """Whether an id is one token in the source and another in the target, be they as many or not."""
+        return self.decoder_vocab_size is not None and not self.share_encoder_decoder_embeddings
+
     def _special_token_vocabularies(self) -> dict[str, int]:
         target = dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"), self.target_vocab_size)
         return {"pad_token_id": min(self.vocab_size, self.target_vocab_size), **target}
@@ -127,10 +132,32 @@ class TriptychConfig(TriptychBaseConfig):
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychConfig":
         """The configuration as one half sees it: transformers sizes its caches by the decoder's."""
         if not decoder or encoder:
-            return self
+            return TwoVocabularies(self) if self.has_two_vocabularies else self
         half = copy.deepcopy(self.decoder_side)
         half.encoder_layers, half.vocab_size = self.decoder_layers, self.target_vocab_size
         return half
+
+
+class TwoVocabularies(TriptychConfig):
+    """A configuration as tools find it that do not know of two vocabularies: they may not change its special tokens.
+
+    `Trainer` gives a model the special tokens of its `processing_class`. An encoder–decoder whose source and target
+    have vocabularies of their own has two tokenizers, and its special tokens are the target's. All fields are those
+    of the whole, which is changed with this.
+    """
+
+    def __init__(self, whole: TriptychConfig):
+        object.__setattr__(self, "__dict__", whole.__dict__)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._special_token_vocabularies() and value != getattr(self, name):
+            raise ValueError(
+                f"{name}={value} would replace {name}={getattr(self, name)}, but source and target have vocabularies "
+                f"of their own (decoder_vocab_size={self.decoder_vocab_size}), and special tokens are the target's. "
+                "Give Trainer no processing_class, or the target's tokenizer; if that one is right, set "
+                f"{name} in model.config and model.generation_config first"
+            )
+        super().__setattr__(name, value)
 
 
 class DecoderSide(TriptychConfig):
@@ -161,6 +188,9 @@ class DecoderSide(TriptychConfig):
 
     def __delattr__(self, name: str) -> None:
         delattr(self.whole, name)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychConfig":
+        return super().get_text_config(decoder=True) if decoder and not encoder else self
 
     def to_dict(self) -> dict[str, Any]:
         own = copy.deepcopy({name: value for name, value in self.__dict__.items() if name != "whole"})

@@ -16,6 +16,7 @@ from .. import modeling
 from ..configuration import TriptychBaseConfig
 from ..files import check_model_files, naming_damage
 from ..modeling.base import TriptychPreTrainedModel
+from ..modeling.precision import take_dtypes
 from .architecture import Architecture, CannotExpress
 from .registry import architecture, architectures
 from .rules import Places
@@ -207,14 +208,25 @@ def build(
     dtype: torch.dtype,
     **options: Any,
 ) -> Any:
-    """A model that holds these tensors, in evaluation mode."""
+    """A model that holds these tensors, each in the dtype that it has, in evaluation mode.
+
+    Args:
+        dtype: of the model as a whole, which its configuration names.
+    """
     shows_progress = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # of moving tensors that are in memory already
     try:
-        return model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype, **options).eval()
+        model = model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype, **options).eval()
     finally:
         if shows_progress:
             logging.enable_progress_bar()
+    take_dtypes(model, tensors)
+    places = set()
+    for parameter in model.parameters():  # two that are not tied, though the tensors were one: else a file has one
+        if parameter.numel() and parameter.data_ptr() in places:
+            parameter.data = parameter.data.clone()
+        places.add(parameter.data_ptr())
+    return model
 
 
 def take_generation_config(model: Any, given: GenerationConfig | None) -> None:

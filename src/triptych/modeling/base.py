@@ -45,6 +45,18 @@ class TriptychPreTrainedModel(PreTrainedModel):
             # Else a reload drops what transformers itself does not know: the paper's options of generation.
             self.generation_config._from_model_config = False
 
+    def post_init(self) -> None:
+        """As transformers, which is told what stays in float32 when a model is loaded in float16."""
+        config: Any = self.config
+        depth = {"decoder.": getattr(config, "decoder_layers", 0)}
+        self._keep_in_fp32_modules = [
+            f"{stack}layers.{i}.feed_forward.down_proj"
+            for stack in config.stacks
+            if config.stack_config(stack).outgrows_float16
+            for i in range(depth.get(stack, config.num_hidden_layers))
+        ]
+        super().post_init()
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As transformers; but a damaged file is named, and a damaged generation_config.json is not passed over."""

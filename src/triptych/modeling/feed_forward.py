@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from ..configuration import TriptychBaseConfig
+from .precision import as_weight
 
 
 class FeedForward(nn.Module):
@@ -21,7 +22,8 @@ class FeedForward(nn.Module):
         return self.activation(self.up_proj(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.dropout(self.expand(x)))
+        hidden = self.dropout(self.expand(x))
+        return self.down_proj(as_weight(hidden, self.down_proj))  # which can be in float32 where the rest is not
 
 
 class GatedFeedForward(FeedForward):

@@ -1,5 +1,6 @@
 """transformers' `generate` with the paper's options of beam search (section 6.1), and exact or refused elsewhere."""
 
+import copy
 from functools import wraps
 from typing import Any
 
@@ -20,11 +21,19 @@ from transformers.generation.logits_process import UnbatchedClassifierFreeGuidan
 
 from .backends import check_continuous_batching
 from .documents import positions_in_row
+from .generation_options import TriptychGenerationConfig, adopt
 from .guidance import ClassifierFreeGuidance, last_tokens
 from .masks import self_attention_masks
 
 # Three ways to say how long an output may be; the strongest place that names one of them decides.
 LENGTH_OPTIONS = ("max_length", "max_new_tokens", "max_length_beyond_source")
+
+# Options that look for the tokens of the source in the output, with the values that switch them off.
+OPTIONS_OF_ONE_VOCABULARY = {
+    "encoder_repetition_penalty": (None, 1.0),
+    "encoder_no_repeat_ngram_size": (None, 0),
+    "token_healing": (None, False),
+}
 
 
 class GNMTLengthPenalty(float):
@@ -72,13 +81,81 @@ def mask_of_begun_output(kwargs: dict[str, Any]) -> dict[str, Tensor]:
     return {"decoder_attention_mask": torch.ones_like(ids)} if continues else {}
 
 
+def stated(source: Any, name: str) -> Any:
+    """What the arguments of `generate`, or a generation configuration, say about an option; None: nothing."""
+    if isinstance(source, dict):
+        return source.get(name)
+    return source.stated(name) if hasattr(source, "stated") else getattr(source, name, None)
+
+
+class TargetSide:
+    """A model whose `config` is that of its decoder, so that `vocab_size` is the size of the target's vocabulary.
+
+    transformers reads `vocab_size` when it handles what was generated. Everything else is the model's.
+    """
+
+    def __init__(self, model: Any):
+        self.model, self.config = model, model.config.get_text_config(decoder=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
 class TriptychGenerationMixin(GenerationMixin):
     """`generate` with two more options, given as arguments or kept in `generation_config`:
 
     - `gnmt_length_penalty` (float): beams are ranked by log P(Y|X) / ((5 + |Y|) / 6)^α. The paper uses α = 0.6.
     - `max_length_beyond_source` (int): an output may be this many tokens longer than its source; the paper uses 50.
       For the encoder–decoder; `max_new_tokens` or `max_length` take precedence.
+
+    Where source and target have vocabularies of their own, the options that look for the source's tokens in the output
+    are refused: one id is two tokens there.
     """
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """The options of generation; `TriptychGenerationConfig` says what is kept of them."""
+        own: GenerationConfig = self.__dict__["_generation_config"]
+        return own
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig) -> None:
+        self.__dict__["_generation_config"] = adopt(config)
+
+    @property
+    def _target_side(self) -> Any:
+        """The model, as transformers has to see it to handle the target's tokens."""
+        return TargetSide(self) if getattr(self.config, "has_two_vocabularies", False) else self
+
+    def compute_transition_scores(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As transformers, in the target's vocabulary."""
+        scores: Tensor = GenerationMixin.compute_transition_scores(self._target_side, *args, **kwargs)
+        return scores
+
+    def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> Any:
+        """As transformers, in the target's vocabulary."""
+        return GenerationMixin._get_candidate_generator(self._target_side, *args, **kwargs)
+
+    def _validate_generation_mode(
+        self, generation_mode: Any, generation_config: GenerationConfig, generation_mode_kwargs: dict[str, Any]
+    ) -> None:
+        """As transformers, which compares the vocabularies of a model and its assistant: those of the targets."""
+        assistant = generation_mode_kwargs.get("assistant_model")
+        if isinstance(assistant, TriptychGenerationMixin):
+            generation_mode_kwargs = {**generation_mode_kwargs, "assistant_model": assistant._target_side}
+        GenerationMixin._validate_generation_mode(
+            self._target_side, generation_mode, generation_config, generation_mode_kwargs
+        )
+
+    def _prepare_attention_mask_for_generation(
+        self, inputs_tensor: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
+    ) -> Tensor:
+        """As transformers; a source in a vocabulary of its own is padded with the model's token, not the output's."""
+        if getattr(self.config, "has_two_vocabularies", False) and self.config.pad_token_id is not None:
+            generation_config = copy.copy(generation_config)
+            generation_config._pad_token_tensor = torch.tensor(self.config.pad_token_id, device=inputs_tensor.device)
+        mask: Tensor = super()._prepare_attention_mask_for_generation(inputs_tensor, generation_config, model_kwargs)
+        return mask
 
     def _prepare_generation_config(
         self, generation_config: GenerationConfig | None, **kwargs: Any
@@ -95,6 +172,7 @@ class TriptychGenerationMixin(GenerationMixin):
             # The source is encoded at once; transformers would cut its mask to the pieces of the output.
             generation_config.prefill_chunk_size = None
         self._check_early_exit(getattr(generation_config, "assistant_early_exit", None))
+        self._check_vocabularies(generation_config)
         return generation_config, model_kwargs
 
     @property
@@ -131,6 +209,17 @@ class TriptychGenerationMixin(GenerationMixin):
             if isinstance(criterion, MaxLengthCriteria):
                 criterion.max_position_embeddings = self._output_limit
         return criteria
+
+    def _check_vocabularies(self, generation_config: GenerationConfig) -> None:
+        if not getattr(self.config, "has_two_vocabularies", False):
+            return
+        for name, off in OPTIONS_OF_ONE_VOCABULARY.items():
+            if (value := getattr(generation_config, name, None)) not in off:
+                raise ValueError(
+                    f"{name}={value} looks for tokens of the source in the output, but source and target have "
+                    f"vocabularies of their own (decoder_vocab_size={self.config.decoder_vocab_size}), and an id is a "
+                    f"token of either; leave {name} out"
+                )
 
     def _check_early_exit(self, depth: int | None) -> None:
         if depth is None:
@@ -198,8 +287,8 @@ class TriptychGenerationMixin(GenerationMixin):
         **kwargs: Any,
     ) -> LogitsProcessorList:
         """As transformers, with the guidance of this package."""
-        processors = super()._get_logits_processor(
-            generation_config, input_ids_seq_length, encoder_input_ids, *args, **kwargs
+        processors: LogitsProcessorList = GenerationMixin._get_logits_processor(
+            self._target_side, generation_config, input_ids_seq_length, encoder_input_ids, *args, **kwargs
         )
         for i, processor in enumerate(processors):
             if isinstance(processor, UnbatchedClassifierFreeGuidanceLogitsProcessor) and encoder_input_ids is not None:
@@ -232,11 +321,13 @@ class TriptychGenerationMixin(GenerationMixin):
         Raises:
             ValueError: an option that the model cannot honour: `max_length_beyond_source` without a source,
                 `assistant_early_exit` of an encoder–decoder or of no fewer layers, `cache_implementation="paged"` as
-                `init_continuous_batching` says.
+                `init_continuous_batching` says, one of `OPTIONS_OF_ONE_VOCABULARY` where there are two.
         """
-        sources = (kwargs, *(vars(c) for c in (generation_config, self.generation_config) if c is not None))
-        stated = ({name: source.get(name) for name in LENGTH_OPTIONS} for source in sources)
-        lengths = next((lengths for lengths in stated if any(v is not None for v in lengths.values())), {})
+        if isinstance(self.generation_config, TriptychGenerationConfig):
+            self.generation_config.forget_defaults()
+        sources = [source for source in (kwargs, generation_config, self.generation_config) if source is not None]
+        said = ({name: stated(source, name) for name in LENGTH_OPTIONS} for source in sources)
+        lengths = next((lengths for lengths in said if any(v is not None for v in lengths.values())), {})
         margin = lengths.pop("max_length_beyond_source", None)
         kwargs.pop("max_length_beyond_source", None)
         if margin is not None and not any(v is not None for v in lengths.values()):
@@ -248,6 +339,9 @@ class TriptychGenerationMixin(GenerationMixin):
                 longest = min(longest, limit)
             kwargs |= {"max_length": 1 + longest, "max_new_tokens": None}
             per_row = MaxLengthBeyondSource(tokens, margin)
+            if any(stated(source, "pad_token_id") is not None for source in sources):
+                # transformers pads rows that have ended where a criterion has this attribute, an end token or not
+                per_row.eos_token_id = None
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])
         if self.config.is_encoder_decoder:
             kwargs |= mask_of_begun_output(kwargs)

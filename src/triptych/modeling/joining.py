@@ -14,6 +14,7 @@ from ..configuration.families import HEADS, own_fields
 from .base import TriptychPreTrainedModel
 from .decoder import TriptychDecoderForCausalLM
 from .encoder import TriptychEncoderModel
+from .precision import take_dtypes
 
 # What the map to the vocabulary and the tokens that are written have from the decoder; the rest is the encoder's.
 FROM_DECODER = (
@@ -43,6 +44,7 @@ def join(model_class: type, encoder: Any, decoder: Any, **fields: Any) -> Any:
     lost = [name for name in missing if "cross_attention" not in name and not name.startswith("lm_head.")]
     if lost or unexpected:
         raise ValueError(f"the two sides do not make this model: without weights {lost}, without place {unexpected}")
+    take_dtypes(model, taken, narrower=False)
     model.tie_weights()
     if model.can_generate():
         take_generation_config(model, decoder)

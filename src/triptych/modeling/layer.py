@@ -11,6 +11,7 @@ from ..configuration import TriptychBaseConfig
 from .attention import CrossAttention, SelfAttention
 from .feed_forward import FEED_FORWARDS
 from .positions import Rotation
+from .precision import bounded
 from .residual import RESIDUALS, Sublayers
 
 
@@ -22,6 +23,8 @@ class TransformerLayer(GradientCheckpointingLayer):
         self.self_attention = SelfAttention(config, layer_idx, is_causal)
         self.cross_attention = CrossAttention(config, layer_idx) if has_memory else None
         self.feed_forward = FEED_FORWARDS[config.feed_forward](config)
+        self.is_bounded = config.is_encoder_decoder and not is_causal and not config.outgrows_float16
+        self.always_bounded = config.residual != "post"
         memory = ["cross_attention"] if has_memory else []
         self.residual = RESIDUALS[config.residual](config, ["self_attention", *memory, "feed_forward"])
 
@@ -55,4 +58,5 @@ class TransformerLayer(GradientCheckpointingLayer):
             sublayers["cross_attention"] = partial(self.cross_attention, memory=memory, mask=memory_mask, **kwargs)
         # Not the module itself: where weights are offloaded, accelerate moves every argument that has a device.
         sublayers["feed_forward"] = partial(self.feed_forward)
-        return self.residual(x, sublayers)
+        x = self.residual(x, sublayers)
+        return bounded(x, self.always_bounded) if self.is_bounded else x

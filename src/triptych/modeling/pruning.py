@@ -11,6 +11,7 @@ from ..configuration import TriptychConfig
 from ..configuration.patterns import shortest_pattern
 from .base import TriptychPreTrainedModel
 from .encoder import TriptychEncoderModel
+from .precision import take_dtypes
 
 
 def keep_layers(
@@ -60,7 +61,9 @@ def keep_layers(
 
     without_pooler = isinstance(model, TriptychEncoderModel) and model.pooler is None
     smaller: Any = type(model)(config, **({"add_pooling_layer": False} if without_pooler else {}))
-    smaller.to(model.dtype).load_state_dict(renumbered(model.state_dict(), kept))
+    weights = renumbered(model.state_dict(), kept)
+    smaller.to(model.dtype).load_state_dict(weights)
+    take_dtypes(smaller, weights)
     if model.can_generate():
         smaller.generation_config = copy.deepcopy(model.generation_config)
     return smaller.to(model.device).train(model.training)

@@ -2,15 +2,28 @@
 
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..configuration import TriptychBaseConfig
+from .precision import bounded
 
 Sublayers = dict[str, Callable[[Tensor], Tensor]]
 
+
+class RMSNorm(nn.RMSNorm):
+    """torch's; weights of half precision multiply what has been rounded to their dtype, as in T5 and Llama."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.dtype == torch.float32:
+            return super().forward(x)
+        return F.rms_norm(x, self.normalized_shape, eps=self.eps).to(self.weight.dtype) * self.weight
+
+
 NORMS = {
     "layer": lambda config: nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias),
-    "rms": lambda config: nn.RMSNorm(config.hidden_size, eps=config.norm_eps),
+    "rms": lambda config: RMSNorm(config.hidden_size, eps=config.norm_eps),
 }
 
 
@@ -26,6 +39,7 @@ class PostNorm(nn.Module):
         super().__init__()
         self.norms = nn.ModuleDict({name: build_norm(config) for name in sublayers})
         self.dropout = nn.Dropout(config.dropout)
+        self.outgrows_float16 = config.outgrows_float16
 
     def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
         for name, sublayer in sublayers.items():
@@ -39,6 +53,8 @@ class PreNorm(PostNorm):
     def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
         for name, sublayer in sublayers.items():
             x = x + self.dropout(sublayer(self.norms[name](x)))
+            if self.outgrows_float16:
+                x = bounded(x, always=False)
         return x
 
 

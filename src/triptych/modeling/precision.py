@@ -1,0 +1,46 @@
+"""Half precision: weights of several dtypes in one model, and sums that float16 cannot hold."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # in which a linear map computes; a quantised one has others
+
+
+def as_weight(x: Tensor, module: nn.Module) -> Tensor:
+    """x in the dtype of a module's weight, where that is one to compute in; autocast chooses for itself."""
+    weight = getattr(module, "weight", None)  # a quantised or wrapped layer may have none
+    if not isinstance(weight, Tensor) or weight.dtype == x.dtype or weight.dtype not in FLOATS:
+        return x
+    chosen = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+    return x if chosen else x.to(weight.dtype)
+
+
+def bounded(x: Tensor, always: bool) -> Tensor:
+    """x, without infinities where it is float16: all of it is cut a little below the largest number, 65504.
+
+    Args:
+        always: also where nothing has overflowed, as mBART and M2M-100 do; else only then, as T5, BART and Marian do.
+    """
+    if x.dtype != torch.float16:
+        return x
+    limit = torch.finfo(x.dtype).max - 1000
+    cut = x.clamp(-limit, limit)
+    return cut if always else torch.where(x.isinf().any(), cut, x)
+
+
+@torch.no_grad()
+def take_dtypes(model: nn.Module, tensors: Mapping[str, Tensor], narrower: bool = True) -> None:
+    """Gives each parameter and buffer of a model the dtype and the numbers of the tensor of its name, if they differ.
+
+    Args:
+        tensors: name → tensor.
+        narrower: also where that tensor has fewer bits than the model has now.
+    """
+    for name, own in [*model.named_parameters(), *model.named_buffers()]:
+        given = tensors.get(name)
+        if given is None or given.dtype == own.dtype:
+            continue
+        if narrower or torch.promote_types(given.dtype, own.dtype) != own.dtype:
+            own.data = given.detach().to(own.device, copy=True)
