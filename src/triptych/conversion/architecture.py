@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..configuration import TriptychBaseConfig
 from .rules import Rule
+from .sinusoids import are_sinusoids
 
 # What all configurations call by one name. A token that lies outside the vocabulary is None in ours.
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
@@ -24,6 +25,14 @@ TRAINING = {
     "initializer_range",
     "label_smoothing",
     "use_cache",
+}
+# What changes the meaning of an input that need not be given, and nothing else.
+CALLING = {"first_position_id"}
+# Fields that one position scheme alone reads.
+OF_POSITIONS = {
+    "sinusoidal": {"sinusoid_layout"},
+    "relative": {"relative_max_distance", "relative_num_buckets"},
+    "rotary": {"rotary_dim"},
 }
 # What transformers writes into every configuration by itself.
 BOOKKEEPING = {"_name_or_path", "architectures", "dtype", "model_type", "transformers_version"}
@@ -63,6 +72,8 @@ class Architecture:
         read: (their configuration, their class) → our fields that take more than another name.
         write: (our configuration, their class) → their fields, the way back.
         rules: the places of their tensors. Names of the body stand without the prefix of the head (`bert.`).
+        sinusoids: (how the names of their tables of sinusoids end, the layout). Where their table is a weight that has
+            a rule, another table is one of learned positions, there and back; another table in a buffer is refused.
     """
 
     model_type: str
@@ -74,6 +85,33 @@ class Architecture:
     refused: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)
     read: Callable[[Any, str], dict[str, Any]] = nothing
     write: Callable[[Any, str], dict[str, Any]] = nothing
+    sinusoids: tuple[str, str] | None = None
+
+    @property
+    def learns_positions(self) -> bool:
+        """Whether their sinusoids are weights, so that other numbers can stand in their place."""
+        places = (name for rule in self.rules for name in rule.ours)
+        return self.sinusoids is not None and any(name.endswith("positions.table") for name in places)
+
+    def heed_tables(self, ours: TriptychBaseConfig, theirs: PreTrainedModel) -> None:
+        """Makes positions learned where a table of theirs holds other numbers than the sinusoids.
+
+        Raises:
+            CannotExpress: it is a table that no checkpoint holds.
+        """
+        if self.sinusoids is None:
+            return
+        end, layout = self.sinusoids
+        padding = ours.position_offset - 1  # whose row is zeros, where there is one
+        for name, table in (*theirs.named_parameters(), *theirs.named_buffers()):
+            if not name.endswith(end) or are_sinusoids(table, layout, empty_row=padding if padding >= 0 else None):
+                continue
+            if not self.learns_positions:
+                raise CannotExpress(
+                    f"{type(theirs).__name__} has other numbers than the sinusoids in {name}, which no checkpoint of "
+                    "its own holds: Triptych computes sinusoids"
+                )
+            ours.positions = "learned"
 
     def head_for(self, ours: str) -> str:
         """Their class for one of ours; raises CannotExpress where there is none."""
@@ -147,7 +185,12 @@ class Architecture:
             again = self.config_class(**self.our_fields(theirs, head))
         except (ValueError, StrictDataclassError) as error:
             raise CannotExpress(f"{self.model_type} cannot express this: {' '.join(str(error).split())}") from error
-        names = {f.name for f in dataclasses.fields(self.config_class)} - TRAINING - BOOKKEEPING - {"origin"}
+        names = {f.name for f in dataclasses.fields(self.config_class)} - TRAINING - CALLING - BOOKKEEPING - {"origin"}
+        for scheme, own in OF_POSITIONS.items():
+            if scheme != ours.positions:
+                names -= own
+        if self.learns_positions and ours.positions == "learned":  # their configuration has no word for it
+            names.discard("positions")
         if bands(ours) == bands(again):  # a pattern can be written in several ways
             names.discard("attention_pattern")
         differences = [

@@ -10,7 +10,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from .. import modeling
-from .convert import load, read_config, receive, send
+from .convert import load, receive, send, wanted_config
+from .options import RESULT, Options
 
 DESTINATIONS = ("triptych", "hf")
 
@@ -36,23 +37,25 @@ def convert_directory(
         max_shard_size: of the safetensors files, as in `save_pretrained`.
         overwrite: replace what `destination` holds.
         save_extras: writes into a directory what belongs beside the weights, such as the tokenizer.
-        options: of `from_pretrained`: `dtype`, `revision`, `token`, …
+        options: of `from_hf`, but for those that say where the result is and with which kernel it computes.
 
     Returns:
         The model that was written.
 
     Raises:
-        ValueError: see `from_hf` and `to_hf`; or `to` is unknown.
+        ValueError: see `from_hf` and `to_hf`; or `to` is unknown, or an option has no meaning for files.
         FileExistsError: `destination` holds something, and `overwrite` is not set.
     """
     if to not in DESTINATIONS:
         raise ValueError(f"to={to!r} is unknown; choose from {', '.join(DESTINATIONS)}")
+    sort = Options.sort(options)
+    sort.refuse(RESULT | {"output_loading_info"}, "of a conversion from files to files; leave it out")
     destination = Path(destination)
     if destination.exists() and not overwrite and (not destination.is_dir() or any(destination.iterdir())):
         raise FileExistsError(f"{destination} exists; choose another directory, or allow to overwrite it")
     if Path(source).exists() and destination.exists() and os.path.samefile(source, destination):
         raise ValueError(f"{destination} is the source; choose another directory")
-    model = send(load_ours(source, **options), model_type) if to == "hf" else receive(load(source, **options))
+    model = send(load_ours(source, sort), model_type) if to == "hf" else receive(load(source, sort)[0])
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as temporary:
         complete = Path(temporary, "complete")
@@ -65,18 +68,23 @@ def convert_directory(
     return model
 
 
-def load_ours(source: str | Path, **options: Any) -> PreTrainedModel:
+def load_ours(source: str | Path, options: Options) -> PreTrainedModel:
     """The Triptych model that a directory names.
 
     Raises:
-        ValueError: it holds another model.
+        ValueError: it holds another model, or lacks weights.
     """
-    config = read_config(source, **options)
+    config = wanted_config(source, options)
     our_class = getattr(modeling, (config.architectures or [""])[0], None)
     if our_class is None:
         raise ValueError(
             f"{source} holds no Triptych model, but {config.model_type}, {config.architectures}; to='hf' converts "
             "from Triptych, to='triptych' the other way"
         )
-    model: PreTrainedModel = our_class.from_pretrained(source, **{"dtype": "auto", **options})
-    return model
+    model, report = our_class.from_pretrained(
+        source, config=config, **options.files, **options.weights, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{source} lacks weights of {our_class.__name__}: {', '.join(missing)}")
+    loaded: PreTrainedModel = model
+    return loaded
