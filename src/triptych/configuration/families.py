@@ -173,6 +173,11 @@ class TriptychEncoderConfig(TriptychBaseConfig):
     attribute_map = {"d_model": "hidden_size"}
 
     num_hidden_layers: int = size(12, "Number of layers, N.")
+    first_position_id: int = number(
+        0,
+        "What `position_ids`, where they are given, call the first position (RoBERTa: 2).",
+        at_least=0,
+    )
 
     vocab_size: int = like(TriptychBaseConfig, "vocab_size", 30522)
     hidden_size: int = like(TriptychBaseConfig, "hidden_size", 768)

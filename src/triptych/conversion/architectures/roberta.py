@@ -40,7 +40,11 @@ def read(theirs: Any, head: str) -> dict[str, Any]:
         raise CannotExpress("RoBERTa counts positions from pad_token_id, which is None")
     check_one_activation(theirs, head)
     offset = theirs.pad_token_id + 1
-    return {"position_offset": offset, "max_position_embeddings": theirs.max_position_embeddings - offset}
+    return {
+        "position_offset": offset,
+        "first_position_id": offset,
+        "max_position_embeddings": theirs.max_position_embeddings - offset,
+    }
 
 
 def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
