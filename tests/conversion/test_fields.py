@@ -18,6 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 import triptych
 from triptych.conversion import Architecture, CannotExpress, architectures
+from triptych.conversion.architecture import EMBEDDING_DROPOUT, LAYERS_LEFT_OUT, SPAN_DROPOUT
 
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
 TINY = {  # by whatever name a configuration has for it
@@ -70,9 +71,8 @@ WITH = {
     "decoder_vocab_size": {"share_encoder_decoder_embeddings": False},
     "num_layers": {"attention_types": [[["global", "local", "global"], 1]]},
 }
-# What training alone knows, and ours has no word for: layers left out at random, and a dropout of the embeddings that
-# is not that of the sublayers. It comes back from where the model came from.
-NO_WORD = {"layerdrop", "encoder_layerdrop", "decoder_layerdrop", "embd_pdrop", "embed_dropout", "embedding_dropout"}
+# What training alone knows, and ours has no word for.
+NO_WORD = {*LAYERS_LEFT_OUT, *SPAN_DROPOUT}
 INITIAL = ("init_std", "initializer_range")
 LANGUAGE = ("ForMaskedLM", "ForCausalLM", "ForConditionalGeneration", "MTModel", "LMHeadModel", "EncoderModel")
 OTHERS = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering")
@@ -83,8 +83,8 @@ TARGET = torch.tensor([[3, 11, 12, 13, 14], [3, 21, 9, 8, 30]])
 
 def other_value(name: str, value: Any) -> Any:
     """A value of a field that neither side has by default; None where there is no telling."""
-    if name in OTHER and OTHER[name] != value:
-        return OTHER[name]
+    if name in OTHER:
+        return OTHER[name] if OTHER[name] != value else "relu"
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
@@ -128,8 +128,11 @@ def changes(known: Architecture) -> Iterator[dict[str, Any]]:
 
 
 def rates(known: Architecture) -> dict[str, float]:
-    """A rate of its own for each dropout of a configuration."""
-    return {name: 0.11 + 0.01 * i for i, name in enumerate(filter(is_rate, own_fields(known))) if name not in NO_WORD}
+    """A rate of its own for each dropout of a configuration; embeddings have that of the sublayers, as in ours."""
+    names = [name for name in own_fields(known) if is_rate(name) and name not in NO_WORD]
+    found = {name: 0.11 + 0.01 * i for i, name in enumerate(names)}
+    sublayers = next((found[name] for name in ("resid_pdrop", "resid_dropout") if name in found), 0.0)
+    return found | {name: sublayers for name in EMBEDDING_DROPOUT if name in found}
 
 
 def make(known: Architecture, name: str, **fields: Any) -> PreTrainedModel:
@@ -159,26 +162,29 @@ def inputs_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "decoder_input_ids": TARGET, "labels": TARGET}
 
 
-def effects(
-    model: PreTrainedModel, inputs: dict[str, torch.Tensor], monkeypatch: Any
-) -> tuple[torch.Tensor, list[float]]:
-    """What comes out, and the rates of dropout in the order in which it is applied in training."""
-    rates: list[float] = []
+def output_of(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What comes out."""
+    with torch.no_grad():
+        output = model.eval()(**inputs)
+    return next(output[key] for key in ("logits", "start_logits", "last_hidden_state") if key in output)
+
+
+def dropouts_of(model: PreTrainedModel, inputs: dict[str, torch.Tensor], monkeypatch: Any) -> list[float]:
+    """The rates of dropout in the order in which it is applied in training."""
+    applied: list[float] = []
 
     def dropout(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
         if training and p:
-            rates.append(p)
+            applied.append(p)
         return x
 
-    with torch.no_grad():
-        output = model.eval()(**inputs)
-        model.set_attn_implementation("eager")
-        model.config._attn_implementation = "eager"  # of Falcon, which does not let it be set
-        with monkeypatch.context() as patched:
-            patched.setattr(functional, "dropout", dropout)
-            patched.setattr(torch, "dropout", lambda x, p, train: dropout(x, p, train))
-            model.train()(**inputs)
-    return next(output[key] for key in ("logits", "start_logits", "last_hidden_state") if key in output), rates
+    model.set_attn_implementation("eager")
+    model.config._attn_implementation = "eager"  # of Falcon, which does not let it be set
+    with torch.no_grad(), monkeypatch.context() as patched:
+        patched.setattr(functional, "dropout", dropout)
+        patched.setattr(torch, "dropout", dropout)
+        model.train()(**inputs)
+    return applied
 
 
 def in_order(some: list[float], all_of: list[float]) -> bool:
@@ -187,11 +193,11 @@ def in_order(some: list[float], all_of: list[float]) -> bool:
     return all(rate in rest for rate in some)
 
 
-def there_and_back(known: Architecture, theirs: PreTrainedModel) -> tuple[PreTrainedModel, ...]:
-    """Ours; theirs made of it; and theirs made of one that remembers nothing of where it came from."""
-    ours, other = triptych.from_hf(theirs), triptych.from_hf(theirs)
-    other.config.origin = None
-    return ours, triptych.to_hf(ours), triptych.to_hf(other, known.model_type)
+def returned(known: Architecture, ours: PreTrainedModel) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """Theirs made of ours, and made of one that remembers nothing of where it came from."""
+    alone = copy.deepcopy(ours)
+    alone.config.origin = None
+    return triptych.to_hf(ours), triptych.to_hf(alone, known.model_type)
 
 
 def tried() -> Iterator[Any]:
@@ -201,8 +207,8 @@ def tried() -> Iterator[Any]:
             yield pytest.param(known, fields, id=f"{known.model_type} {known.config_class.__name__} {kind}")
 
 
-def convertible(known: Architecture, fields: dict[str, Any]) -> PreTrainedModel | None:
-    """A model of theirs with these fields that `from_hf` takes; None where all are refused by name.
+def convertible(known: Architecture, fields: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedModel] | None:
+    """A model of theirs with these fields that `from_hf` takes, and ours; None where all are refused by name.
 
     Raises:
         AssertionError: the table has a field, but no class can be converted that has another value of it.
@@ -211,8 +217,7 @@ def convertible(known: Architecture, fields: dict[str, Any]) -> PreTrainedModel 
     for head in sorted(known.heads, key=lambda head: not head.endswith(LANGUAGE)):
         try:
             theirs = make(known, head, **fields)
-            triptych.from_hf(theirs)
-            return theirs
+            return theirs, triptych.from_hf(theirs)
         except CannotExpress as error:
             reasons.append(str(error))
         except (ValueError, TypeError, NotImplementedError):
@@ -223,11 +228,12 @@ def convertible(known: Architecture, fields: dict[str, Any]) -> PreTrainedModel 
 
 
 @pytest.mark.parametrize(("known", "fields"), tried())
-def test_a_field_has_the_same_effect(known, fields, monkeypatch, assert_close):
-    theirs = convertible(known, fields)
-    if theirs is None:
+def test_a_field_has_the_same_effect(known, fields, assert_close):
+    found = convertible(known, fields)
+    if found is None:
         return
-    ours, back, alone = there_and_back(known, theirs)
+    theirs, ours = found
+    back, alone = returned(known, ours)
     for name in fields.keys() & theirs.config.to_dict().keys():
         assert getattr(back.config, name) == getattr(theirs.config, name), name
         if name in known.fields:
@@ -235,9 +241,8 @@ def test_a_field_has_the_same_effect(known, fields, monkeypatch, assert_close):
         if name in INITIAL:
             assert ours.config.initializer_range == getattr(theirs.config, name)
     inputs = inputs_of(theirs)
-    expected, _ = effects(theirs, inputs, monkeypatch)
     for model in (ours, alone):
-        assert_close(effects(model, inputs, monkeypatch)[0], expected)
+        assert_close(output_of(model, inputs), output_of(theirs, inputs))
 
 
 def trained() -> Iterator[Any]:
@@ -254,13 +259,13 @@ def test_every_dropout_has_its_rate(known, head, monkeypatch):
     Some apply a dropout in a place where ours applies none, or the other way about; the others come in one order.
     """
     theirs = make(known, head, **rates(known))
-    ours, back, alone = there_and_back(known, theirs)
+    ours = triptych.from_hf(theirs)
     inputs = inputs_of(theirs)
-    (_, expected), (_, actual) = (effects(model, inputs, monkeypatch) for model in (theirs, ours))
+    expected, actual = (dropouts_of(model, inputs, monkeypatch) for model in (theirs, ours))
     assert in_order(actual, expected) or in_order(expected, actual)
     assert min(len(actual), len(expected)) >= 2
-    for model in (back, alone):
-        assert effects(model, inputs, monkeypatch)[1] == expected
+    for model in returned(known, ours):
+        assert dropouts_of(model, inputs, monkeypatch) == expected
 
 
 @pytest.mark.parametrize(

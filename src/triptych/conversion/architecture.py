@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from ..configuration import TriptychBaseConfig
 from .rules import Rule
@@ -34,8 +35,16 @@ OF_POSITIONS = {
     "relative": {"relative_max_distance", "relative_num_buckets"},
     "rotary": {"rotary_dim"},
 }
+# What training alone knows, and ours has no word for: the share of layers that is left out at random, a dropout before
+# the map to a span, and a dropout of the embeddings that is not that of the sublayers.
+LAYERS_LEFT_OUT = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+SPAN_DROPOUT = ("qa_dropout",)
+EMBEDDING_DROPOUT = ("embd_pdrop", "embed_dropout")
 # What transformers writes into every configuration by itself.
 BOOKKEEPING = {"_name_or_path", "architectures", "dtype", "model_type", "transformers_version"}
+
+
+logger = logging.get_logger(__name__)
 
 
 class CannotExpress(ValueError):
@@ -56,6 +65,26 @@ def named_alike(family: str, name: str, *kinds: str) -> dict[str, str]:
 def nothing(config: Any, head: str) -> dict[str, Any]:
     """No further fields."""
     return {}
+
+
+def training_alone(ours: TriptychBaseConfig) -> dict[str, float]:
+    """Their fields for which ours has no word, with the values by which theirs trains as ours does."""
+    return {
+        **dict.fromkeys((*LAYERS_LEFT_OUT, *SPAN_DROPOUT), 0.0),
+        **dict.fromkeys(EMBEDDING_DROPOUT, ours.dropout),
+    }
+
+
+def warn_of_training(theirs: PreTrainedConfig, ours: TriptychBaseConfig, head: str) -> None:
+    """Says what only training would notice: outputs of the finished model are the same."""
+    for name, here in training_alone(ours).items():
+        if name in SPAN_DROPOUT and not head.endswith("ForQuestionAnswering"):
+            continue
+        if (value := getattr(theirs, name, here)) != here:
+            logger.warning_once(
+                f"{type(theirs).__name__} has {name}={value}, for which a Triptych model has no field: in training it "
+                f"computes as with {name}={here}; outputs in evaluation are the same"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +169,14 @@ class Architecture:
                 raise CannotExpress(
                     f"{type(theirs).__name__} has {name}={given!r}, a Triptych model would have {name}={value!r}"
                 )
-        derived = type(theirs)(**mapped).to_dict()
+        derived = type(theirs)(**{**self.unspoken(ours), **mapped}).to_dict()
         kept = {
             name: value
             for name, value in theirs.to_dict().items()
             if name not in BOOKKEEPING and value != derived.get(name)
         }
         ours.origin = {"model_type": self.model_type, **kept}
+        warn_of_training(theirs, ours, head)
         return ours
 
     def our_fields(self, theirs: PreTrainedConfig, head: str) -> dict[str, Any]:
@@ -170,6 +200,11 @@ class Architecture:
                 common.pop(name, None)
         return {**common, **fields, **self.write(ours, head)}
 
+    def unspoken(self, ours: TriptychBaseConfig) -> dict[str, float]:
+        """Those of their fields that ours has no word for, as a model that never was theirs trains."""
+        names = {f.name for f in dataclasses.fields(CONFIG_MAPPING[self.model_type])}
+        return {name: value for name, value in training_alone(ours).items() if name in names}
+
     def their_config(self, ours: TriptychBaseConfig, head: str) -> PreTrainedConfig:
         """The way back.
 
@@ -179,7 +214,11 @@ class Architecture:
         origin = dict(ours.origin or {})
         kept = origin if origin.pop("model_type", None) == self.model_type else {}
         mapped = self.their_fields(ours, head)
-        fields = {**kept, **{name: value for name, value in mapped.items() if name not in kept or value is not None}}
+        fields = {
+            **self.unspoken(ours),
+            **kept,
+            **{name: value for name, value in mapped.items() if name not in kept or value is not None},
+        }
         try:
             theirs: PreTrainedConfig = AutoConfig.for_model(self.model_type, **fields)
             again = self.config_class(**self.our_fields(theirs, head))
