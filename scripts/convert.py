@@ -39,7 +39,7 @@ def main() -> None:
         help="with --to hf: which architecture, such as gpt2; by default that of the "
         "checkpoint the model came from, else the first that can express it",
     )
-    parser.add_argument("--dtype", default="auto", help="precision of the result, such as bfloat16")
+    parser.add_argument("--dtype", "--torch_dtype", default="auto", help="precision of the result, such as bfloat16")
     parser.add_argument("--max_shard_size", default="5GB", help="largest size of a file of weights")
     parser.add_argument("--revision", help="branch, tag or commit of a repository")
     parser.add_argument("--overwrite", action="store_true", help="replace what this script wrote there before")

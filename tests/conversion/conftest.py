@@ -1,8 +1,11 @@
 """Tiny random models of transformers, and inputs that both they and ours take."""
 
+import copy
+import functools
 import importlib
 import inspect
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,9 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 
+import triptych
 from triptych.conversion import architectures
+from triptych.modeling.auto import AUTO_CLASSES
 
 
 def load_cases() -> list[Any]:
@@ -87,44 +92,121 @@ def make_theirs(case: Any, name: str) -> PreTrainedModel:
     return randomise(untie(getattr(transformers, name)(make_config(case, name))))
 
 
-def variants() -> Iterator[Any]:
-    for case in CASES:
-        known = architectures(model_type=model_type(case))
-        for name in case.classes or [head for a in known for head in a.heads]:
-            yield pytest.param((case, name), id=f"{case.name} {name}")
+def check_weights(one: PreTrainedModel, other: PreTrainedModel) -> None:
+    """Bit for bit, in every tensor that a checkpoint can hold."""
+    a, b = one.state_dict(), other.state_dict()
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
 
 
-GENERATIVE = [v for v in variants() if getattr(transformers, v.values[0][1]).can_generate()]
+def tied(model: PreTrainedModel) -> set[frozenset[str]]:
+    """Names of parameters that are one."""
+    owners: dict[int, set[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), set()).add(name)
+    return {frozenset(names) for names in owners.values() if len(names) > 1}
 
 
-@pytest.fixture(params=variants())
+def loader(model: PreTrainedModel) -> Any:
+    """The Auto class that finds a class of ours, as users load it; a class of theirs itself."""
+    for (auto_name, _), classes in AUTO_CLASSES.items():
+        if type(model) in classes:
+            return getattr(transformers, auto_name)
+    return type(model)
+
+
+def through_the_disk(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
+    """What is loaded from what was saved: the same class, every tensor, ties included, and no key more or less."""
+    model.save_pretrained(directory)
+    loaded, report = loader(model).from_pretrained(directory, output_loading_info=True)
+    assert not any(report.values()), report
+    assert type(loaded) is type(model)
+    check_weights(loaded, model)
+    assert tied(loaded) == tied(model)
+    return loaded.eval()
+
+
+VARIANTS = {
+    f"{case.name} {name}": (case, name)
+    for case in CASES
+    for name in case.classes or [head for a in architectures(model_type=model_type(case)) for head in a.heads]
+}
+GENERATIVE = [variant for variant, (_, name) in VARIANTS.items() if getattr(transformers, name).can_generate()]
+ONE_OF_EACH = {model_type(case): variant for variant, (case, _) in reversed(VARIANTS.items())}.values()
+WITH_WORDS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForConditionalGeneration", "MTModel")
+SPEAKERS = [variant for variant in VARIANTS if ":" not in variant and variant.endswith(WITH_WORDS)]
+
+
+@functools.cache
+def made(variant: str) -> PreTrainedModel:
+    theirs = make_theirs(*VARIANTS[variant])
+    theirs.variant = variant
+    return theirs
+
+
+@functools.cache
+def received(variant: str) -> PreTrainedModel:
+    with tempfile.TemporaryDirectory() as directory:
+        return through_the_disk(triptych.from_hf(made(variant)), Path(directory))
+
+
+@functools.cache
+def returned(variant: str) -> PreTrainedModel:
+    with tempfile.TemporaryDirectory() as directory:
+        return through_the_disk(triptych.to_hf(received(variant)), Path(directory))
+
+
+@pytest.fixture(params=VARIANTS)
 def theirs(request: pytest.FixtureRequest) -> PreTrainedModel:
     """A random model of every class of every case."""
-    return make_theirs(*request.param)
-
-
-ONE_OF_EACH = list({model_type(v.values[0][0]): v for v in reversed(list(variants()))}.values())
+    return copy.deepcopy(made(request.param))
 
 
 @pytest.fixture(params=ONE_OF_EACH)
 def one_of_each(request: pytest.FixtureRequest) -> PreTrainedModel:
     """A random model of each architecture."""
-    return make_theirs(*request.param)
+    return copy.deepcopy(made(request.param))
+
+
+@pytest.fixture(params=SPEAKERS)
+def speaker(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """A random model of every architecture in its first shape, with a map to the vocabulary."""
+    return copy.deepcopy(made(request.param))
 
 
 @pytest.fixture(params=GENERATIVE)
 def generator(request: pytest.FixtureRequest) -> PreTrainedModel:
     """A random model of every class that generates."""
-    return make_theirs(*request.param)
+    return copy.deepcopy(made(request.param))
 
 
-WITH_WORDS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForConditionalGeneration", "MTModel")
+@pytest.fixture
+def ours_of() -> Callable[[PreTrainedModel], PreTrainedModel]:
+    """What `from_hf` makes of one of these models, saved and loaded."""
+    return lambda theirs: copy.deepcopy(received(theirs.variant))
 
 
-@pytest.fixture(params=[v for v in variants() if ":" not in v.id and v.values[0][1].endswith(WITH_WORDS)])
-def speaker(request: pytest.FixtureRequest) -> PreTrainedModel:
-    """A random model of every architecture in its first shape, with a map to the vocabulary."""
-    return make_theirs(*request.param)
+@pytest.fixture
+def back_of() -> Callable[[PreTrainedModel], PreTrainedModel]:
+    """What `to_hf` makes of that, saved and loaded."""
+    return lambda theirs: copy.deepcopy(returned(theirs.variant))
+
+
+@pytest.fixture
+def assert_equal_weights() -> Callable[[PreTrainedModel, PreTrainedModel], None]:
+    return check_weights
+
+
+@pytest.fixture
+def ties() -> Callable[[PreTrainedModel], set[frozenset[str]]]:
+    return tied
+
+
+@pytest.fixture
+def reload(tmp_path: Path) -> Callable[[PreTrainedModel], PreTrainedModel]:
+    """A model, saved and loaded by its own class (ours by an Auto class), strictly."""
+    return lambda model: through_the_disk(model, Path(tempfile.mkdtemp(dir=tmp_path)))
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ TINY = {
     "decoder_ffn_dim": 24,
 }
 FSMT = {**{name: value for name, value in TINY.items() if name != "vocab_size"}, "tgt_vocab_size": 53}
+GPTJ = {"vocab_size": 53, "n_embd": 16, "n_layer": 2, "n_head": 2, "rotary_dim": 4}
 T5 = {**WORDS, "d_model": 16, "d_kv": 6, "d_ff": 24, "num_layers": 1, "num_heads": 2}
 SOURCE = torch.tensor([[5, 6, 7, 8, 9, 10, 2]])
 TARGET = torch.tensor([[2, 11, 12, 13, 14]])
@@ -62,10 +63,70 @@ def test_what_ours_lack_is_named(name, fields, named):
         triptych.from_hf(their_class(their_class.config_class(**fields)))
 
 
-def test_a_table_of_sinusoids_that_was_trained_is_refused():
-    theirs = make("FSMTForConditionalGeneration", **FSMT, src_vocab_size=61)
-    theirs.model.decoder.embed_positions.weight.data[7, 3] += 0.01
-    with pytest.raises(ValueError, match="sinusoids was trained"):
+TABLES = [  # of which transformers makes a parameter
+    ("MarianModel", {**TINY, "max_position_embeddings": 20}),
+    ("MarianMTModel", {**TINY, "max_position_embeddings": 20}),
+    ("FSMTForConditionalGeneration", {**FSMT, "src_vocab_size": 53, "max_position_embeddings": 20}),
+]
+
+
+@pytest.mark.parametrize("sides", [("encoder",), ("decoder",), ("encoder", "decoder")])
+@pytest.mark.parametrize(("name", "fields"), TABLES)
+def test_positions_that_were_trained_are_learned(name, fields, sides, tmp_path, reload, assert_equal_weights):
+    """Also of one side only; from memory, from a file, and back, where the table is saved, too."""
+    theirs = make(name, **fields)
+    with torch.no_grad():
+        for side in sides:
+            theirs.base_model.get_submodule(f"{side}.embed_positions").weight[2:] += 0.01 * torch.randn(1, 16)
+    theirs._keys_to_ignore_on_save = set()  # as in checkpoints that hold the table
+    theirs.save_pretrained(tmp_path / "theirs")
+    inputs = {"input_ids": SOURCE, "decoder_input_ids": TARGET}
+    labelled = inputs | ({"labels": TARGET} if name.startswith("FSMT") else {})  # else its decoder sees the future
+    for source in (theirs, tmp_path / "theirs"):
+        ours = reload(triptych.from_hf(source))
+        assert ours.config.positions == "learned"
+        back = reload(triptych.to_hf(ours))
+        assert_equal_weights(back, theirs)
+        with torch.no_grad():
+            expected, returned, actual = theirs(**labelled), back(**labelled), ours(**inputs)
+        kind = "logits" if "logits" in actual else "last_hidden_state"
+        torch.testing.assert_close(actual[kind], expected[kind], rtol=1e-5, atol=1e-5)
+        assert torch.equal(returned[kind], expected[kind])
+        other = type(theirs)(theirs.config).eval()  # the same model but for the table
+        other.load_state_dict(
+            {k: v for k, v in theirs.state_dict().items() if "embed_positions" not in k}, strict=False
+        )
+        assert not torch.allclose(other(**labelled)[kind], expected[kind], atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [0.0, 1e-5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("name", "fields"), TABLES[1:])
+def test_a_table_is_sinusoids_up_to_the_rounding_of_its_numbers(name, fields, dtype, change):
+    theirs = make(name, **fields).to(dtype)
+    theirs.model.encoder.embed_positions.weight.data[7, 3] += change
+    trained = change > torch.finfo(dtype).eps
+    assert triptych.from_hf(theirs).config.positions == ("learned" if trained else "sinusoidal")
+
+
+def test_a_table_of_zeros_is_no_table_of_sinusoids():
+    theirs = make("MarianMTModel", **TINY, max_position_embeddings=20)
+    theirs.model.encoder.embed_positions.weight.data.zero_()
+    assert triptych.from_hf(theirs).config.positions == "learned"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "buffer"),
+    [
+        ("M2M100ForConditionalGeneration", TINY, "model.encoder.embed_positions.weights"),
+        ("GPTJModel", {**GPTJ, "n_positions": 900}, "h.1.attn.embed_positions"),
+    ],
+)
+def test_a_changed_table_that_no_checkpoint_holds_is_refused(name, fields, buffer):
+    theirs = make(name, **fields)
+    assert triptych.from_hf(theirs).config.positions != "learned"
+    theirs.get_buffer(buffer)[7, 3] += 0.01
+    with pytest.raises(CannotExpress, match=f"other numbers than the sinusoids in {buffer}"):
         triptych.from_hf(theirs)
 
 
@@ -201,18 +262,30 @@ TENSOR2TENSOR = {**BIASES, "sinusoid_layout": "tensor2tensor", "position_offset"
                 "decoder_vocab_size": 61,
             },
         ),
+        ("marian", {**BIASES, "positions": "learned", "head_bias": True}),
         ("m2m_100", {**TENSOR2TENSOR, "residual": "pre"}),
         ("fsmt", TENSOR2TENSOR),
+        ("fsmt", {**TENSOR2TENSOR, "positions": "learned", "sinusoid_layout": "interleaved"}),
         ("t5", {**RELATIVE, "logit_scale": 0.25, "max_position_embeddings": 256}),
         ("t5", {**RELATIVE, "tie_word_embeddings": False, "feed_forward": "gated", "activation": "gelu"}),
+        *(
+            (model_type, {**fields, "tie_word_embeddings": False, "share_encoder_decoder_embeddings": False})
+            for model_type, fields in (
+                ("bart", LEARNED),
+                ("mbart", {**LEARNED, "residual": "pre"}),
+                ("marian", {**BIASES, "sinusoid_layout": "concatenated", "head_bias": True}),
+                ("m2m_100", {**TENSOR2TENSOR, "residual": "pre"}),
+                ("fsmt", {**TENSOR2TENSOR, "decoder_vocab_size": 53}),
+            )
+        ),
         ("mt5", {**RELATIVE, "tie_word_embeddings": False, "feed_forward": "gated", "activation": "gelu_new"}),
     ],
 )
-def test_models_of_ours_become_public_ones(model_type, fields, assert_close):
+def test_models_of_ours_become_public_ones(model_type, fields, reload, assert_close):
     torch.manual_seed(0)
     config = triptych.TriptychConfig(**{**OURS, **fields})
     ours = TriptychForConditionalGeneration(config).eval()
-    theirs = triptych.to_hf(ours, model_type)
+    theirs = reload(triptych.to_hf(ours, model_type))
     assert theirs.config.model_type == model_type
     inputs = {"input_ids": SOURCE, "decoder_input_ids": TARGET}
     inputs["labels"] = TARGET  # without which FSMT's decoder sees the future
@@ -221,13 +294,13 @@ def test_models_of_ours_become_public_ones(model_type, fields, assert_close):
     assert_close(actual, expected)
 
 
-def test_an_encoder_of_ours_becomes_t5s(assert_close):
+def test_an_encoder_of_ours_becomes_t5s(reload, assert_close):
     torch.manual_seed(0)
     sizes = {name: value for name, value in OURS.items() if "layers" not in name}
     fields = {**sizes, **RELATIVE, "num_hidden_layers": 2, "type_vocab_size": 0, "embedding_norm": False}
     config = triptych.TriptychEncoderConfig(**fields, pooler="none", num_labels=3, max_position_embeddings=512)
     ours = TriptychEncoderForTokenClassification(config).eval()
-    theirs = triptych.to_hf(ours, "t5")
+    theirs = reload(triptych.to_hf(ours, "t5"))
     assert type(theirs) is transformers.T5ForTokenClassification
     with torch.no_grad():
         assert_close(theirs(input_ids=SOURCE).logits, ours(input_ids=SOURCE).logits)
@@ -240,6 +313,7 @@ def test_an_encoder_of_ours_becomes_t5s(assert_close):
         ("marian", {"sinusoid_layout": "concatenated", "head_bias": True}, "attention_bias=False"),
         ("marian", {**BIASES, "head_bias": True}, "sinusoid_layout='interleaved'"),
         ("m2m_100", {**TENSOR2TENSOR, "residual": "pre", "position_offset": 2}, "position_offset=2"),
+        ("m2m_100", {**TENSOR2TENSOR, "residual": "pre", "positions": "learned"}, "positions='learned'"),
         ("t5", {**RELATIVE, "norm": "layer"}, "norm='layer'"),
         ("t5", RELATIVE, "tie_word_embeddings=True"),
     ],

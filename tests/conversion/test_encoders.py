@@ -1,5 +1,7 @@
 """What public encoders have that ours lack is named, and encoders of ours become public ones where they can."""
 
+import inspect
+
 import pytest
 import torch
 import transformers
@@ -54,12 +56,14 @@ def test_a_summary_does_not_matter_where_it_is_not_read():
         ("camembert", {"pad_token_id": 4, "position_offset": 5}),
         ("distilbert", {"type_vocab_size": 0}),
         ("electra", {"classifier_activation": "tanh"}),
+        ("bert", {"tie_word_embeddings": False}),
+        ("roberta", {"pad_token_id": 1, "position_offset": 2, "tie_word_embeddings": False}),
     ],
 )
-def test_encoders_of_ours_become_public_ones(model_type, fields, assert_close):
+def test_encoders_of_ours_become_public_ones(model_type, fields, reload, assert_close):
     torch.manual_seed(0)
     ours = TriptychEncoderForMaskedLM(triptych.TriptychEncoderConfig(**{**TINY, **fields})).eval()
-    theirs = triptych.to_hf(ours, model_type)
+    theirs = reload(triptych.to_hf(ours, model_type))
     ids = torch.randint(5, 53, (2, 18))  # to the last position but two
     with torch.no_grad():
         assert_close(theirs(ids).logits, ours(ids).logits)
@@ -117,3 +121,73 @@ def test_a_dropout_before_a_classifier_is_that_of_the_head(kind):
         DistilBertConfig(vocab_size=53, dim=16, n_layers=1, n_heads=2, hidden_dim=24, **rates)
     )
     assert triptych.from_hf(theirs).dropout.p == theirs.dropout.p
+
+
+ROBERTAS = {  # pad_token_id, whose successor is the first position
+    "RobertaForMaskedLM": 1,
+    "XLMRobertaModel": 1,
+    "CamembertForTokenClassification": 1,
+    "RobertaForSequenceClassification": 3,
+    "XLMRobertaForMultipleChoice": 1,
+    "RobertaModel": 0,
+}
+
+
+@pytest.fixture(params=ROBERTAS)
+def roberta(request):
+    torch.manual_seed(0)
+    their_class = getattr(transformers, request.param)
+    theirs = their_class(their_class.config_class(**{**TINY, "pad_token_id": ROBERTAS[request.param]})).eval()
+    with torch.no_grad():
+        theirs.base_model.embeddings.position_embeddings.weight.normal_()
+    return theirs
+
+
+@torch.no_grad()
+def test_positions_that_are_given_mean_what_they_mean_to_roberta(roberta, reload, assert_close):
+    """From a place of one's own, and as RoBERTa counts them itself, for padding on either side."""
+    pad, ours = roberta.config.pad_token_id, reload(triptych.from_hf(roberta))
+    choices = (2,) if "MultipleChoice" in type(roberta).__name__ else ()
+    ids = torch.randint(5, 53, (2, *choices, 6))
+    right, left = torch.ones_like(ids), torch.ones_like(ids)
+    right[1, ..., 4:], left[1, ..., :2] = 0, 0
+    later = (torch.arange(6) + pad + 4).expand_as(ids)
+    for mask, positions in (
+        (torch.ones_like(ids), later),
+        (right, right.cumsum(-1) * right + pad),
+        (left, left.cumsum(-1) * left + pad),
+    ):
+        inputs = {"input_ids": ids.masked_fill(mask == 0, pad), "attention_mask": mask, "position_ids": positions}
+        expected, actual = roberta(**inputs)[0], ours(**inputs)[0]
+        if expected.shape[:-1] == mask.shape:
+            expected, actual = expected[mask.bool()], actual[mask.bool()]
+        elif mask is left:
+            continue  # theirs reads the padding in front of the sequence
+        assert_close(actual, expected)
+    assert_close(ours(ids, position_ids=torch.arange(6).expand_as(ids) + pad + 1)[0], ours(ids)[0])
+
+
+def test_positions_that_count_from_nought_are_refused_by_a_roberta(reload):
+    config = RobertaConfig(**{**TINY, "pad_token_id": 1})
+    ours = reload(triptych.from_hf(RobertaForMaskedLM(config)))
+    ids, mask = torch.randint(5, 53, (2, 6)), torch.tensor([[1] * 6, [0] * 2 + [1] * 4])
+    for positions in (torch.arange(6)[None], (mask.cumsum(-1) - 1).clamp(min=0)):
+        with pytest.raises(ValueError, match=r"first_position_id=2.*got 0; add 2 to each"):
+            ours(ids, attention_mask=mask, position_ids=positions)
+    ours(ids, attention_mask=mask, position_ids=(mask.cumsum(-1) + 1) * mask)  # any number for the padding
+
+
+@torch.no_grad()
+def test_positions_that_are_given_mean_the_same(theirs, ours_of, assert_close):
+    """To every model of theirs that takes them; the first positions are not the first of the table."""
+    if "position_ids" not in inspect.signature(theirs.forward).parameters:
+        assert theirs.config.is_encoder_decoder or theirs.config.model_type in ("falcon", "t5", "mt5")
+        return
+    choices = (2,) if "MultipleChoice" in type(theirs).__name__ else ()
+    ids = torch.randint(5, 53, (2, *choices, 6), generator=torch.Generator().manual_seed(0))
+    ours = ours_of(theirs)
+    positions = torch.arange(6).expand_as(ids) + torch.tensor([3, 7]).view(-1, *[1] * (ids.ndim - 1))
+    positions = positions + getattr(ours.config, "first_position_id", 0)
+    theirs_take = positions.flatten(0, 1) if choices and theirs.config.model_type == "distilbert" else positions
+    expected = theirs(input_ids=ids, position_ids=theirs_take)
+    assert_close(ours(ids, position_ids=positions)[0], expected[0])

@@ -1,4 +1,7 @@
-"""The same weights give the same numbers: outputs, losses, every layer, every token that is generated."""
+"""The same weights give the same numbers: outputs, losses, every layer, every token that is generated.
+
+Models of ours are those that were saved and loaded.
+"""
 
 import pytest
 import torch
@@ -15,8 +18,10 @@ def flat_choices(mask):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_outputs_and_losses_are_equal(theirs, make_batch, same_positions, assert_close, visible_part, side: str):
-    ours = triptych.from_hf(theirs)
+def test_outputs_and_losses_are_equal(
+    theirs, ours_of, make_batch, same_positions, assert_close, visible_part, side: str
+):
+    ours = ours_of(theirs)
     models = ours, theirs
     for_theirs, for_ours = same_positions(theirs, make_batch(theirs, side))
     batches = for_ours, for_theirs
@@ -47,6 +52,16 @@ def test_outputs_and_losses_are_equal(theirs, make_batch, same_positions, assert
     assert compared or side == "left"
 
 
+def test_what_comes_back_computes_the_same(theirs, back_of, make_batch):
+    """Bit for bit: `to_hf`, saved, and loaded by their own class."""
+    batch = make_batch(theirs)
+    with torch.no_grad():
+        expected, actual = theirs(**batch), back_of(theirs)(**batch)
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert not torch.is_tensor(value) or torch.equal(actual[name], value), name
+
+
 def reads_first_token(model) -> bool:
     """Whether theirs reads the first position of a row, be it padding: ours reads the first token."""
     name = type(model).__name__
@@ -60,8 +75,8 @@ def causal(model) -> bool:
     return triptych.conversion.architecture(model.config).config_class.model_type == "triptych_decoder"
 
 
-def test_every_layer_is_equal(theirs, make_batch, same_positions, assert_close, visible_part):
-    ours = triptych.from_hf(theirs)
+def test_every_layer_is_equal(theirs, ours_of, make_batch, same_positions, assert_close, visible_part):
+    ours = ours_of(theirs)
     for model in (theirs, ours):
         model.set_attn_implementation("eager")
         model.config._attn_implementation = "eager"  # of Falcon, which does not let it be set
@@ -91,8 +106,8 @@ def test_every_layer_is_equal(theirs, make_batch, same_positions, assert_close, 
 
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_generated_tokens_are_equal(generator, make_batch, num_beams: int, use_cache: bool):
-    ours = triptych.from_hf(generator)
+def test_generated_tokens_are_equal(generator, ours_of, make_batch, num_beams: int, use_cache: bool):
+    ours = ours_of(generator)
     side = "right" if generator.config.is_encoder_decoder else "left"
     batch = make_batch(generator, side)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}

@@ -42,8 +42,9 @@ def test_logits_at_positions_that_are_given(speaker, assert_close):
     offset = speaker.config.pad_token_id + 1 if speaker.config.model_type in BY_PADDING else 0
     positions = LEADING.cumsum(-1) - 1
     for position_ids in (positions.clamp(min=0), positions.masked_fill(LEADING == 0, 1)):
-        expected = speaker(**inputs, position_ids=position_ids + offset).logits
-        assert_close(ours(**inputs, position_ids=position_ids).logits[LEADING == 1], expected[LEADING == 1])
+        numbers = position_ids + offset
+        expected = speaker(**inputs, position_ids=numbers).logits
+        assert_close(ours(**inputs, position_ids=numbers).logits[LEADING == 1], expected[LEADING == 1])
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])

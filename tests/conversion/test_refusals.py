@@ -1,6 +1,7 @@
 """What cannot be expressed is refused, by name: features, architectures, classes, incomplete checkpoints."""
 
 import json
+import re
 
 import pytest
 import safetensors.torch
@@ -9,6 +10,7 @@ import transformers
 import triptych
 from triptych import TriptychDecoderConfig, TriptychDecoderForCausalLM
 from triptych.conversion import CannotExpress, architectures
+from triptych.conversion.architecture import logger
 from triptych.conversion.registry import UNLIKE
 
 NAMES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"]
@@ -217,3 +219,27 @@ def test_what_a_converted_model_was_changed_to_is_what_is_written():
     back = triptych.to_hf(ours).config
     assert (back.attention_types, back.window_size) == ([[["local"], 2]], 5)
     assert back.attention_layers == ["local", "local"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "said"),
+    [
+        ("GPT2LMHeadModel", {"embd_pdrop": 0.37, "resid_pdrop": 0.21}, "embd_pdrop=0.37.*as with embd_pdrop=0.21"),
+        ("GPT2LMHeadModel", {"embd_pdrop": 0.3, "resid_pdrop": 0.3}, None),
+        ("OPTForCausalLM", {"layerdrop": 0.43}, "layerdrop=0.43.*as with layerdrop=0.0"),
+        ("OPTForCausalLM", {"layerdrop": 0.0}, None),
+        (
+            "DistilBertForQuestionAnswering",
+            {"qa_dropout": 0.2, "num_labels": 2, "dim": 8, "n_heads": 2},
+            "qa_dropout=0.2",
+        ),
+        ("DistilBertForMaskedLM", {"qa_dropout": 0.2, "dim": 8, "n_heads": 2}, None),
+    ],
+)
+def test_what_training_alone_would_notice_is_said(name, fields, said, caplog, monkeypatch):
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "warning_once", logger.warning)  # not only the first time
+    triptych.from_hf(their_model(name, **fields))
+    messages = [record.getMessage() for record in caplog.records if "in training it computes" in record.getMessage()]
+    assert len(messages) == (said is not None)
+    assert said is None or re.search(said, messages[0])

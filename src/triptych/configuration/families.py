@@ -210,6 +210,11 @@ class TriptychEncoderConfig(TriptychBaseConfig):
         "Activation of the body's dense layer over the first token, which gives `pooler_output`; none: no layer.",
         DENSE_LAYERS,
     )
+    first_position_id: int = number(
+        0,
+        "What `position_ids`, where they are given, call the first position (RoBERTa: 2).",
+        at_least=0,
+    )
 
     vocab_size: int = like(TriptychBaseConfig, "vocab_size", 30522)
     hidden_size: int = like(TriptychBaseConfig, "hidden_size", 768)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from ..configuration import TriptychBaseConfig
 from .rules import Rule
+from .sinusoids import are_sinusoids
 
 # What all configurations call by one name. A token that lies outside the vocabulary is None in ours.
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
@@ -27,8 +29,24 @@ TRAINING = {
 }
 # What a call can say by itself, so that another architecture may have another default.
 DEFAULTS = {"masked_positions"}
+# What changes the meaning of an input that need not be given, and nothing else.
+CALLING = {"first_position_id"}
+# Fields that one position scheme alone reads.
+OF_POSITIONS = {
+    "sinusoidal": {"sinusoid_layout"},
+    "relative": {"relative_max_distance", "relative_num_buckets"},
+    "rotary": {"rotary_dim"},
+}
+# What training alone knows, and ours has no word for: the share of layers that is left out at random, a dropout before
+# the map to a span, and a dropout of the embeddings that is not that of the sublayers.
+LAYERS_LEFT_OUT = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+SPAN_DROPOUT = ("qa_dropout",)
+EMBEDDING_DROPOUT = ("embd_pdrop", "embed_dropout")
 # What transformers writes into every configuration by itself.
 BOOKKEEPING = {"_name_or_path", "architectures", "dtype", "model_type", "transformers_version"}
+
+
+logger = logging.get_logger(__name__)
 
 
 class CannotExpress(ValueError):
@@ -51,6 +69,26 @@ def nothing(config: Any, head: str) -> dict[str, Any]:
     return {}
 
 
+def training_alone(ours: TriptychBaseConfig) -> dict[str, float]:
+    """Their fields for which ours has no word, with the values by which theirs trains as ours does."""
+    return {
+        **dict.fromkeys((*LAYERS_LEFT_OUT, *SPAN_DROPOUT), 0.0),
+        **dict.fromkeys(EMBEDDING_DROPOUT, ours.dropout),
+    }
+
+
+def warn_of_training(theirs: PreTrainedConfig, ours: TriptychBaseConfig, head: str) -> None:
+    """Says what only training would notice: outputs of the finished model are the same."""
+    for name, here in training_alone(ours).items():
+        if name in SPAN_DROPOUT and not head.endswith("ForQuestionAnswering"):
+            continue
+        if (value := getattr(theirs, name, here)) != here:
+            logger.warning_once(
+                f"{type(theirs).__name__} has {name}={value}, for which a Triptych model has no field: in training it "
+                f"computes as with {name}={here}; outputs in evaluation are the same"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """How models of one `model_type` of transformers become ours.
@@ -66,6 +104,8 @@ class Architecture:
         write: (our configuration, their class) → their fields, the way back.
         masked_positions: our field of that name: whether they count masked tokens where no positions are given.
         rules: the places of their tensors. Names of the body stand without the prefix of the head (`bert.`).
+        sinusoids: (how the names of their tables of sinusoids end, the layout). Where their table is a weight that has
+            a rule, another table is one of learned positions, there and back; another table in a buffer is refused.
     """
 
     model_type: str
@@ -78,6 +118,33 @@ class Architecture:
     refused: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)
     read: Callable[[Any, str], dict[str, Any]] = nothing
     write: Callable[[Any, str], dict[str, Any]] = nothing
+    sinusoids: tuple[str, str] | None = None
+
+    @property
+    def learns_positions(self) -> bool:
+        """Whether their sinusoids are weights, so that other numbers can stand in their place."""
+        places = (name for rule in self.rules for name in rule.ours)
+        return self.sinusoids is not None and any(name.endswith("positions.table") for name in places)
+
+    def heed_tables(self, ours: TriptychBaseConfig, theirs: PreTrainedModel) -> None:
+        """Makes positions learned where a table of theirs holds other numbers than the sinusoids.
+
+        Raises:
+            CannotExpress: it is a table that no checkpoint holds.
+        """
+        if self.sinusoids is None:
+            return
+        end, layout = self.sinusoids
+        padding = ours.position_offset - 1  # whose row is zeros, where there is one
+        for name, table in (*theirs.named_parameters(), *theirs.named_buffers()):
+            if not name.endswith(end) or are_sinusoids(table, layout, empty_row=padding if padding >= 0 else None):
+                continue
+            if not self.learns_positions:
+                raise CannotExpress(
+                    f"{type(theirs).__name__} has other numbers than the sinusoids in {name}, which no checkpoint of "
+                    "its own holds: Triptych computes sinusoids"
+                )
+            ours.positions = "learned"
 
     def head_for(self, ours: str) -> str:
         """Their class for one of ours; raises CannotExpress where there is none."""
@@ -106,13 +173,14 @@ class Architecture:
                 raise CannotExpress(
                     f"{type(theirs).__name__} has {name}={given!r}, a Triptych model would have {name}={value!r}"
                 )
-        derived = type(theirs)(**mapped).to_dict()
+        derived = type(theirs)(**{**self.unspoken(ours), **mapped}).to_dict()
         kept = {
             name: value
             for name, value in theirs.to_dict().items()
             if name not in BOOKKEEPING and value != derived.get(name)
         }
         ours.origin = {"model_type": self.model_type, **kept}
+        warn_of_training(theirs, ours, head)
         return ours
 
     def our_fields(self, theirs: PreTrainedConfig, head: str) -> dict[str, Any]:
@@ -136,6 +204,11 @@ class Architecture:
                 common.pop(name, None)
         return {**common, **fields, **self.write(ours, head)}
 
+    def unspoken(self, ours: TriptychBaseConfig) -> dict[str, float]:
+        """Those of their fields that ours has no word for, as a model that never was theirs trains."""
+        names = {f.name for f in dataclasses.fields(CONFIG_MAPPING[self.model_type])}
+        return {name: value for name, value in training_alone(ours).items() if name in names}
+
     def their_config(
         self, ours: TriptychBaseConfig, head: str, idle: frozenset[str] = frozenset()
     ) -> PreTrainedConfig:
@@ -150,13 +223,20 @@ class Architecture:
         origin = dict(ours.origin or {})
         kept = origin if origin.pop("model_type", None) == self.model_type else {}
         mapped = self.their_fields(ours, head)
-        fields = {**kept, **{name: value for name, value in mapped.items() if name not in kept or value is not None}}
+        fields = {
+            **self.unspoken(ours),
+            **kept,
+            **{name: value for name, value in mapped.items() if name not in kept or value is not None},
+        }
         try:
             theirs: PreTrainedConfig = AutoConfig.for_model(self.model_type, **fields)
             again = self.config_class(**self.our_fields(theirs, head))
         except (ValueError, StrictDataclassError) as error:
             raise CannotExpress(f"{self.model_type} cannot express this: {' '.join(str(error).split())}") from error
-        unread = TRAINING | DEFAULTS | BOOKKEEPING | {"origin"} | idle
+        unread = TRAINING | DEFAULTS | CALLING | BOOKKEEPING | {"origin"} | idle
+        unread |= {name for scheme, own in OF_POSITIONS.items() if scheme != ours.positions for name in own}
+        if self.learns_positions and ours.positions == "learned":  # their configuration has no word for it
+            unread |= {"positions"}
         names = {f.name for f in dataclasses.fields(self.config_class)} - unread
         if bands(ours) == bands(again):  # a pattern can be written in several ways
             names.discard("attention_pattern")

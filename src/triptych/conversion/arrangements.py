@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ..configuration import TriptychBaseConfig
-from ..modeling.positions import SinusoidalPositions
 
 Sizes = Callable[[TriptychBaseConfig], int]
 
@@ -61,24 +60,6 @@ class Copied:
 
     def write(self, ours: list[Tensor], config: TriptychBaseConfig) -> Tensor:
         return ours[0]
-
-
-class Sinusoids:
-    """A table of as many rows as they please that they compute as ours are computed, but for a row of zeros.
-
-    Some make it a parameter, so that it can have been trained: then reading it raises a ValueError.
-    """
-
-    def read(self, theirs: Tensor, config: TriptychBaseConfig) -> list[Tensor]:
-        rows = torch.arange(len(theirs), device=theirs.device) - config.position_offset
-        ours = SinusoidalPositions(config, False).embed(rows, theirs.dtype)
-        error = ((ours - theirs).abs() * theirs.any(-1, keepdim=True)).max().item()
-        if error > max(1e-3, torch.finfo(theirs.dtype).eps):
-            raise ValueError(f"the table of sinusoids was trained, it is off by {error}: Triptych computes sinusoids")
-        return []
-
-    def write(self, ours: list[Tensor], config: TriptychBaseConfig) -> Tensor:
-        raise NotImplementedError("they compute it")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ..files import check_model_files, naming_damage
 from ..modeling.base import TriptychPreTrainedModel
 from ..modeling.precision import take_dtypes
 from .architecture import Architecture, CannotExpress
+from .options import Options, refuse_unknown
 from .registry import architecture, architectures
 from .rules import Places
 
@@ -27,23 +28,40 @@ DENSE_LAYERS = ("pooler", "classifier_activation")
 WITHOUT_POOLER = {"add_pooling_layer": False}  # how a body of theirs is made without one, which no field says
 
 
-def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> TriptychPreTrainedModel:
+def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> Any:
     """The Triptych model that computes what a public checkpoint computes, with its generation configuration.
 
     Args:
         source: the name of a repository, a directory, or a model of transformers (which stays as it is).
-        options: of transformers' `from_pretrained`, such as `dtype`, `revision`, `token`, `local_files_only`. Weights
-            keep the precision in which they are stored unless `dtype` names another.
+        options: of transformers' `from_pretrained`, for a source that is loaded:
+
+            - `cache_dir`, `force_download`, `local_files_only`, `proxies`, `revision`, `subfolder`, `token`: where the
+              files are.
+            - `dtype`, `generation_config`, `ignore_mismatched_sizes`, `key_mapping`, `use_safetensors`, `variant` and
+              the like: how weights are read. They keep the precision in which they are stored unless `dtype` names
+              another.
+            - `config`, or fields of the checkpoint's configuration, such as `num_labels=3`.
+            - `attn_implementation`, `device_map`, `max_memory`, `offload_folder`, `offload_buffers`: of the result,
+              whose modules have our names. The weights pass through the memory of the CPU.
+            - `output_loading_info=True`: the result is (model, transformers' report).
+
+            All others are refused.
+
+    Returns:
+        The model, in evaluation mode.
 
     Raises:
         CannotExpress (a ValueError): an architecture, class or feature that our models do not have; it is named.
-        ValueError: weights are missing from the checkpoint.
+        ValueError: an option that is refused; weights that are missing from the checkpoint, or elsewhere.
     """
-    if not isinstance(source, PreTrainedModel):
-        return receive(load(source, **options))
-    if options:
-        raise ValueError(f"{', '.join(options)}: options belong to a source that is loaded, not to a model")
-    return receive(source, keep=True)
+    if isinstance(source, PreTrainedModel):
+        if options:
+            raise ValueError(f"{', '.join(options)}: options belong to a source that is loaded, not to a model")
+        return receive(source, keep=True)
+    sort = Options.sort(options)
+    theirs, report = load(source, sort)
+    ours = receive(theirs, **sort.result)
+    return (ours, report) if sort.reports else ours
 
 
 def to_hf(model: TriptychPreTrainedModel, model_type: str | None = None) -> PreTrainedModel:
@@ -60,31 +78,37 @@ def to_hf(model: TriptychPreTrainedModel, model_type: str | None = None) -> PreT
     return send(model, model_type, keep=True)
 
 
-def receive(theirs: PreTrainedModel, keep: bool = False) -> TriptychPreTrainedModel:
+def receive(theirs: PreTrainedModel, keep: bool = False, **result: Any) -> TriptychPreTrainedModel:
     """Our model for one of theirs, which is used up unless it is to be kept: its weights go as ours come."""
+    check_weights(theirs)
     head = type(theirs).__name__
     known = architecture(theirs.config, head)
     config = known.our_config(theirs.config, head)
     if lacks_pooler(theirs):
         config.pooler = "none"
+    known.heed_tables(config, theirs)
     our_class = getattr(modeling, known.heads[head])
     places = Places(known.rules, theirs.state_dict(), names(our_class, config), theirs.base_model_prefix)
     state = take_weights(theirs, keep)
-    ours: TriptychPreTrainedModel = build(our_class, config, places.read(state, config), theirs.dtype)
+    ours: TriptychPreTrainedModel = build(our_class, config, places.read(state, config), theirs.dtype, **result)
     take_generation_config(ours, getattr(theirs, "generation_config", None))
     return ours
 
 
 def send(model: TriptychPreTrainedModel, model_type: str | None = None, keep: bool = False) -> PreTrainedModel:
     """Their model for one of ours, which is used up unless it is to be kept."""
+    check_weights(model)
     known, head, config = destination(model, model_type)
     their_class = getattr(transformers, head)
     options = WITHOUT_POOLER if lacks_pooler(model) and takes_pooler(their_class) else {}
     theirs_names = names(their_class, config, **options)
     places = Places(known.rules, theirs_names, model.state_dict(), their_class.base_model_prefix)
     dtype = model.dtype
-    state = take_weights(model, keep)
-    theirs: PreTrainedModel = build(their_class, config, places.write(state, model.config), dtype, **options)
+    weights = places.write(take_weights(model, keep), model.config)
+    written = set(weights)
+    theirs: PreTrainedModel = build(their_class, config, weights, dtype, **options)
+    # Marian saves no table of positions, as if none were trained.
+    theirs._keys_to_ignore_on_save = set(theirs._keys_to_ignore_on_save or ()) - written
     take_generation_config(theirs, getattr(model, "generation_config", None))
     return theirs
 
@@ -151,8 +175,37 @@ def idle_fields(model: TriptychPreTrainedModel) -> set[str]:
     return idle
 
 
-def read_config(source: str | Path, dtype: Any = None, **options: Any) -> PreTrainedConfig:
-    """The configuration in a directory or a repository. Code that lies in it runs with `trust_remote_code=True` only.
+def check_weights(model: PreTrainedModel) -> None:
+    """Refuses a model whose weights cannot be rearranged.
+
+    Raises:
+        CannotExpress: the weights are quantised.
+        ValueError: some are not in memory.
+    """
+    check_quantization(model.config)
+    if absent := [name for name, tensor in model.state_dict().items() if tensor.is_meta]:
+        raise ValueError(
+            f"{type(model).__name__} has weights that are not in memory, such as {absent[0]} (device_map put them on "
+            "the disk, or on the CPU while it computes elsewhere); load it without device_map"
+        )
+
+
+def check_quantization(config: PreTrainedConfig) -> None:
+    """Refuses quantised weights.
+
+    Raises:
+        CannotExpress: the weights are quantised.
+    """
+    if found := getattr(config, "quantization_config", None):
+        method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+        raise CannotExpress(
+            f"{config.model_type} with quantization_config ({getattr(method, 'value', method)}): quantised weights "
+            "cannot be rearranged; convert the model before it is quantised"
+        )
+
+
+def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
+    """The configuration in a directory or a repository.
 
     Raises:
         FileNotFoundError: a directory that is not there.
@@ -160,39 +213,65 @@ def read_config(source: str | Path, dtype: Any = None, **options: Any) -> PreTra
     """
     if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
         raise FileNotFoundError(f"{source} does not exist")
-    check_model_files(Path(source, options.get("subfolder", "")))
-    config: PreTrainedConfig = AutoConfig.from_pretrained(source, **{"trust_remote_code": False, **options})
+    check_model_files(Path(source, files.get("subfolder") or ""))
+    config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
     return config
 
 
-def load(source: str | Path, **options: Any) -> PreTrainedModel:
-    """The model of transformers that a checkpoint names.
+def wanted_config(source: str | Path, options: Options) -> PreTrainedConfig:
+    """The configuration of a source, or the one that is given in its place, with the fields that are given.
 
     Raises:
-        CannotExpress: a class that transformers does not have, or that needs code from the checkpoint.
+        FileNotFoundError: a directory that is not there.
+        ValueError: a field that it does not have; or the configuration of another architecture is given.
+    """
+    stored = config = read_config(source, **options.files)
+    if options.config is not None:
+        given = options.config
+        config = copy.deepcopy(given) if isinstance(given, PreTrainedConfig) else read_config(given, **options.files)
+        if type(config) is not type(stored):
+            raise ValueError(f"config is a {type(config).__name__}, but {source} holds {type(stored).__name__}")
+        config.architectures = config.architectures or stored.architectures
+    refuse_unknown([name for name in options.fields if not hasattr(config, name)], config)
+    for name, value in options.fields.items():
+        setattr(config, name, value)
+    return config
+
+
+def load(source: str | Path, options: Options) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model of transformers that a checkpoint names, and transformers' report.
+
+    Raises:
+        CannotExpress: a class that transformers does not have, or that needs code from the checkpoint; quantised
+            weights.
         FileNotFoundError: a directory that is not there.
         ValueError: no class is named, or weights are missing.
     """
-    config = read_config(source, **options)
+    config = wanted_config(source, options)
     if config.model_type.startswith("triptych"):
         raise ValueError(f"{source} holds a Triptych model already; load it with AutoModel or its own class")
     architecture(config)  # complains before anything large is read
+    check_quantization(config)
     named = config.architectures or []
     if not named:
         raise ValueError(f"{source}: config.json names no class in `architectures`; add the one the weights belong to")
     their_class = getattr(transformers, named[0], None)
     if their_class is None:
         raise CannotExpress(f"{source}: transformers has no class {named[0]}")
-    with naming_damage(source, **options):
-        model, report = their_class.from_pretrained(
-            source, **{"dtype": "auto", "config": config, **options}, output_loading_info=True
-        )
-    missing = sorted(report["missing_keys"])
-    if missing and takes_pooler(their_class) and all(name.startswith("pooler.") for name in missing):
-        return load(source, **{**options, **WITHOUT_POOLER})  # the checkpoint of a body that has none
-    if missing:
+
+    def read(**further: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+        with naming_damage(source, **options.files):
+            return their_class.from_pretrained(
+                source, config=config, **options.files, **options.weights, **further, output_loading_info=True
+            )
+
+    model, report = read()
+    pooler = [name for name in report["missing_keys"] if name.startswith("pooler.")]
+    if pooler and takes_pooler(their_class):  # the checkpoint of a body that has none
+        model, report = read(**WITHOUT_POOLER)
+    if missing := sorted(report["missing_keys"]):
         raise ValueError(f"{source} lacks weights of {named[0]}: {', '.join(missing)}")
-    return model.eval()
+    return model.eval(), report
 
 
 def names(model_class: type[PreTrainedModel], config: PreTrainedConfig, **options: Any) -> list[str]:
@@ -206,7 +285,7 @@ def build(
     config: PreTrainedConfig,
     tensors: dict[str, Tensor],
     dtype: torch.dtype,
-    **options: Any,
+    **result: Any,
 ) -> Any:
     """A model that holds these tensors, each in the dtype that it has, in evaluation mode.
 
@@ -216,17 +295,27 @@ def build(
     shows_progress = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # of moving tensors that are in memory already
     try:
-        model = model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype, **options).eval()
+        model = model_class.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype, **result).eval()
     finally:
         if shows_progress:
             logging.enable_progress_bar()
     take_dtypes(model, tensors)
-    places = set()
-    for parameter in model.parameters():  # two that are not tied, though the tensors were one: else a file has one
-        if parameter.numel() and parameter.data_ptr() in places:
-            parameter.data = parameter.data.clone()
-        places.add(parameter.data_ptr())
+    separate(model)
     return model
+
+
+def separate(model: PreTrainedModel) -> None:
+    """Gives each parameter memory of its own.
+
+    Two parameters that are not tied, but were made from one tensor, would share it: training would change both, and
+    `save_pretrained` would write one of them only.
+    """
+    seen = set()
+    for parameter in model.parameters():  # what is tied is one parameter
+        if parameter.device.type != "meta" and parameter.numel():
+            if parameter.data_ptr() in seen:
+                parameter.data = parameter.data.clone()
+            seen.add(parameter.data_ptr())
 
 
 def take_generation_config(model: Any, given: GenerationConfig | None) -> None:

@@ -8,7 +8,8 @@ from transformers import PreTrainedModel
 
 from .. import modeling
 from ..files import check_destination, new_directory
-from .convert import load, read_config, receive, send
+from .convert import load, receive, send, wanted_config
+from .options import RESULT, Options
 
 DESTINATIONS = ("triptych", "hf")
 WRITER = "the conversion"
@@ -38,39 +39,46 @@ def convert_directory(
         overwrite: replace `destination`, if an earlier call made it and nothing else has been put into it since (it
             holds a record of its files, `.triptych-files.json`).
         save_extras: writes into a directory what belongs beside the weights, such as the tokenizer.
-        options: of `from_pretrained`: `dtype`, `revision`, `token`, …
+        options: of `from_hf`, but for those that say where the result is and with which kernel it computes.
 
     Returns:
         The model that was written.
 
     Raises:
-        ValueError: see `from_hf` and `to_hf`; or `to` is unknown; or `destination` is the source, contains it or lies
-            in it; or a file of the source is damaged.
+        ValueError: see `from_hf` and `to_hf`; or `to` is unknown, or an option has no meaning for files; or
+            `destination` is the source, contains it or lies in it; or a file of the source is damaged.
         FileExistsError: `destination` holds something, and `overwrite` is not set; or it may not be replaced: see
             `check_destination`. Nothing is read before that.
     """
     if to not in DESTINATIONS:
         raise ValueError(f"to={to!r} is unknown; choose from {', '.join(DESTINATIONS)}")
+    sort = Options.sort(options)
+    sort.refuse(RESULT | {"output_loading_info"}, "of a conversion from files to files; leave it out")
     check_destination(destination, WRITER, source, overwrite)
-    model = send(load_ours(source, **options), model_type) if to == "hf" else receive(load(source, **options))
+    model = send(load_ours(source, sort), model_type) if to == "hf" else receive(load(source, sort)[0])
     with new_directory(destination, WRITER, overwrite) as directory:
         save_extras(directory)
         model.save_pretrained(directory, max_shard_size=max_shard_size)
     return model
 
 
-def load_ours(source: str | Path, **options: Any) -> PreTrainedModel:
+def load_ours(source: str | Path, options: Options) -> PreTrainedModel:
     """The Triptych model that a directory names.
 
     Raises:
-        ValueError: it holds another model.
+        ValueError: it holds another model, or lacks weights.
     """
-    config = read_config(source, **options)
+    config = wanted_config(source, options)
     our_class = getattr(modeling, (config.architectures or [""])[0], None)
     if our_class is None:
         raise ValueError(
             f"{source} holds no Triptych model, but {config.model_type}, {config.architectures}; to='hf' converts "
             "from Triptych, to='triptych' the other way"
         )
-    model: PreTrainedModel = our_class.from_pretrained(source, **{"dtype": "auto", **options})
-    return model
+    model, report = our_class.from_pretrained(
+        source, config=config, **options.files, **options.weights, output_loading_info=True
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{source} lacks weights of {our_class.__name__}: {', '.join(missing)}")
+    loaded: PreTrainedModel = model
+    return loaded

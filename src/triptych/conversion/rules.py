@@ -20,7 +20,7 @@ class Rule:
     """Where one module or parameter of theirs is in our model.
 
     Names are templates: `{i}` stands for the number of a layer, `{side}` for encoder or decoder. The name of a module
-    stands for its weight and its bias. `ours=()`: theirs to compute from the configuration, so at most checked.
+    stands for its weight and its bias. `ours=()`: theirs to compute from the configuration, neither read nor written.
     """
 
     theirs: str
@@ -49,9 +49,9 @@ def rules(table: dict[str, str], arrangement: Arrangement | None = None) -> tupl
     return tuple(Rule(theirs, (ours,), arrangement or Same()) for theirs, ours in table.items())
 
 
-def computed(*names: str, arrangement: Arrangement | None = None) -> tuple[Rule, ...]:
+def computed(*names: str) -> tuple[Rule, ...]:
     """Rules for what they keep among their weights, though it follows from the configuration."""
-    return tuple(Rule(name, (), arrangement or Copied()) for name in names)
+    return tuple(Rule(name, (), Copied()) for name in names)
 
 
 class Places:

@@ -141,7 +141,8 @@ class TransformerStack(TriptychPreTrainedModel):
             attention_mask: (B, P + T), 1 for tokens and 0 for padding; or a mask as the attention backend takes it.
             position_ids: (B, T); by default 0, 1, 2, … from the first token that is not masked, so that left padding
                 changes nothing. Whether masked tokens after it are counted is `config.masked_positions`. Relative
-                positions are distances in the row, and count them always.
+                positions are distances in the row, and count them always. Where they are given, the first position is
+                0, or an encoder's `first_position_id`.
             token_type_ids: (B, T) segments.
             encoder_hidden_states: the memory, (B, S, d), with `encoder_attention_mask` (B, S).
             past_key_values: keys and values of the P positions before these; with `use_cache` they are returned too.
@@ -195,6 +196,8 @@ class TransformerStack(TriptychPreTrainedModel):
             )
         if position_ids is None:
             position_ids = default_position_ids(self.config, attention_mask, length, past, x.device, documents)
+        else:
+            position_ids = self.count_from_zero(position_ids, attention_mask)
 
         x = x * self.config.embedding_factor + self.positions.embed(position_ids, x.dtype)
         x = self.dropout(self.embedding_norm(self.segments(x, token_type_ids)))
@@ -218,6 +221,10 @@ class TransformerStack(TriptychPreTrainedModel):
                 **kwargs,
             )
         return self.output(self.norm(x), past_key_values if use_cache else None, attention_mask)
+
+    def count_from_zero(self, position_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """The positions that a caller has numbered, (B or 1, T), with 0 for the first."""
+        return position_ids
 
     def output(self, hidden: Tensor, past_key_values: Cache | None, attention_mask: Tensor | None) -> Any:
         """What the stack returns for its last hidden state (B, T, d)."""

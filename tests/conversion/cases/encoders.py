@@ -31,7 +31,9 @@ CASES = [
         {**BERT, "type_vocab_size": 1, "hidden_act": "relu", "layer_norm_eps": 1e-3, "classifier_dropout": 0.2},
         ("BertForSequenceClassification",),
     ),
-    Case("bert: untied", "BertConfig", {**BERT, "tie_word_embeddings": False}, ("BertForMaskedLM",)),
+    Case(
+        "bert: untied", "BertConfig", {**BERT, "tie_word_embeddings": False}, ("BertForMaskedLM", "BertForPreTraining")
+    ),
     Case("roberta", "RobertaConfig", ROBERTA),
     Case("xlm-roberta", "XLMRobertaConfig", {**ROBERTA, "type_vocab_size": 1}),
     Case("camembert", "CamembertConfig", {**ROBERTA, "type_vocab_size": 1}),

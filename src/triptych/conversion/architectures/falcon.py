@@ -6,7 +6,7 @@ from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
 from ..arrangements import FusedAttention
 from ..rules import Rule, rules
-from .llama import HEADS, QUERIES_KEYS_VALUES, SIZES, heads, rotation, write_llama
+from .llama import HEADS, QUERIES_KEYS_VALUES, SIZES, heads, rotation, write_rotation
 
 RESIDUALS = {1: "parallel", 2: "parallel_norms"}  # by the number of norms in front of the two sublayers
 
@@ -29,7 +29,7 @@ def read(theirs: Any, head: str) -> dict[str, Any]:
 
 def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
     one_each, one_for_all = ours.num_key_value_heads == ours.num_attention_heads, ours.num_key_value_heads == 1
-    fields: dict[str, Any] = {"parallel_attn": ours.residual != "pre", **write_llama(ours, head)}
+    fields: dict[str, Any] = {"parallel_attn": ours.residual != "pre", **write_rotation(ours)}
     said = (ours.origin or {}).get("new_decoder_architecture", False)  # of what both architectures can express
     if ours.residual == "pre" or (ours.residual == "parallel" and (one_each or one_for_all) and not said):
         return {**fields, "new_decoder_architecture": False, "multi_query": one_for_all}

@@ -4,10 +4,10 @@ from typing import Any
 
 from ...configuration import TriptychConfig
 from ..architecture import Architecture, CannotExpress
-from ..arrangements import Sinusoids
-from ..rules import computed, rules
+from ..rules import rules
 from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, decoder_overrides, write
 from .m2m_100 import SINUSOIDS, check_padding
+from .marian import TABLES
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
@@ -45,6 +45,7 @@ FSMT = Architecture(
     rules=(
         *EMBEDDINGS,
         *rules({**LAYERS, "decoder.output_projection": "lm_head"}),
-        *computed("{side}.embed_positions", arrangement=Sinusoids()),
+        *TABLES,
     ),
+    sinusoids=("embed_positions.weight", "tensor2tensor"),
 )

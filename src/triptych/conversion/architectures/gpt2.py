@@ -6,7 +6,7 @@ from ...configuration import TriptychDecoderConfig
 from ..architecture import Architecture
 from ..arrangements import Chain, FusedAttention, Transposed
 from ..rules import Rule, rules
-from .llama import QUERIES_KEYS_VALUES, heads
+from .llama import QUERIES_KEYS_VALUES, heads, read_token_dropout, write_token_dropout
 
 # What GPT and GPT-J call alike.
 FIELDS = {
@@ -38,6 +38,7 @@ def read(theirs: Any, head: str) -> dict[str, Any]:
     return {
         "intermediate_size": theirs.n_inner or 4 * theirs.n_embd,
         "attention_scale": None if theirs.scale_attn_weights else 1.0,
+        **read_token_dropout(theirs, head),
     }
 
 
@@ -46,6 +47,7 @@ def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
     return {
         **({} if standard else {"n_inner": ours.intermediate_size}),
         "scale_attn_weights": ours.attention_scale is None,
+        **write_token_dropout(ours, head),
     }
 
 

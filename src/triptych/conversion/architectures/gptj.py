@@ -59,4 +59,5 @@ GPTJ = Architecture(
             RotaryPairs(),
         ),
     ),
+    sinusoids=("attn.embed_positions", "concatenated"),
 )

@@ -82,21 +82,42 @@ def write_partial_rotation(ours: TriptychDecoderConfig) -> dict[str, Any]:
     return {"rope_parameters": {"partial_rotary_factor": 1.0, **(ours.rope_parameters or {})}}
 
 
+TOKEN_DROPOUT = 0.1  # before their classifier of tokens, where their configuration names none
+
+
+def read_token_dropout(theirs: Any, head: str) -> dict[str, Any]:
+    """The dropout before a classifier of tokens, of which their configuration need not say anything."""
+    if not head.endswith("ForTokenClassification"):
+        return {}
+    named = getattr(theirs, "classifier_dropout", None)
+    return {"classifier_dropout": TOKEN_DROPOUT if named is None else named}
+
+
+def write_token_dropout(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    rate = ours.classifier_dropout_rate
+    own = head.endswith("ForTokenClassification") and rate != TOKEN_DROPOUT
+    return {"classifier_dropout": rate} if own else {}
+
+
 def bands(kinds: list[str | int]) -> dict[str, Any]:
     """The shortest pattern that gives what each layer sees: "full", or the width of a band."""
     return {"attention_pattern": shortest_pattern(kinds)}
 
 
-def read_llama(theirs: Any, head: str) -> dict[str, Any]:
-    return {"attention_output_bias": theirs.attention_bias, **rotation(theirs)}
-
-
-def write_llama(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+def write_rotation(ours: TriptychDecoderConfig) -> dict[str, Any]:
     return {"rope_parameters": dict(ours.rope_parameters or {})}
 
 
+def read_llama(theirs: Any, head: str) -> dict[str, Any]:
+    return {"attention_output_bias": theirs.attention_bias, **rotation(theirs), **read_token_dropout(theirs, head)}
+
+
+def write_llama(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    return {**write_rotation(ours), **write_token_dropout(ours, head)}
+
+
 def read_mistral(theirs: Any, head: str) -> dict[str, Any]:
-    return {**bands([theirs.sliding_window or "full"]), **rotation(theirs)}
+    return {**bands([theirs.sliding_window or "full"]), **rotation(theirs), **read_token_dropout(theirs, head)}
 
 
 def write_mistral(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
@@ -109,6 +130,7 @@ def read_qwen2(theirs: Any, head: str) -> dict[str, Any]:
         "head_dim": getattr(theirs, "head_dim", None),
         **bands([seen[kind] for kind in theirs.layer_types]),
         **rotation(theirs),
+        **read_token_dropout(theirs, head),
     }
 
 
@@ -124,11 +146,15 @@ def write_qwen2(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
 def read_phi3(theirs: Any, head: str) -> dict[str, Any]:
     if theirs.rope_parameters["rope_type"] != "default":
         raise CannotExpress("Phi3Config has longrope, with which it computes its cache anew when a text grows long")
-    return {**bands([theirs.sliding_window or "full"]), **partial_rotation(theirs)}
+    return {**bands([theirs.sliding_window or "full"]), **partial_rotation(theirs), **read_token_dropout(theirs, head)}
 
 
 def write_phi3(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
-    return {"sliding_window": ours.sliding_window, **write_partial_rotation(ours)}
+    return {
+        "sliding_window": ours.sliding_window,
+        **write_partial_rotation(ours),
+        **write_token_dropout(ours, head),
+    }
 
 
 LLAMA = Architecture(

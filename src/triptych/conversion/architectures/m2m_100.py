@@ -43,4 +43,5 @@ M2M_100 = Architecture(
     read=read,
     write=write,
     rules=(*EMBEDDINGS, *rules(LAYERS)),
+    sinusoids=("embed_positions.weights", "tensor2tensor"),
 )

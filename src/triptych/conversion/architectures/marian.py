@@ -4,9 +4,15 @@ from typing import Any
 
 from ...configuration import TriptychConfig
 from ..architecture import Architecture
-from ..arrangements import Row, Sinusoids
+from ..arrangements import Row
 from ..rules import computed, rules
 from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, REFUSED, decoder_overrides, write
+
+# A weight where positions are learned, else computed.
+TABLES = (
+    *rules({"{side}.embed_positions": "{side}.positions.table"}),
+    *computed("{side}.embed_positions"),
+)
 
 
 def read(theirs: Any, head: str) -> dict[str, Any]:
@@ -47,6 +53,7 @@ MARIAN = Architecture(
         *EMBEDDINGS,
         *rules(LAYERS),
         *rules({"final_logits_bias": "lm_head.bias"}, Row()),
-        *computed("{side}.embed_positions", arrangement=Sinusoids()),
+        *TABLES,
     ),
+    sinusoids=("embed_positions.weight", "concatenated"),
 )

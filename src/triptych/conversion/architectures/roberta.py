@@ -22,7 +22,8 @@ CLASSIFIERS = {
     "classifier.out_proj": "classifier.out_proj",
     "qa_outputs": "qa_outputs",
 }
-MAPPED = {theirs: ours for theirs, ours in FIELDS.items() if theirs != "max_position_embeddings"}
+OWN = ("classifier_dropout", "max_position_embeddings")
+MAPPED = {theirs: ours for theirs, ours in FIELDS.items() if theirs not in OWN}
 
 
 def check_one_activation(theirs: Any, head: str) -> None:
@@ -40,11 +41,18 @@ def read(theirs: Any, head: str) -> dict[str, Any]:
         raise CannotExpress("RoBERTa counts positions from pad_token_id, which is None")
     check_one_activation(theirs, head)
     offset = theirs.pad_token_id + 1
-    return {"position_offset": offset, "max_position_embeddings": theirs.max_position_embeddings - offset}
+    return {
+        "position_offset": offset,
+        "first_position_id": offset,
+        "max_position_embeddings": theirs.max_position_embeddings - offset,
+        # Over choices there is the dropout of all layers.
+        "classifier_dropout": None if head.endswith("ForMultipleChoice") else theirs.classifier_dropout,
+    }
 
 
 def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
-    return {"max_position_embeddings": ours.max_position_embeddings + ours.position_offset}
+    own = {} if head.endswith("ForMultipleChoice") else {"classifier_dropout": ours.classifier_dropout}
+    return {"max_position_embeddings": ours.max_position_embeddings + ours.position_offset, **own}
 
 
 def like_roberta(model_type: str, name: str) -> Architecture:
