@@ -176,6 +176,8 @@ class TransformerStack(TriptychPreTrainedModel):
         check_past(self.config, self.depth, own)
         past = 0 if own is None else own.get_seq_length()
         check_attention_mask("attention_mask", attention_mask, x.shape[0], length, past)
+        if position_ids is not None:
+            position_ids = self.count_from_zero(position_ids, attention_mask)
         documents = packed_documents(
             self.config, document_ids, position_ids, attention_mask, past_key_values, x.shape[:2]
         )
@@ -196,8 +198,6 @@ class TransformerStack(TriptychPreTrainedModel):
             )
         if position_ids is None:
             position_ids = default_position_ids(self.config, attention_mask, length, past, x.device, documents)
-        else:
-            position_ids = self.count_from_zero(position_ids, attention_mask)
 
         x = x * self.config.embedding_factor + self.positions.embed(position_ids, x.dtype)
         x = self.dropout(self.embedding_norm(self.segments(x, token_type_ids)))
