@@ -24,10 +24,10 @@ class ReadTwice(TwoSidedVocabulary):
 
     def __init__(self, config: TriptychConfig):
         super().__init__(config)
-        if config.target_vocab_size != config.vocab_size or not config.share_encoder_decoder_embeddings:
+        if config.decoder_vocab_size is not None and not config.share_encoder_decoder_embeddings:
             raise ValueError(
-                f"{type(self).__name__} gives the source to the decoder, too, so both need one vocabulary; set "
-                "share_encoder_decoder_embeddings=True and decoder_vocab_size=None"
+                f"{type(self).__name__} gives the source to the decoder, too, so both need one vocabulary, got "
+                f"decoder_vocab_size={config.decoder_vocab_size}; set it to None"
             )
         self.model = TriptychModel(config)
 
