@@ -133,9 +133,10 @@ def test_a_configuration_that_names_no_class(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="names no class in `architectures`"):
         triptych.from_hf(tmp_path)
-    path.write_text(json.dumps({**content, "architectures": ["GPT2ModelOfOthers"]}))
-    with pytest.raises(CannotExpress, match="transformers has no class GPT2ModelOfOthers"):
-        triptych.from_hf(tmp_path)
+    for name in ("GPT2ModelOfOthers", "pipeline", "Trainer", "GPT2Config", 3):  # a model, and nothing else
+        path.write_text(json.dumps({**content, "architectures": [name]}))
+        with pytest.raises(CannotExpress, match=f"transformers has no class {name}"):
+            triptych.from_hf(tmp_path)
 
 
 def test_a_triptych_checkpoint_needs_no_conversion(tmp_path):

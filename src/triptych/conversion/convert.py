@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -218,6 +219,12 @@ def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
     return config
 
 
+def class_named(module: ModuleType, name: Any) -> Any:
+    """The class of models that a configuration names; None where the module has no such class."""
+    found = getattr(module, name, None) if isinstance(name, str) else None
+    return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
+
+
 def wanted_config(source: str | Path, options: Options) -> PreTrainedConfig:
     """The configuration of a source, or the one that is given in its place, with the fields that are given.
 
@@ -255,7 +262,7 @@ def load(source: str | Path, options: Options) -> tuple[PreTrainedModel, dict[st
     named = config.architectures or []
     if not named:
         raise ValueError(f"{source}: config.json names no class in `architectures`; add the one the weights belong to")
-    their_class = getattr(transformers, named[0], None)
+    their_class = class_named(transformers, named[0])
     if their_class is None:
         raise CannotExpress(f"{source}: transformers has no class {named[0]}")
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from .. import modeling
 from ..files import check_destination, new_directory
-from .convert import load, receive, send, wanted_config
+from .convert import class_named, load, receive, send, wanted_config
 from .options import RESULT, Options
 
 DESTINATIONS = ("triptych", "hf")
@@ -69,7 +69,7 @@ def load_ours(source: str | Path, options: Options) -> PreTrainedModel:
         ValueError: it holds another model, or lacks weights.
     """
     config = wanted_config(source, options)
-    our_class = getattr(modeling, (config.architectures or [""])[0], None)
+    our_class = class_named(modeling, (config.architectures or [""])[0])
     if our_class is None:
         raise ValueError(
             f"{source} holds no Triptych model, but {config.model_type}, {config.architectures}; to='hf' converts "
