@@ -25,13 +25,21 @@ def is_installed(module: str) -> bool:
         return False
 
 
+def check(module: str) -> None:
+    if not is_installed(module) and not os.environ.get(REQUIRED):
+        pytest.skip(f"needs {module}: pip install -e .[integrations]")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test with the mark `integrations("module")` needs that module."""
+    for mark in item.iter_markers("integrations"):
+        for module in mark.args:
+            check(module)
+
+
 @pytest.fixture(scope="session")
 def needs() -> Callable[[str], None]:
     """Skips a test that lacks a module of the extra `integrations`, unless the extra is said to be installed."""
-
-    def check(module: str) -> None:
-        if not is_installed(module) and not os.environ.get(REQUIRED):
-            pytest.skip(f"needs {module}: pip install -e .[integrations]")
 
     return check
 

@@ -1,7 +1,6 @@
 """Translators trained with tokenizers of public sequence-to-sequence models, and with others that lack something."""
 
 import json
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -36,8 +35,8 @@ PAIRS = {"source": ["abc de", "fab", "bad cab"], "target": ["de abc", "baf", "ca
 LETTERS = ["▁", *"abcdefg"]
 FAIRSEQ = ["<s>", "<pad>", "</s>", "<unk>"]
 
-needs_sentencepiece = pytest.mark.skipif(find_spec("sentencepiece") is None, reason="needs sentencepiece")
-needs_sacremoses = pytest.mark.skipif(find_spec("sacremoses") is None, reason="needs sacremoses")
+needs_sentencepiece = pytest.mark.integrations("sentencepiece")
+needs_sacremoses = pytest.mark.integrations("sacremoses")
 
 
 def ids_of(*tokens):
