@@ -2,8 +2,10 @@
 
 import copy
 import dataclasses
+import sys
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 
 from .base import DENSE_LAYERS, TriptychBaseConfig, strict_with_aliases
@@ -132,14 +134,22 @@ class TriptychConfig(TriptychBaseConfig):
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychConfig":
         """The configuration as one half sees it: transformers sizes its caches by the decoder's."""
         if not decoder or encoder:
-            return TwoVocabularies(self) if self.has_two_vocabularies else self
+            return TwoVocabularies(self) if self.has_two_vocabularies and asked_by_trainer() else self
         half = copy.deepcopy(self.decoder_side)
         half.encoder_layers, half.vocab_size = self.decoder_layers, self.target_vocab_size
         return half
 
 
+def asked_by_trainer() -> bool:
+    """Whether the caller of our caller is Trainer, about to give a model the special tokens of a tokenizer.
+
+    There is no other place to answer it: it takes the configuration, and writes.
+    """
+    return not torch.compiler.is_compiling() and sys._getframe(2).f_code.co_name == "align_special_tokens"
+
+
 class TwoVocabularies(TriptychConfig):
-    """A configuration as tools find it that do not know of two vocabularies: they may not change its special tokens.
+    """A configuration as Trainer finds it, which does not know of two vocabularies: it may not change special tokens.
 
     `Trainer` gives a model the special tokens of its `processing_class`. An encoder–decoder whose source and target
     have vocabularies of their own has two tokenizers, and its special tokens are the target's. All fields are those
@@ -188,9 +198,6 @@ class DecoderSide(TriptychConfig):
 
     def __delattr__(self, name: str) -> None:
         delattr(self.whole, name)
-
-    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychConfig":
-        return super().get_text_config(decoder=True) if decoder and not encoder else self
 
     def to_dict(self) -> dict[str, Any]:
         own = copy.deepcopy({name: value for name, value in self.__dict__.items() if name != "whole"})
