@@ -31,7 +31,7 @@ SCRIPTS = sorted(path.stem for path in conftest.SCRIPTS.glob("*.py"))
 REPOSITORY = conftest.SCRIPTS.parent
 SENTENCES = ["Good morning.", "The window is open.", "Turn on the light."]
 TINY = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --encoder_layers 1 --decoder_layers 1"
-TINY += " --vocab_size 200 --max_steps 2 --warmup_steps 1 --evaluation_pairs 2 --cpu_threads 1 --report_to none"
+TINY += " --vocab_size 300 --max_steps 2 --warmup_steps 1 --evaluation_pairs 2 --cpu_threads 1 --report_to none"
 RUN = "--train_file pairs.tsv --validation_file validation.tsv --output_dir {}"
 
 
