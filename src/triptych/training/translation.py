@@ -164,6 +164,11 @@ class TranslationTraining:
         self.data["train"] = add_copies(self.data["train"], arguments.copied_targets, loop_arguments.seed)
         self.tokenizer, self.target_tokenizer = named or self.tokenizers()
         derived = special_token_config(self.tokenizer, self.target_tokenizer)
+        for name in config_fields.keys() & derived.keys():
+            if config_fields[name] != derived[name]:
+                raise ValueError(
+                    f"{name}={config_fields[name]}: the tokenizer gives {derived[name]}; leave {name} out"
+                )
         self.config = TriptychConfig.from_preset(arguments.preset, **(config_fields | derived))
 
         set_seed(loop_arguments.seed)
