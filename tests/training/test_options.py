@@ -266,6 +266,14 @@ def test_the_best_is_the_best(tiny_run, tmp_path, metric, greater, kept):
     assert close(weights(tmp_path), weights(tmp_path / f"checkpoint-{kept}"), rtol=0, atol=0)
 
 
+def test_a_number_is_better_than_none(tiny_run, tmp_path):
+    values = iter([math.nan, 2.0, math.nan, 1.0, 3.0, math.nan, 2.0])
+    evaluate = {"evaluate": lambda model: {"score": next(values)}}
+    options = {"evaluation_steps": 1, "save_steps": 1, "keep_checkpoints": 9, "final_weights": "best"}
+    result = tiny_run.loop(tmp_path, best_metric="score", extras=evaluate, **options).run()
+    assert (result.best["step"], result.best["value"]) == (5, 3.0)
+
+
 def test_an_evaluation_may_report_several_losses(tiny_run, tmp_path):
     def losses(model, piece, items):
         loss = model(**piece, num_items_in_batch=items).loss

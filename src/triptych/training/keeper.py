@@ -1,5 +1,6 @@
 """Which weights of a run are kept on disk: the last checkpoints, the best, and those that it ends with."""
 
+import math
 import os
 import re
 import tempfile
@@ -169,7 +170,8 @@ class Keeper:
         """Keeps the present weights instead of the best so far, if they are better."""
         value, best, sign = metrics[metric], self.best(), 1 if greater_is_better else -1
         kept = step_directories(self.output_dir, "best")[-1:]
-        if best is None or best["metric"] != metric or sign * value > sign * best["value"]:
+        former = best["value"] if best is not None and best["metric"] == metric else math.nan
+        if math.isnan(former) or sign * value > sign * former:  # anything is better than NaN
             record = {"step": step, "metric": metric, "value": value, "metrics": metrics}
             directory = self.output_dir / f"best-{step}"
             claim(self.output_dir, directory.name)
