@@ -53,6 +53,15 @@ class EvaluationArguments(DataOptions):
     max_new_tokens: int | None = option(None, "Longest translation.")
     cpu: bool = option(False, "Use the CPU even where there is a GPU.")
 
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "num_beams", "max_new_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if self.max_length_beyond_source is not None and self.max_length_beyond_source < 0:
+            raise ValueError(f"max_length_beyond_source={self.max_length_beyond_source} must be at least 0")
+        if self.length_penalty is not None and self.gnmt_length_penalty is not None:
+            raise ValueError("give length_penalty or gnmt_length_penalty, not both")
+
     def pairs(self) -> tuple[datasets.Dataset, list[str]]:
         """The pairs, and what there is to say about them."""
         given = [name for name in ("test_file", "dataset_name", "corpus") if getattr(self, name)]

@@ -20,7 +20,7 @@ import transformers
 
 import triptych
 from triptych.files import check_tokenizer_files, naming_damage
-from triptych.training.command_line import OptionParser, run_script
+from triptych.training.command_line import OptionParser, positive, run_script
 from triptych.training.translate import one_line
 
 
@@ -86,8 +86,8 @@ def main() -> None:
     parser = OptionParser(description=__doc__)
     parser.add_argument("directory", help="Directory (or name on the Hub) of the model.")
     parser.add_argument("sentences", nargs="*", help="What to translate.")
-    parser.add_argument("--batch_size", type=int, default=16, help="Sentences that are translated at a time.")
-    parser.add_argument("--num_beams", type=int, help="Beams (default: what the model's generation_config says).")
+    parser.add_argument("--batch_size", type=positive, default=16, help="Sentences that are translated at a time.")
+    parser.add_argument("--num_beams", type=positive, help="Beams (default: what the model's generation_config says).")
     arguments = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
 

@@ -78,7 +78,7 @@ def test_commands_exist():
             assert arguments[0] in targets, f"README.md:{line}: make {arguments[0]}"
         else:
             path = os.pathsep.join([str(beside_python), os.environ["PATH"]])
-            assert shutil.which(program, path=path) or program == "cd", f"README.md:{line}: {program}"
+            assert shutil.which(program, path=path) or program in ("cd", "source"), f"README.md:{line}: {program}"
         for script in (argument for argument in arguments if re.fullmatch(r"scripts/\w+\.py", argument)):
             assert (REPOSITORY / script).is_file(), f"README.md:{line}: {script}"
 

@@ -171,11 +171,20 @@ def naming_damage(source: Any, subfolder: str = "", **where: Any) -> Iterator[No
 
     Raises:
         ValueError: see `check_model_files`.
+        FileNotFoundError: no directory and no repository that can be read has this name.
     """
     if isinstance(source, str | os.PathLike) and Path(source, subfolder).is_dir():
         check_model_files(Path(source, subfolder))
     try:
         yield
+    except OSError as error:
+        if not isinstance(source, str | os.PathLike) or os.path.lexists(source):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise FileNotFoundError(
+            f"there is no model {os.fspath(source)}: no directory has this name, and no repository of the Hub by this "
+            f"name could be read ({reason})"
+        ) from error
     except SafetensorError as error:
         from transformers.utils import cached_file  # after an error it may take its time
 

@@ -281,7 +281,7 @@ def same_positions() -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
         if "position_ids" in takes:
             if type(model).__name__ == "DistilBertForMultipleChoice":  # which takes one row for each choice
                 counted = counted.flatten(0, 1)
-            # The loss of spans reads the logits of padding, too: there ours are told the positions that theirs are told.
+            # The loss of spans reads the logits of padding, too: there ours are told what theirs are told.
             ours = {**batch, "position_ids": counted} if "start_positions" in batch else batch
             return {**batch, "position_ids": counted}, ours
         return batch, {**batch, "position_ids": torch.arange(mask.shape[-1]).expand(mask.shape)}

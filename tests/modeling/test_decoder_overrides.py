@@ -26,6 +26,7 @@ OVERRIDES = {
     "initializer": ("normal", {}),
     "initializer_range": (3.0, {"initializer": "normal"}),
     "intermediate_size": (24, {}),
+    "masked_positions": ("counted", {}),
     "max_position_embeddings": (16, {"positions": "learned"}),
     "norm": ("rms", {}),
     "norm_bias": (False, {}),
@@ -68,7 +69,10 @@ def run(stack, model, words, memory=None):
     torch.manual_seed(1)
     with torch.no_grad():
         embedded = model.embed_tokens(words)
-        return stack.train()(inputs_embeds=embedded, encoder_hidden_states=memory).last_hidden_state
+        mask = torch.ones(words.shape, dtype=torch.long)
+        mask[:, 2] = 0  # so that it matters whether a masked token takes a position
+        outputs = stack.train()(inputs_embeds=embedded, attention_mask=mask, encoder_hidden_states=memory)
+        return outputs.last_hidden_state
 
 
 def shapes(stack):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from transformers import HfArgumentParser
 
@@ -26,7 +28,15 @@ def test_ten_epochs_when_nothing_ends_the_training():
         ({"mixed_precision": "fp4"}, "mixed_precision='fp4' is not known; choose one of no, bf16, fp16"),
         ({"max_steps": 0}, "max_steps=0 must be greater than 0"),
         ({"max_minutes": -1}, "max_minutes=-1 must be greater than 0"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1 is negative"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 must be at least 0"),
+        ({"seed": -1}, "seed=-1 must be at least 0"),
+        ({"learning_rate": math.nan}, "learning_rate=nan must be at least 0, and finite"),
+        ({"max_minutes": math.inf}, "max_minutes=inf must be greater than 0, and finite"),
+        ({"adam_beta1": 2.0}, r"adam_beta1=2.0 must lie in \[0, 1\)"),
+        ({"adam_beta2": math.nan}, r"adam_beta2=nan must lie in \[0, 1\)"),
+        ({"warmup_ratio": 0.1}, "give warmup_steps"),
+        ({"warmup_steps": -5}, "warmup_steps=-5 is negative"),
+        ({"lr_scheduler": "linear", "warmup_ratio": 3}, "warmup_ratio=3"),
         ({"resume": True, "overwrite": True}, "contradict"),
         ({"save_steps": 5, "save_minutes": 1}, "give save_steps or save_minutes, not both"),
         ({"final_weights": "best", "best_metric": "none"}, "final_weights=best needs best_metric"),

@@ -3,7 +3,7 @@ import argparse
 import pytest
 
 from triptych import TriptychConfig
-from triptych.training.command_line import OptionParser, add_config_options, run_script
+from triptych.training.command_line import OptionParser, add_config_options, positive, run_script
 from triptych.training.translation import parse_translation_options
 
 
@@ -124,3 +124,33 @@ def test_a_mistake_of_ours_is_not_hidden():
 
     with pytest.raises(KeyError):
         run_script(main)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["a", "--size", "3", "b", "c"], ["--size", "3", "a", "b", "c"], ["a", "b", "c", "--size", "3"]],
+    ids=" ".join,
+)
+def test_options_may_stand_between_the_other_arguments(words):
+    parser = OptionParser()
+    parser.add_argument("first")
+    parser.add_argument("others", nargs="*")
+    parser.add_argument("--size", type=positive)
+    assert vars(parser.parse_args(words)) == {"first": "a", "others": ["b", "c"], "size": 3}
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "2.5", "many", "²"])
+def test_a_size_is_a_whole_number_of_at_least_one(size, capsys):
+    parser = OptionParser()
+    parser.add_argument("--size", type=positive)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--size={size}"])
+    assert f"argument --size: must be a whole number of at least 1, got '{size}'" in capsys.readouterr().err
+
+
+def test_help_says_what_an_option_does(capsys):
+    with pytest.raises(SystemExit):
+        parse_translation_options(args=["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Switches --progress_bar off." in text
+    assert "(default: once per epoch). (default" not in text

@@ -177,9 +177,27 @@ def test_a_pair_longer_than_the_model(train_file, tmp_path):
         ({"train_file": None, "test_file": "x.tsv"}, "--train_file is missing"),
         ({"train_file": "x.tsv", "dataset_name": "wmt14"}, "one source of data, not dataset_name and files"),
         ({"train_file": "x.tsv", "max_tokens": 0}, "max_tokens=0"),
+        ({"train_file": "x.tsv", "evaluation_pairs": -3}, "evaluation_pairs=-3 must be at least 0"),
+        ({"train_file": "x.tsv", "max_length_beyond_source": -5}, "max_length_beyond_source=-5 must be at least 0"),
+        ({"train_file": "x.tsv", "gnmt_length_penalty": float("nan")}, "gnmt_length_penalty=nan must be finite"),
         ({"train_file": "x.tsv", "max_sentence_length": 0}, "max_sentence_length=0"),
     ],
 )
 def test_mistakes(options, message):
     with pytest.raises(ValueError, match=message):
         TranslationArguments(**options)
+
+
+@pytest.mark.parametrize(
+    ("loop", "options", "message"),
+    [
+        ({"best_metric": "blue"}, {}, "best_metric='blue' is not among the metrics of an evaluation: validation_loss"),
+        ({"best_metric": "bleu"}, {"evaluation_pairs": 0}, "best_metric='bleu' is not among the metrics"),
+        ({"final_weights": "best"}, {"validation_file": None}, "final_weights=best needs validation data"),
+    ],
+)
+def test_a_metric_that_will_not_be_there_is_refused_at_once(train_file, tmp_path, loop, options, message):
+    options = {"validation_file": [str(train_file)]} | options
+    with pytest.raises(ValueError, match=message):
+        training(train_file, tmp_path / "run", loop=loop, **options)
+    assert not (tmp_path / "run").exists()

@@ -215,7 +215,8 @@ def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
     if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
         raise FileNotFoundError(f"{source} does not exist")
     check_model_files(Path(source, files.get("subfolder") or ""))
-    config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
+    with naming_damage(source, **files):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
     return config
 
 

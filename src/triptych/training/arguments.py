@@ -1,7 +1,10 @@
 """The options of the training loop: one flat dataclass, one sentence per field, readable by HfArgumentParser."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
+
+from .schedule import Schedule
 
 
 def option(default: Any, help: str) -> Any:
@@ -21,6 +24,8 @@ POSITIVE = (
     "save_minutes",
     "keep_checkpoints",
 )
+
+NOT_NEGATIVE = ("max_grad_norm", "weight_decay", "learning_rate", "learning_rate_scale", "adam_epsilon", "seed")
 
 # Fields that a resumed run may change; all others decide what is learnt.
 FREE_ON_RESUME = frozenset(POSITIVE) | {
@@ -51,7 +56,9 @@ class LoopArguments:
 
     max_steps: int | None = option(None, "Stop after this many updates.")
     num_train_epochs: float | None = option(None, "Stop after this many epochs (10 when no limit is given).")
-    max_minutes: float | None = option(None, "Stop after this many minutes, evaluation and checkpoints included.")
+    max_minutes: float | None = option(
+        None, "Stop updating after this many minutes; an evaluation and a checkpoint follow."
+    )
     gradient_accumulation_steps: int = option(
         1, "Pieces into which a process cuts its share of an update, to save memory; the result stays the same."
     )
@@ -106,11 +113,16 @@ class LoopArguments:
             raise ValueError("resume and overwrite contradict each other: give one of them")
         for name in POSITIVE:
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name}={value} must be greater than 0")
-        for name in ("max_grad_norm", "weight_decay", "learning_rate", "learning_rate_scale", "adam_epsilon"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}={value} must be greater than 0, and finite")
+        for name in NOT_NEGATIVE:
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value} must be at least 0, and finite")
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")
+        Schedule(self.lr_scheduler, self.learning_rate, self.warmup_steps, self.warmup_ratio, hidden_size=1)
         for first, second in (("evaluation_steps", "evaluation_minutes"), ("save_steps", "save_minutes")):
             if getattr(self, first) is not None and getattr(self, second) is not None:
                 raise ValueError(f"give {first} or {second}, not both")

@@ -20,7 +20,17 @@ DERIVED = FAMILIES["encoder-decoder"].config_fields
 
 
 class DefaultsBelowText(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Help with the lines of the description as they are, and the default of each option."""
+    """Help with the lines of the description as they are, and the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as the `type` of an argument."""
+    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
 
 
 class OptionParser(HfArgumentParser):
@@ -34,18 +44,32 @@ class OptionParser(HfArgumentParser):
     def __init__(self, dataclass_types: Any = (), **options: Any) -> None:
         formatter = DefaultsBelowText if dataclass_types else argparse.RawDescriptionHelpFormatter
         super().__init__(dataclass_types, **options, formatter_class=formatter, allow_abbrev=False)
+        self.is_parsing = False
+        for action in self._actions:  # transformers gives both the same help
+            for name in action.option_strings:
+                if name.startswith("--no_"):
+                    action.help = f"Switches --{name.removeprefix('--no_')} off."
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Like argparse's, but nothing is left over; what `parse_args` and `parse_args_into_dataclasses` call."""
+        """Like argparse's, but nothing is left over; what `parse_args` and `parse_args_into_dataclasses` call.
+
+        Options may stand before, between and after the other arguments.
+        """
+        if self.is_parsing:  # argparse itself asks, for the options and for the others
+            return super().parse_known_args(args, namespace)
         words = sys.argv[1:] if args is None else list(args)
         # argparse would complain about a required option first, also where it is the one that is misspelt.
         for word in takewhile(lambda word: word != "--", words):
             name = word.partition("=")[0]
             if name.startswith("--") and " " not in word and name not in self._option_string_actions:
                 self.error(self.suggestion(name))
-        found, unknown = super().parse_known_args(words, namespace)
+        self.is_parsing = True
+        try:
+            found, unknown = self.parse_known_intermixed_args(words, namespace)
+        finally:
+            self.is_parsing = False
         if unknown:
             self.error(
                 self.suggestion(unknown[0]) if unknown[0].startswith("-") else f"unexpected {' '.join(unknown)}"

@@ -123,6 +123,11 @@ class TranslationArguments(DataOptions):
         for name in ("vocab_size", "max_tokens", "evaluation_batch_size", "num_beams", "max_sentence_length"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("evaluation_pairs", "max_length_beyond_source"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
+        if not math.isfinite(self.gnmt_length_penalty):
+            raise ValueError(f"gnmt_length_penalty={self.gnmt_length_penalty} must be finite")
 
 
 def load_translation_data(arguments: TranslationArguments) -> tuple["DatasetDict", dict[str, Counts]]:
@@ -161,6 +166,7 @@ class TranslationTraining:
         self.data, self.counts = load_translation_data(arguments)
         if "train" not in self.data:
             raise ValueError(f"the data have no split to train on; they have {', '.join(self.data)}")
+        self.check_metrics()
         self.data["train"] = add_copies(self.data["train"], arguments.copied_targets, loop_arguments.seed)
         self.tokenizer, self.target_tokenizer = named or self.tokenizers()
         derived = special_token_config(self.tokenizer, self.target_tokenizer)
@@ -193,6 +199,22 @@ class TranslationTraining:
             save_extras=lambda directory: save_tokenizers(directory, self.tokenizer, self.target_tokenizer),
             accelerator=self.accelerator,
         )
+
+    def check_metrics(self) -> None:
+        """Says before any long work whether the evaluations will give the metric that is asked for.
+
+        Raises:
+            ValueError: they will not, or there are none.
+        """
+        metric = self.loop_arguments.best_metric
+        if "validation" not in self.data:
+            if self.loop_arguments.final_weights == "best":
+                raise ValueError("final_weights=best needs validation data by which the best are known")
+            return
+        known = ["validation_loss", "validation_smoothed_loss", "validation_perplexity"]
+        known += ["bleu", "chrf"] if self.arguments.evaluation_pairs else []
+        if metric is not None and metric not in known:
+            raise ValueError(f"best_metric={metric!r} is not among the metrics of an evaluation: {', '.join(known)}")
 
     def tokenizers(self) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]:
         """The tokenizer(s) of the run that is resumed, or trained on the data."""
