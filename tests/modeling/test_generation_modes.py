@@ -266,11 +266,12 @@ def test_guidance_follows_the_beams(make_model, causal_family, words, next_logit
 
 def test_guidance_of_embeddings_needs_a_negative_prompt(make_model, causal_family, words):
     model, source = make_model(causal_family), words(1, 4)
-    options = {"inputs_embeds": model.get_input_embeddings()(source), "max_new_tokens": 4, "do_sample": False}
+    options = {"min_new_tokens": 4, "max_new_tokens": 4, "do_sample": False, "guidance_scale": 1.5}
+    embeds = model.get_input_embeddings()(source)
     with pytest.raises(ValueError, match="guidance_scale needs negative_prompt_ids"):
-        model.generate(guidance_scale=1.5, **options)
-    guided = model.generate(guidance_scale=1.5, negative_prompt_ids=words(1, 3), **options)
-    expected = model.generate(source, guidance_scale=1.5, negative_prompt_ids=words(1, 3), max_new_tokens=4)
+        model.generate(inputs_embeds=embeds, **options)
+    guided = model.generate(inputs_embeds=embeds, negative_prompt_ids=words(1, 3), **options)
+    expected = model.generate(source, negative_prompt_ids=words(1, 3), **options)
     assert guided[0, -4:].tolist() == expected[0, -4:].tolist()
 
 
