@@ -58,7 +58,6 @@ EVERYWHERE = {
     "test_vision_axial_rope": "for models of images",
     "test_eager_matches_sdpa_inference_24_fp32_pad_left_output_attentions": "looks for output_attentions in the type "
     "hints of forward; test_attention_outputs runs",
-    "test_keep_in_fp32_modules*": "no part is kept in float32 when the others are not",
     "test_model_rope_scaling_frequencies": "looks for a module of the name rotary_emb; here it is one of the position "
     "schemes, and tests/modeling/test_positions.py compares its angles with transformers' own",
     "test_resize_position_vector_embeddings": "the table of positions has a fixed size",
@@ -68,26 +67,32 @@ NOT_ROTARY = dict.fromkeys(
     ("test_model_rope_scaling_from_config_*", "test_model_rope_with_partial_rotation"),
     "the positions of this configuration are not rotary",
 )
+ALL_IN_ONE_PRECISION = {"test_keep_in_fp32_modules*": "no part is kept in float32 when the others are not"}
 DECODER = {
     **EVERYWHERE,
+    **ALL_IN_ONE_PRECISION,
     **pipelines("fill_mask", "a decoder has no masks to fill"),
     "test_encoder_decoder_loss_no_double_shift": "for encoder-decoders",
 }
 
+ENCODER_DECODER = {
+    **EVERYWHERE,
+    **NOT_ROTARY,
+    **pipelines(
+        "feature_extraction fill_mask text_generation token_classification", "not a task of an encoder-decoder"
+    ),
+    "test_can_capture_specific_layers_hidden_states": "looks for hidden_states; an encoder-decoder has those of "
+    "either side",
+    "test_causal_lm_loss_honors_shift_labels": "for decoders",
+    "test_tp_forward_*": "gives the decoder no input; test_tp_backward compares the loss",
+}
+
 INAPPLICABLE = {
-    "encoder-decoder": {
-        **EVERYWHERE,
-        **NOT_ROTARY,
-        **pipelines(
-            "feature_extraction fill_mask text_generation token_classification", "not a task of an encoder-decoder"
-        ),
-        "test_can_capture_specific_layers_hidden_states": "looks for hidden_states; an encoder-decoder has those of "
-        "either side",
-        "test_causal_lm_loss_honors_shift_labels": "for decoders",
-        "test_tp_forward_*": "gives the decoder no input; test_tp_backward compares the loss",
-    },
+    "encoder-decoder": {**ENCODER_DECODER, **ALL_IN_ONE_PRECISION},
+    "relative encoder-decoder": ENCODER_DECODER,
     "encoder": {
         **EVERYWHERE,
+        **ALL_IN_ONE_PRECISION,
         **NOT_ROTARY,
         **pipelines("text_generation", "an encoder does not generate"),
         "test_causal_lm_loss_honors_shift_labels": "for decoders",

@@ -141,7 +141,7 @@ class TestEncoderDecoder(EncoderDecoderTests, AccountedFor):
     model_tester_class = EncoderDecoderTester
 
 
-@account_for(INAPPLICABLE["encoder-decoder"], OPTIONAL, ("*",))
+@account_for(INAPPLICABLE["relative encoder-decoder"], OPTIONAL, ("*",))
 class TestRelativeEncoderDecoder(EncoderDecoderTests, AccountedFor):
     model_tester_class = RelativeEncoderDecoderTester
 
