@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from triptych.conversion.convert import read_config
-from triptych.conversion.directories import DESTINATIONS, WRITER, convert_directory
+from triptych.conversion.directories import DESTINATIONS, WRITER, check_model_type, convert_directory
 from triptych.files import check_destination
 from triptych.tokenization import load_tokenizers, save_tokenizers
 from triptych.training.command_line import OptionParser, run_script
@@ -47,6 +47,7 @@ def main() -> None:
     if arguments["revision"] is None:
         del arguments["revision"]
     where = {name: arguments[name] for name in ("revision",) if name in arguments}
+    check_model_type(arguments["to"], arguments["model_type"])
     check_destination(arguments["destination"], WRITER, arguments["source"], arguments["overwrite"])
     tokenizers = tokenizers_of(arguments["source"], **where)
 

@@ -18,12 +18,13 @@ from transformers import AutoModelForSeq2SeqLM
 
 import triptych  # noqa: F401 (its models become known to AutoModelForSeq2SeqLM)
 from triptych.data.pairs import told
-from triptych.files import check_output_file, naming_damage, write_text
+from triptych.files import check_output_file, is_checkpoint_entry, naming_damage, write_text
 from triptych.tokenization import load_tokenizers, set_languages
 from triptych.training import create_accelerator
 from triptych.training.arguments import option
 from triptych.training.command_line import OptionParser, run_script
 from triptych.training.data_options import DataOptions, several
+from triptych.training.record import is_run_entry
 from triptych.training.translate import one_line, score_translations, translate
 
 GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_beyond_source", "max_new_tokens")
@@ -74,8 +75,18 @@ class EvaluationArguments(DataOptions):
             raise ValueError(f"{self.dataset_name} has no split test; it has {', '.join(splits)}")
         return splits["test"], told({"test": counts["test"]})
 
+    def inputs(self) -> list[Path]:
+        """The local files that the pairs may come from: those that are named, or all in a data set's directory."""
+        directory = Path(self.dataset_name) if self.dataset_name else None
+        return [*map(Path, self.test_file or ()), *(directory.rglob("*") if directory and directory.is_dir() else ())]
+
     def generate_options(self) -> dict[str, Any]:
         return {name: value for name in GENERATION if (value := getattr(self, name)) is not None}
+
+
+def is_of_the_model(path: str) -> bool:
+    """Whether a path, relative to the model's directory, is of the model or of the run that trained it."""
+    return is_checkpoint_entry(path) or is_run_entry(path) or path.endswith((".safetensors", ".bin"))
 
 
 def main() -> None:
@@ -86,7 +97,7 @@ def main() -> None:
     datasets.disable_progress_bars()
 
     if arguments.output_file:
-        check_output_file(Path(arguments.output_file))
+        check_output_file(Path(arguments.output_file), arguments.inputs(), positional.directory, is_of_the_model)
     pairs, remarks = arguments.pairs()
     accelerator = create_accelerator(cpu=arguments.cpu)
     for remark in remarks:

@@ -294,19 +294,46 @@ def check_writable(path: Path) -> None:
         raise PermissionError(f"{path} cannot be written: there is no permission to write in {parent}")
 
 
-def check_output_file(path: Path) -> None:
-    """Asks before long work whether a file can be written at `path`; changes nothing.
+def check_output_file(
+    path: Path, inputs: Iterable[str | Path] = (), model: str | Path | None = None, is_ours: Ours = is_checkpoint_entry
+) -> None:
+    """Asks before long work whether a file can be written at `path`, or at what a link leads to; changes nothing.
+
+    Args:
+        inputs: files that are read meanwhile.
+        model: a directory of a model that is read meanwhile, if it is one.
+        is_ours: whether a path, relative to `model`, belongs to the model.
 
     Raises:
+        ValueError: it is one of the inputs, or a file that belongs to the model.
         IsADirectoryError: it is a directory.
         FileNotFoundError: the directory of the file does not exist.
         NotADirectoryError, PermissionError: see `check_writable`.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; name a file")
-    if not path.parent.exists():
-        raise FileNotFoundError(f"{path} cannot be written: the directory {path.parent} does not exist")
-    check_writable(path)
+    target = path if path.exists() else Path(os.path.realpath(path))  # of a link to nothing, what would be made
+    if not target.parent.exists():
+        raise FileNotFoundError(f"{path} cannot be written: the directory {target.parent} does not exist")
+    check_writable(target)
+    if same := [name for name in inputs if _same_file(path, name)]:
+        raise ValueError(f"{path} would replace the input {same[0]}; name another file for the output")
+    if model is not None and os.path.isdir(model) and _belongs(path, Path(model).resolve(), is_ours):
+        raise ValueError(f"{path} would replace a file of the model in {model}; name another file for the output")
+
+
+def _same_file(path: Path, other: str | Path) -> bool:
+    """Whether both are one regular file, also through links."""
+    return path.is_file() and os.path.isfile(other) and os.path.samefile(path, other)
+
+
+def _belongs(path: Path, directory: Path, is_ours: Ours) -> bool:
+    """Whether `path` is, or would be, a file in `directory` that is ours; also where a link in it leads elsewhere."""
+    for place in (path.parent.resolve() / path.name, path.resolve()):
+        if place.is_relative_to(directory) and is_ours(place.relative_to(directory).as_posix()):
+            return True
+    entries = (Path(folder, name) for folder, _, names in os.walk(directory) for name in names)
+    return any(_same_file(path, e) and is_ours(e.relative_to(directory).as_posix()) for e in entries)
 
 
 # ---- removing and replacing directories -----------------------------------------------------------------------------

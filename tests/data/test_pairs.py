@@ -9,7 +9,7 @@ from itertools import product
 import pandas
 import pyarrow
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from pyarrow import parquet
 
 from triptych.data import load_pairs
@@ -465,6 +465,67 @@ def test_a_directory_that_datasets_reads(tmp_path):
         load_pairs(dataset_name=str(tmp_path / "plain"))
     with pytest.raises(ValueError, match=r"d\[1\]: .*takes this name as a pattern; rename the directory"):
         load_pairs(dataset_name=str(tmp_path / "d[1]"))
+
+
+def test_what_save_to_disk_wrote_is_read(tmp_path):
+    """Also where the directory's name is a pattern for `datasets`; and nothing is written into it."""
+    rows = {"en": ["a", "null", "c"], "de": ["x", "y", "z"]}
+    whole = Dataset.from_dict(rows)
+    parts = {"train": whole.select([2, 1]), "validation": whole.select([0]), "other": whole}
+    directories = {name: tmp_path / "d[1]*" / name for name in ("whole", "parts", "test")}
+    whole.save_to_disk(directories["whole"], num_shards=2)
+    DatasetDict(parts).save_to_disk(directories["parts"])
+    Dataset.from_dict(rows, split="test[:50%]").save_to_disk(directories["test"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    loaded = {
+        name: load_pairs(dataset_name=str(directory), source_column="en", target_column="de")
+        for name, directory in directories.items()
+    }
+    assert {name: {split: rows["source"][:] for split, rows in splits.items()} for name, splits in loaded.items()} == {
+        "whole": {"train": ["a", "null", "c"]},
+        "parts": {"train": ["c", "null"], "validation": ["a"]},
+        "test": {"test": ["a", "null", "c"]},
+    }
+    assert loaded["whole"]["train"].map(lambda row: {"source": row["source"] + "!"})["source"][0] == "a!"
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    with pytest.raises(ValueError, match="was written by save_to_disk, so it has no configurations; leave out"):
+        load_pairs(dataset_name=str(directories["whole"]), dataset_config_name="default")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "train/state.json",
+            {"_data_files": [{"filename": "../../secret.arrow"}]},
+            r"_data_files=\['\.\./\.\./secret",
+        ),
+        ("train/state.json", {"_data_files": []}, r"_data_files=\[\]"),
+        ("train/state.json", {}, "KeyError"),
+        ("train/state.json", [], "it holds list, not an object"),
+        ("dataset_dict.json", {"splits": ["../secret"]}, r"splits=\['\.\./secret'\]"),
+        ("dataset_dict.json", {}, "splits=None"),
+        ("train/data-00000-of-00001.arrow", "no arrow", "is damaged"),
+        ("train/data-00000-of-00001.arrow", None, "is missing"),
+        ("train/state.json", None, "is missing"),
+    ],
+)
+def test_a_saved_data_set_that_is_damaged_is_named(tmp_path, file, content, message):
+    directory = tmp_path / "saved"
+    DatasetDict(train=Dataset.from_dict({"source": ["a"], "target": ["b"]})).save_to_disk(directory)
+    (directory / file).unlink()
+    if content is not None:
+        (directory / file).write_text(json.dumps(content))
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as raised:
+        load_pairs(dataset_name=str(directory))
+    assert str(directory / file) in str(raised.value)
+    assert "copy or download it again" in str(raised.value)
+
+
+def test_a_description_is_no_file_of_rows(tmp_path):
+    (tmp_path / "some.jsonl").write_text(PAIR)
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    assert len(load_pairs(dataset_name=str(tmp_path))["train"]) == 1
 
 
 def test_names_of_data_sets_that_mean_nothing(tmp_path):

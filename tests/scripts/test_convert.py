@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from triptych.conversion.directories import convert_directory
 from triptych.tokenization import train_tokenizer
 
 spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
@@ -54,6 +55,20 @@ def test_mistakes_are_told_in_one_line(checkpoint: Path, tmp_path: Path):
     assert done.returncode == 2
     assert f"{tmp_path / 'nowhere'} does not exist" in done.stderr
     assert not (tmp_path / "ours").exists()
+
+
+def test_an_architecture_without_to_hf_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["convert.py", "gpt2", str(tmp_path / "x"), "--model_type", "llama"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(conftest.SCRIPTS / "convert.py"), run_name="__main__")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: model_type='llama' names an architecture of transformers, but a Triptych model is written; "
+        "leave model_type out, or give to='hf' (--to hf)\n"
+    )
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(ValueError, match="model_type='llama' names"):
+        convert_directory("gpt2", tmp_path / "x", model_type="llama")
 
 
 def test_overwrite_replaces_what_the_script_wrote_and_nothing_else(checkpoint: Path, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,7 @@
 import importlib.util
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,28 @@ def test_scores_what_the_training_scored(translator, pairs, tmp_path):
         f"chrF {scores['chrf']:.2f} ({scores['chrf_signature']})",
     ]
     assert output.read_text() == (directory / "test_translations.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "message"),
+    [
+        (("--test_file", "te.tsv"), "te.tsv", "te.tsv would replace the input te.tsv"),
+        (("--dataset_name", "data"), "data/test.tsv", "data/test.tsv would replace the input data/test.tsv"),
+        (("--test_file", "te.tsv"), "m/config.json", "m/config.json would replace a file of the model in m"),
+    ],
+)
+def test_what_is_read_is_not_replaced(tmp_path, monkeypatch, capsys, source, output, message):
+    """It is told before anything is read: the model and the data are none."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("te.tsv", "data/test.tsv", "m/config.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("precious")
+    monkeypatch.setattr(sys, "argv", ["evaluate_translation.py", "m", *source, "--output_file", output])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(conftest.SCRIPTS / "evaluate_translation.py"), run_name="__main__")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: {message}; name another file for the output\n"
+    assert (tmp_path / output).read_text() == "precious"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import sys
 
@@ -357,8 +358,10 @@ def test_a_damaged_file_is_named_before_anything_changes(finished, tmp_path, nam
         ("state.json", with_values(seconds=math.inf), "seconds=inf"),
         ("state.json", with_values(window=[1.0]), r"window=\[1.0\]"),
         ("state.json", with_values(more=1), "other fields than a state, e.g. 'more'"),
-        ("state.json", with_values(processes="two"), "processes|not supported"),
-        ("state.json", lambda path: path.write_text("{}"), "'processes'"),
+        ("state.json", with_values(processes="two"), "processes='two'"),
+        ("state.json", with_values(processes=0), "processes=0, but there are random numbers of 1"),
+        ("state.json", with_values(scaler="x"), "scaler='x' is not the state of a loss scale"),
+        ("state.json", lambda path: path.write_text("{}"), "other fields than a state, e.g. 'epoch'"),
         ("random_state.safetensors", without("numpy"), "'numpy'"),
         ("random_state.safetensors", without("torch"), "'torch'"),
         (
@@ -376,6 +379,66 @@ def test_a_checkpoint_whose_content_is_wrong_is_named(tiny_run, finished, tmp_pa
     with pytest.raises(ValueError, match=f"damaged \\(.*{reason}.*\\); .*--overwrite") as raised:
         tiny_run.loop(tmp_path / "run", max_steps=6, save_steps=2, dropout=0.3, resume=True).run()
     assert str(path if name[:2] != ".." else path.parent) in str(raised.value)
+
+
+SCALER = {"scale": 1.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        (f"{STATE}/state.json", {"step": 3}, "step=3, but the directory is that of step 4"),
+        (f"{STATE}/state.json", {"step": 10**30}, f"step={10**30}, but the directory"),
+        (f"{STATE}/state.json", {"step": True}, "step=True"),
+        (f"{STATE}/state.json", {"updates": 10**9}, "epoch=0, but there were 4 updates in all"),
+        (f"{STATE}/state.json", {"updates": 3}, "updates=3, but there were 4 updates in the first epoch"),
+        (f"{STATE}/state.json", {"epoch": 10**9}, f"epoch={10**9}, but there were 4 updates in all"),
+        (f"{STATE}/state.json", {"evaluated": 5}, "evaluated=5, but"),
+        (f"{STATE}/state.json", {"evaluated_at": 1e300}, "evaluated_at=1e+300, but the run took"),
+        (f"{STATE}/state.json", {"saved_at": 1e300}, "saved_at=1e+300, but the run took"),
+        (f"{STATE}/state.json", {"processes": 2}, "processes=2, but there are random numbers of 1"),
+        (f"{STATE}/state.json", {"processes": True}, "processes=True"),
+        (f"{STATE}/state.json", {"scaler": SCALER | {"scale": "x"}}, "scaler.scale='x'"),
+        (f"{STATE}/state.json", {"scaler": {}}, "scaler={} is not the state of a loss scale"),
+        (f"{STATE}/state.json", {"metrics": {"bleu": "high"}}, "metrics={'bleu': 'high'}"),
+        (f"{STATE}/state.json", {"metrics": {"bleu": None}}, "metrics={'bleu': None}"),
+        ("best-4/best.json", {"step": 2}, "step=2, but the directory is that of step 4"),
+        ("best-4/best.json", {"metrics": {"validation_loss": "low"}}, "metrics={'validation_loss': 'low'}"),
+        ("best-4/best.json", {"metric": "bleu"}, "metric='bleu', but the metrics are validation_loss, "),
+        ("best-4/best.json", {"value": True}, "value=True, but validation_loss is "),
+        ("best-4/best.json", {"value": -1.0}, "value=-1.0, but validation_loss is "),
+    ],
+)
+def test_a_value_that_is_not_of_this_checkpoint_is_named_before_anything_changes(
+    finished, tmp_path, name, values, reason
+):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    with_values(**values)(run / name)
+    before = files(run)
+    with pytest.raises(ValueError, match=re.escape(f"{run / name} is damaged ({reason}")) as raised:
+        check_output_dir(run, resume=True)
+    remedy = "and resume: the run goes on without it" if "best" in name else "start over with --overwrite"
+    assert remedy in str(raised.value)
+    assert files(run) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "reason"),
+    [
+        ({}, {"epoch": 1, "updates": 5}, "updates=5, but the epoch has 5"),
+        ({"mixed_precision": "fp16"}, {"scaler": None}, "scaler=None, but the run has a loss scale"),
+    ],
+)
+def test_a_state_that_is_not_of_these_data_changes_nothing(tiny_run, tmp_path, options, values, reason):
+    options |= {"max_steps": 6, "save_steps": 3}
+    tiny_run.loop(tmp_path, **options).run()
+    path = tmp_path / "checkpoint-6" / "training_state" / "state.json"
+    with_values(**values)(path)
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(f"{path} is damaged ({reason}); ")):
+        tiny_run.loop(tmp_path, resume=True, **options).run()
+    assert files(tmp_path) == before
 
 
 def test_the_checkpoint_before_a_damaged_one_is_named_and_continued_from(tiny_run, finished, tmp_path):

@@ -15,6 +15,15 @@ DESTINATIONS = ("triptych", "hf")
 WRITER = "the conversion"
 
 
+def check_model_type(to: str, model_type: str | None) -> None:
+    """Raises ValueError if an architecture of transformers is named, but the result is a Triptych model."""
+    if model_type is not None and to != "hf":
+        raise ValueError(
+            f"model_type={model_type!r} names an architecture of transformers, but a Triptych model is written; "
+            "leave model_type out, or give to='hf' (--to hf)"
+        )
+
+
 def convert_directory(
     source: str | Path,
     destination: str | Path,
@@ -46,12 +55,14 @@ def convert_directory(
 
     Raises:
         ValueError: see `from_hf` and `to_hf`; or `to` is unknown, or an option has no meaning for files; or
-            `destination` is the source, contains it or lies in it; or a file of the source is damaged.
+            `destination` is the source, contains it or lies in it; or a file of the source is damaged; or
+            `model_type` is given without `to="hf"`.
         FileExistsError: `destination` holds something, and `overwrite` is not set; or it may not be replaced: see
             `check_destination`. Nothing is read before that.
     """
     if to not in DESTINATIONS:
         raise ValueError(f"to={to!r} is unknown; choose from {', '.join(DESTINATIONS)}")
+    check_model_type(to, model_type)
     sort = Options.sort(options)
     sort.refuse(RESULT | {"output_loading_info"}, "of a conversion from files to files; leave it out")
     check_destination(destination, WRITER, source, overwrite)

@@ -3,16 +3,18 @@
 import logging
 import os
 import re
+import shutil
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..files import is_plain, read_object, reading
 from .corpus import SPLITS
 from .readers import (
     FORMATS,
@@ -307,12 +309,17 @@ KEYWORDS = {
 }
 
 
+# Files that describe a data set and hold none of its rows.
+SAVED_DICT, SAVED_STATE, SAVED_INFO = "dataset_dict.json", "state.json", "dataset_info.json"
+DESCRIPTIONS = frozenset({SAVED_DICT, SAVED_INFO, "dataset_infos.json"})
+
+
 def files_of_directory(name: str) -> dict[str, list[str]]:
     """Split → its files, of a directory that holds (or whose folder `data` holds) files of a known format.
 
     The names say the splits, as they do for `datasets.load_dataset`, which itself takes the directory's name as a
     pattern, and words like "null" in a csv file as nothing. A directory whose README.md describes its files, and any
-    other name, is left to `load_dataset`: the result is empty.
+    other name, is left to `load_data_set`: the result is empty. So is one that `save_to_disk` of `datasets` wrote.
 
     Raises:
         ValueError: `name` is a file, or a file's name says several splits.
@@ -321,13 +328,18 @@ def files_of_directory(name: str) -> dict[str, list[str]]:
     if directory.is_file():
         raise ValueError(f"dataset_name={name} is a file; name it with --train_file (or --test_file)")
     readme = directory / "README.md"
-    if not directory.is_dir() or (readme.is_file() and readme.read_bytes().lstrip().startswith(b"---")):
+    if (
+        is_saved(directory)
+        or not directory.is_dir()
+        or (readme.is_file() and readme.read_bytes().lstrip().startswith(b"---"))
+    ):
         return {}
     for folder in (directory, directory / "data"):
         found = sorted(
             os.path.join(folder, entry)
             for entry in (os.listdir(folder) if folder.is_dir() else ())
             if not entry.startswith((".", "_"))
+            and entry not in DESCRIPTIONS
             and file_format(entry, FileOptions()) != "text"
             and (folder / entry).is_file()
         )
@@ -346,8 +358,60 @@ def splits_of(path: str) -> list[str]:
     return [split for split, words in KEYWORDS.items() if set(words) & set(parts)]
 
 
+def is_saved(directory: Path) -> bool:
+    """Whether `save_to_disk` of `datasets` wrote the directory: of a data set, or of one with several splits."""
+    return (directory / SAVED_DICT).is_file() or all(
+        (directory / name).is_file() for name in (SAVED_STATE, SAVED_INFO)
+    )
+
+
+def read_saved(directory: Path) -> dict[str, "Dataset"]:
+    """The splits of a directory that `save_to_disk` wrote; one without a name is for training.
+
+    Only the names of its arrow files are taken from its JSON files. The arrow files are copied, as `datasets` writes
+    the results of its work beside the files that it reads. (`datasets.load_from_disk` would read any path.)
+
+    Raises:
+        ValueError, FileNotFoundError: a file is damaged or missing, or names something outside of the directory.
+    """
+    if not (directory / SAVED_DICT).is_file():
+        split, rows = read_saved_split(directory)
+        return {split: rows}
+    described = read_object(directory / SAVED_DICT)
+    with reading(directory / SAVED_DICT):
+        names = check_names("splits", described.get("splits"))
+    return {name: read_saved_split(directory / name)[1] for name in names}
+
+
+def read_saved_split(directory: Path) -> tuple[str, "Dataset"]:
+    """Name and rows of a data set that `save_to_disk` wrote; see `read_saved`."""
+    from datasets import Dataset, concatenate_datasets
+    from datasets.fingerprint import get_temporary_cache_files_directory
+
+    state = read_object(directory / SAVED_STATE)
+    with reading(directory / SAVED_STATE):
+        files = check_names("_data_files", [entry["filename"] for entry in state["_data_files"]])
+        if state.get("_indices_data_files"):
+            raise ValueError(
+                "_indices_data_files: an old version of `datasets` wrote it, which selected rows by these"
+            )
+    folder, parts = tempfile.mkdtemp(dir=get_temporary_cache_files_directory()), []
+    for file in files:
+        with reading(directory / file):
+            parts.append(Dataset.from_file(shutil.copyfile(directory / file, os.path.join(folder, file))))
+    split = str(state.get("_split") or "train").partition("[")[0]  # of a part, such as train[:10%]
+    return split, concatenate_datasets(parts)
+
+
+def check_names(field: str, names: Any) -> list[str]:
+    """The names; raises ValueError if these are not those of entries of a directory, at least one and none twice."""
+    if not isinstance(names, list) or not names or not all(map(is_plain, names)) or len(set(names)) < len(names):
+        raise ValueError(f"{field}={names!r}")
+    return names
+
+
 def load_data_set(name: str, config: str | None) -> dict[str, "Dataset"]:
-    """The splits of a data set of the Hub, or of a directory that `datasets` understands.
+    """The splits of a data set of the Hub, or of a directory that `datasets` understands or wrote.
 
     Raises:
         ValueError: the name of the directory is a pattern for `datasets`, its files cannot be read, or none of its
@@ -358,6 +422,12 @@ def load_data_set(name: str, config: str | None) -> dict[str, "Dataset"]:
     from datasets.fingerprint import get_temporary_cache_files_directory
 
     local = Path(name).is_dir()
+    if is_saved(Path(name)):
+        if config is not None:
+            raise ValueError(
+                f"{name} was written by save_to_disk, so it has no configurations; leave out --dataset_config_name"
+            )
+        return with_known_names(name, read_saved(Path(name)))
     if local and (re.search(r"[][*?{}]", os.path.abspath(name)) or "::" in name or "://" in name):
         raise ValueError(f"dataset_name={name}: `datasets` takes this name as a pattern; rename the directory")
     # The cache of `datasets` knows a local file by its time stamp only, so none is used twice.
@@ -366,6 +436,11 @@ def load_data_set(name: str, config: str | None) -> dict[str, "Dataset"]:
         loaded = load_dataset(name, config, cache_dir=cache)
     except DatasetGenerationError as error:
         raise ValueError(f"{name} cannot be read: {' '.join(str(error.__cause__ or error).split())}") from error
+    return with_known_names(name, loaded)
+
+
+def with_known_names(name: str, loaded: Mapping[str, "Dataset"]) -> dict[str, "Dataset"]:
+    """The splits that have a known name; raises ValueError if there is none."""
     splits = {split: loaded[split] for split in SPLITS if split in loaded}
     if not splits:
         raise ValueError(f"{name} has the splits {', '.join(loaded)}; needed: {', '.join(SPLITS)}")

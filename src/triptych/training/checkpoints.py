@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -35,6 +36,7 @@ from ..files import (
     write_json,
 )
 from .record import BEST_FILE, STATE, STATE_FILES, STEP_DIRECTORY, recorded
+from .state import check_best, check_state
 
 OPTIMIZER, RANDOM_STATE, STATE_FILE = STATE_FILES
 
@@ -83,7 +85,8 @@ def check_checkpoints(output_dir: Path) -> None:
         read_object(directory / "config.json", remedy)
         weight_files(directory, remedy)
         check_model_files(directory, remedy)
-    read_best(output_dir)
+    for directory in step_directories(output_dir, "best"):
+        read_best_file(directory)
     if not checkpoints:
         return
     newest, remedy = checkpoints[-1], remedy_for(checkpoints[-1])
@@ -91,7 +94,22 @@ def check_checkpoints(output_dir: Path) -> None:
         raise FileNotFoundError(f"{newest / STATE} is missing; {remedy}")
     for name in (OPTIMIZER, RANDOM_STATE):
         check_tensors(newest / STATE / name, remedy)
-    read_object(newest / STATE / STATE_FILE, remedy)
+    read_state_file(newest)
+
+
+def read_state_file(checkpoint: Path) -> dict[str, Any]:
+    """The content of a checkpoint's state.json: a `LoopState`, `processes` and `scaler`; nothing is restored.
+
+    Raises:
+        ValueError: the file is damaged, or has a value that cannot be that of this checkpoint; see `check_state`.
+    """
+    directory, remedy = checkpoint / STATE, remedy_for(checkpoint)
+    state = read_object(directory / STATE_FILE, remedy)
+    with reading(directory / RANDOM_STATE, remedy), safe_open(directory / RANDOM_STATE, framework="pt") as tensors:
+        processes = len({name.partition(".")[0] for name in tensors.keys()})  # noqa: SIM118 (it is no mapping)
+    with reading(directory / STATE_FILE, remedy):
+        check_state(state, step_of(checkpoint), processes)
+    return state
 
 
 def read_best(output_dir: Path) -> dict[str, Any] | None:
@@ -101,13 +119,19 @@ def read_best(output_dir: Path) -> dict[str, Any] | None:
         ValueError: the record of it is damaged.
     """
     found = step_directories(output_dir, "best")
-    if not found:
-        return None
-    path, remedy = found[-1] / BEST_FILE, remedy_for(found[-1])
-    best = read_object(path, remedy)
-    types = {"step": int, "metric": str, "value": int | float, "metrics": dict}
-    if wrong := [name for name, kind in types.items() if not isinstance(best.get(name), kind)]:
-        raise ValueError(f"{path} is damaged ({wrong[0]}={best.get(wrong[0])!r}); {remedy}")
+    return read_best_file(found[-1]) if found else None
+
+
+def read_best_file(directory: Path) -> dict[str, Any]:
+    """The content of best.json in the directory of a best evaluation.
+
+    Raises:
+        ValueError: it is damaged, or has a value that cannot be that of this directory; see `check_best`.
+    """
+    remedy = remedy_for(directory)
+    best = read_object(directory / BEST_FILE, remedy)
+    with reading(directory / BEST_FILE, remedy):
+        check_best(best, step_of(directory))
     return best
 
 
@@ -176,24 +200,18 @@ def write_state(
 
 
 def read_state(
-    directory: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    process: int,
-    device: torch.device,
-    remedy: str = AGAIN,
+    checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, process: int, device: torch.device
 ) -> dict[str, Any]:
-    """Restores the optimizer and this process's random numbers; returns the state given to `write_state`.
+    """Restores the optimizer and this process's random numbers; returns what `read_state_file` does.
 
     Raises:
         ValueError: a file is damaged, or that of another model; file and remedy are named.
     """
-    state = read_object(directory / STATE_FILE, remedy)
+    directory, remedy = checkpoint / STATE, remedy_for(checkpoint)
+    state = read_state_file(checkpoint)
     with reading(directory / OPTIMIZER, remedy):
         load_optimizer_tensors(model, optimizer, load_file(directory / OPTIMIZER))
-    with reading(directory / STATE_FILE, remedy):
-        has_own = process < state["processes"]
-    if has_own:
+    if process < state["processes"]:
         prefix = f"{process}."
         with reading(directory / RANDOM_STATE, remedy):
             saved = load_file(directory / RANDOM_STATE).items()

@@ -21,7 +21,6 @@ from ..files import (
     WEIGHTS,
     files_in,
     publish,
-    reading,
     remove,
     weight_files,
     without_temporary,
@@ -29,7 +28,6 @@ from ..files import (
 )
 from .averaging import average_checkpoints
 from .checkpoints import (
-    STATE_FILE,
     fresh_directory,
     load_weights,
     random_state,
@@ -152,14 +150,12 @@ class Keeper:
         Raises:
             ValueError: a file is damaged; it is named with the remedy.
         """
-        remedy = remedy_for(checkpoint)
-        load_weights(self.model, checkpoint, remedy)
+        load_weights(self.model, checkpoint, remedy_for(checkpoint))
         process, device = self.accelerator.process_index, self.accelerator.device
-        state = read_state(checkpoint / STATE, self.model, self.optimizer, process, device, remedy)
-        with reading(checkpoint / STATE / STATE_FILE, remedy):
-            scaler, processes = state.pop("scaler"), state.pop("processes")
-            if scaler is not None and self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(scaler)
+        state = read_state(checkpoint, self.model, self.optimizer, process, device)
+        scaler, processes = state.pop("scaler"), state.pop("processes")
+        if scaler is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(scaler)
         return state, processes
 
     def best(self) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from .checkpoints import (
     STATE_FILE,
     last_checkpoint,
     random_state,
+    read_state_file,
     remedy_for,
     remove_unfinished,
     set_random_state,
@@ -32,6 +33,7 @@ from .record import RUN_FILE, STATE, TRACKER_DIRECTORY
 from .reporting import Reporter
 from .run import check_identity, check_output_dir, start_run
 from .schedule import Schedule
+from .state import LoopState
 
 Piece = dict[str, Tensor]
 
@@ -79,46 +81,6 @@ def perplexity(loss: float) -> float:
         return math.exp(loss)
     except OverflowError:
         return math.inf
-
-
-# What a value of a LoopState must be, by its type.
-VALID: dict[type, Callable[[Any], bool]] = {
-    int: lambda value: value >= 0,
-    float: lambda value: 0 <= value < math.inf,
-    list: lambda value: len(value) == 2 and all(type(n) is float and math.isfinite(n) for n in value),
-    dict: lambda value: True,
-}
-
-
-@dataclass
-class LoopState:
-    """Where a run stands; all that a checkpoint holds beside weights, optimizer and random numbers."""
-
-    step: int = 0  # updates made
-    epoch: int = 0  # epochs completed
-    updates: int = 0  # updates made in the current epoch
-    seconds: float = 0.0  # time spent, over all starts of the run
-    evaluated: int = 0  # `step` of the last evaluation
-    evaluated_at: float = 0.0  # `seconds` of the last evaluation
-    saved_at: float = 0.0  # `seconds` of the last checkpoint
-    window: list[float] = field(default_factory=lambda: [0.0, 0.0])  # sums since the last log line: loss, tokens
-    metrics: dict[str, float] = field(default_factory=dict)  # of the last evaluation
-
-    @classmethod
-    def read(cls, values: dict[str, Any]) -> "LoopState":
-        """The state that a file holds.
-
-        Raises:
-            ValueError: a field is missing, unknown, or has another type or a negative or infinite value.
-        """
-        initial = asdict(cls())
-        if differing := sorted(values.keys() ^ initial.keys()):
-            raise ValueError(f"it has other fields than a state, e.g. {differing[0]!r}")
-        for name, value in values.items():
-            kind = type(initial[name])
-            if type(value) is not kind or not VALID[kind](value):
-                raise ValueError(f"{name}={value!r}")
-        return cls(**values)
 
 
 @dataclass
@@ -255,6 +217,8 @@ class TrainingLoop:
         if resumed:
             check_identity(self.output_dir, self.identity)  # on every process, so that none waits for another
         checkpoint = last_checkpoint(self.output_dir) if resumed else None
+        if checkpoint is not None:
+            self.check_checkpoint(checkpoint)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             with self.keeper.staged_extras() as extras:
@@ -277,6 +241,21 @@ class TrainingLoop:
         if self.arguments.report_to != "none":
             local = self.arguments.report_to == "tensorboard"
             self.accelerator.init_trackers(TRACKER_DIRECTORY if local else self.output_dir.name)
+
+    def check_checkpoint(self, checkpoint: Path) -> None:
+        """Compares a checkpoint's state with the data and the precision; changes nothing on disk.
+
+        Raises:
+            ValueError: it cannot have been written by this run; the file, the field and the remedy are named.
+        """
+        state = read_state_file(checkpoint)
+        self.train_batches.set_epoch(state["epoch"])
+        size = len(self.train_batches)
+        with reading(checkpoint / STATE / STATE_FILE, remedy_for(checkpoint)):
+            if state["updates"] >= max(size, 1):
+                raise ValueError(f"updates={state['updates']!r}, but the epoch has {size}")
+            if state["scaler"] is None and self.accelerator.scaler is not None:
+                raise ValueError("scaler=None, but the run has a loss scale")
 
     def start_epoch(self) -> None:
         self.train_batches.set_epoch(self.state.epoch)
@@ -451,8 +430,7 @@ class TrainingLoop:
     def load(self, checkpoint: Path) -> None:
         """Restores everything as it was when `checkpoint` was written."""
         state, processes = self.keeper.load(checkpoint)
-        with reading(checkpoint / STATE / STATE_FILE, remedy_for(checkpoint)):
-            self.state = LoopState.read(state)
+        self.state = LoopState(**state)
         self.logged = self.saved = self.state.step
         self.window[0] = self.state.window[0] if self.accelerator.is_main_process else 0.0
         self.window[1] = self.state.window[1]

@@ -116,5 +116,5 @@ def delete_run(output_dir: Path, is_ours: Ours = is_run_entry) -> None:
     own = [path for path in directories if not path.is_symlink() and is_ours(f"{path.name}/")]
     if foreign := [name for path in own for name in foreign_entries(path, is_ours, f"{path.name}/")]:
         raise FileExistsError(f"{output_dir / foreign[0]} is not deleted, as no run has written it; move it away")
-    for name in sorted(recorded(output_dir)):
+    for name in sorted(recorded(output_dir) - {RUN_FILE}):
         remove(output_dir / name, is_ours)
