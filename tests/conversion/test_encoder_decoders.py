@@ -175,6 +175,56 @@ def test_the_input_of_the_decoder_is_made_from_labels_alike(name, fields, assert
     assert_close(actual.loss, expected.loss)
 
 
+LABELS = {
+    "whole rows": [[11, 12, 13, 14, 2, 9], [21, 22, 23, 24, 2, 8]],
+    "ignored at the end": [[11, 12, 13, 2, 9, -100], [21, 22, 2, 8, -100, -100]],
+    "ignored inside": [[11, -100, 13, 2, 9, -100], [21, 22, 23, -100, 2, 8]],
+    "ignored at the beginning": [[-100, -100, 13, 2, 9, 4], [0, 22, 23, 5, 2, 8]],
+    "padding inside": [[11, 0, 13, 2, 9, 0], [21, 22, 23, 0, 2, 8]],
+    "one row": [[11, 12, 13, 2, 9, -100]],
+}
+SHIFTING = [
+    ("BartForConditionalGeneration", TINY),
+    ("MBartForConditionalGeneration", {**TINY, "decoder_start_token_id": None}),
+    ("MarianMTModel", {**TINY, "decoder_start_token_id": 0}),
+    ("T5ForConditionalGeneration", {**T5, "decoder_start_token_id": 0}),
+    ("MT5ForConditionalGeneration", {**T5, "decoder_start_token_id": 0}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), SHIFTING, ids=[name for name, _ in SHIFTING])
+def test_labels_alone_make_the_same_loss(name, fields, reload, assert_close):
+    theirs = make(name, **fields)
+    ours = reload(triptych.from_hf(theirs))
+    back = reload(triptych.to_hf(ours))
+    for labels in map(torch.tensor, LABELS.values()):
+        expected = theirs.prepare_decoder_input_ids_from_labels(labels)
+        assert torch.equal(ours.prepare_decoder_input_ids_from_labels(labels), expected)
+        with torch.no_grad():
+            losses = [m(input_ids=SOURCE.expand(len(labels), -1), labels=labels).loss for m in (theirs, ours, back)]
+        assert_close(losses[1], losses[0])
+        assert_close(losses[2], losses[0])
+
+
+def test_fsmt_starts_with_the_last_label(reload):
+    """Its own forward reads the source in the decoder when labels are all it is given; a collator asks as here."""
+    theirs = make("FSMTForConditionalGeneration", **FSMT, src_vocab_size=61)
+    ours = reload(triptych.from_hf(theirs))
+    for labels in map(torch.tensor, LABELS.values()):
+        expected = theirs.prepare_decoder_input_ids_from_labels(labels.clone())  # which writes into its argument
+        assert torch.equal(ours.prepare_decoder_input_ids_from_labels(labels), expected)
+
+
+def test_a_last_label_needs_padding_and_one_document_a_row():
+    theirs = make("MBartForConditionalGeneration", **TINY)
+    ours, labels = triptych.from_hf(theirs), torch.tensor(LABELS["one row"])
+    with pytest.raises(ValueError, match=r"decoder_start='last_label'.* packed documents"):
+        ours(input_ids=SOURCE, labels=labels, decoder_document_ids=torch.tensor([[0, 0, 0, 1, 1, 1]]))
+    ours.config.pad_token_id = None
+    with pytest.raises(ValueError, match="decoder_start='last_label' needs a padding token"):
+        ours.prepare_decoder_input_ids_from_labels(labels)
+
+
 @pytest.mark.parametrize("num_beams", [1, 4])
 @pytest.mark.parametrize(
     ("name", "fields", "options"),

@@ -11,6 +11,8 @@ from huggingface_hub.errors import StrictDataclassError
 from .base import DENSE_LAYERS, TriptychBaseConfig, strict_with_aliases
 from .fields import field, like, number, size, word
 
+DECODER_STARTS = ("token", "last_label")
+
 # What the decoder cannot have for itself: the width in which the sides meet, what the embeddings, the map to the
 # vocabulary and the heads are made from, and what is asked of the model as a whole.
 COMMON = frozenset(
@@ -61,6 +63,11 @@ class TriptychConfig(TriptychBaseConfig):
     classifier_activation: str = like(TriptychBaseConfig, "classifier_activation", "tanh")
     label_smoothing: float | int = like(TriptychBaseConfig, "label_smoothing", 0.1)
     decoder_start_token_id: int | None = number(2, "Id of the token that the decoder starts from.", at_least=0)
+    decoder_start: str = word(
+        "token",
+        "What the decoder's input begins with when it is made of labels: the start token, or the last label (mBART).",
+        DECODER_STARTS,
+    )
     is_encoder_decoder: bool = True
 
     def validate_vocabularies(self) -> None:

@@ -30,7 +30,7 @@ TRAINING = {
 # What a call can say by itself, so that another architecture may have another default.
 DEFAULTS = {"masked_positions"}
 # What changes the meaning of an input that need not be given, and nothing else.
-CALLING = {"first_position_id"}
+CALLING = {"decoder_start", "first_position_id"}
 # Fields that one position scheme alone reads.
 OF_POSITIONS = {
     "sinusoidal": {"sinusoid_layout"},

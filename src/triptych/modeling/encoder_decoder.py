@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
@@ -13,7 +14,7 @@ from .documents import known_documents
 from .generation import TriptychGenerationMixin
 from .joining import join
 from .lookup import lookup
-from .losses import shift_right
+from .losses import IGNORED, last_labels, shift_right
 from .stack import TransformerStack, keep_positions
 
 
@@ -219,6 +220,29 @@ def shift_right_as_configured(config: TriptychConfig, labels: Tensor, document_i
     return shift_right(labels, start, pad, document_ids)
 
 
+def decoder_input(config: TriptychConfig, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
+    """The decoder's input for given labels, behind what `decoder_start` says: (B, T) → (B, T)
+
+    Raises:
+        ValueError: the configuration lacks the tokens for it, or there are documents, which have one start token.
+    """
+    if config.decoder_start == "token":
+        return shift_right_as_configured(config, labels, document_ids)
+    if document_ids is not None:
+        raise ValueError(
+            f"decoder_start={config.decoder_start!r} puts one label before each row, which packed documents do not "
+            'have; give decoder_input_ids, or set decoder_start="token" in the config'
+        )
+    pad = config.pad_token_id
+    if pad is None:
+        raise ValueError(
+            f"decoder_start={config.decoder_start!r} needs a padding token, got pad_token_id=None; set it in the "
+            "config"
+        )
+    shifted = torch.cat([last_labels(labels, pad), labels[:, :-1]], dim=1)
+    return shifted.masked_fill(shifted == IGNORED, pad)
+
+
 class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabulary):
     """The encoder–decoder with the linear map to the target vocabulary: translation, summarisation, …"""
 
@@ -234,12 +258,12 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabula
         self.post_init()
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """The labels behind the start token, one step to the right: (B, T) → (B, T).
+        """The labels one step to the right, behind what `decoder_start` says: (B, T) → (B, T).
 
         Raises:
-            ValueError: the configuration has no `decoder_start_token_id` or no `pad_token_id`.
+            ValueError: the configuration has no `pad_token_id`, or lacks the `decoder_start_token_id` that it needs.
         """
-        return shift_right_as_configured(self.config, labels)
+        return decoder_input(self.config, labels)
 
     @can_return_tuple
     def forward(
@@ -277,7 +301,7 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabula
                 decoder_document_ids = known_documents(
                     decoder_document_ids, decoder_position_ids, decoder_attention_mask, labels.shape
                 )
-                decoder_input_ids = shift_right_as_configured(self.config, labels, decoder_document_ids)
+                decoder_input_ids = decoder_input(self.config, labels, decoder_document_ids)
         outputs = self.model(
             input_ids,
             attention_mask,

@@ -160,6 +160,16 @@ def next_token_labels(labels: Tensor, document_ids: Tensor | None = None) -> Ten
     return F.pad(labels, (0, 1), value=IGNORED)[..., 1:]
 
 
+def last_labels(labels: Tensor, pad_token_id: int) -> Tensor:
+    """The last label of each row, with which transformers' mBART and FSMT start the decoder: (B, T) → (B, 1).
+
+    As there, it stands at position n - 1 of a row with n labels that are neither -100 nor padding. That is the last
+    one where nothing stands between or before the labels.
+    """
+    number = ((labels != IGNORED) & (labels != pad_token_id)).sum(-1, keepdim=True)
+    return labels.gather(-1, (number - 1).clamp(min=0))
+
+
 def shift_right(labels: Tensor, start_token_id: int, pad_token_id: int, document_ids: Tensor | None = None) -> Tensor:
     """The decoder's input for given labels: "outputs (shifted right)" behind the start token. (B, T) → (B, T)
 

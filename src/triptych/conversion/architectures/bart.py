@@ -123,5 +123,5 @@ MBART = dataclasses.replace(
         "MBartModel": "TriptychModel",
         "MBartForConditionalGeneration": "TriptychForConditionalGeneration",
     },
-    fixed={**BART.fixed, "residual": "pre"},
+    fixed={**BART.fixed, "residual": "pre", "decoder_start": "last_label"},
 )

@@ -32,13 +32,14 @@ def write_vocabularies(ours: TriptychConfig, head: str) -> dict[str, Any]:
     return {**write(ours, head), "tgt_vocab_size": ours.target_vocab_size}
 
 
-# Their body ends with logits, ours before them, so that they have no counterpart of TriptychModel.
+# Their body ends with logits, ours before them, so that they have no counterpart of TriptychModel. Called with labels
+# alone, theirs reads the source in the decoder; ours reads what their `prepare_decoder_input_ids_from_labels` returns.
 FSMT = Architecture(
     model_type="fsmt",
     config_class=TriptychConfig,
     heads={"FSMTForConditionalGeneration": "TriptychForConditionalGeneration"},
     fields={"src_vocab_size" if theirs == "vocab_size" else theirs: ours for theirs, ours in FIELDS.items()},
-    fixed={**FIXED, **SINUSOIDS, "residual": "post"},
+    fixed={**FIXED, **SINUSOIDS, "residual": "post", "decoder_start": "last_label"},
     masked_positions="skipped",
     read=read,
     write=write_vocabularies,
