@@ -14,9 +14,10 @@ from typing import Any
 
 import datasets
 import transformers
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 import triptych  # noqa: F401 (its models become known to AutoModelForSeq2SeqLM)
+from triptych.configuration.foreign import forget_kernels
 from triptych.data.pairs import told
 from triptych.files import check_output_file, is_checkpoint_entry, naming_damage, write_text
 from triptych.tokenization import load_tokenizers, set_languages
@@ -106,7 +107,8 @@ def main() -> None:
     if arguments.source_lang or arguments.target_lang:
         set_languages(tokenizer, target_tokenizer, arguments.source_lang, arguments.target_lang)
     with naming_damage(positional.directory):
-        model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory, trust_remote_code=False)
+        config = forget_kernels(AutoConfig.from_pretrained(positional.directory, trust_remote_code=False))
+        model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory, config=config, trust_remote_code=False)
     model.to(accelerator.device)
     translations = translate(
         model,

@@ -143,7 +143,9 @@ def check_model_files(directory: str | Path, remedy: str = AGAIN) -> None:
     directory = Path(directory)
     for name in ("config.json", "generation_config.json"):
         if (directory / name).is_file():
-            read_object(directory / name, remedy)
+            code = read_object(directory / name, remedy).get("auto_map", {})
+            if not isinstance(code, dict):  # transformers would look into it
+                raise ValueError(f"{directory / name} is damaged (auto_map={code!r} is no object); remove auto_map")
     if (directory / WEIGHTS).is_file() or (directory / INDEX).is_file():
         for file in weight_files(directory, remedy):
             check_tensors(file, remedy)

@@ -204,3 +204,28 @@ class TestCodeThatTheFilesName:
         with pytest.raises(ValueError, match="trust_remote_code=True"):
             triptych.from_hf(hostile)
         assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation"])
+def test_an_attention_kernel_of_the_hub(
+    hostile: Path, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """It is code, too: a file that names one is not heeded, in our models and in transformers' own."""
+    fetched = []
+
+    def fetch(kernel: str, *args: object, **kwargs: object) -> None:
+        fetched.append(kernel)
+        raise ImportError("no kernel")
+
+    monkeypatch.setattr("transformers.integrations.hub_kernels.load_and_register_attn_kernel", fetch)
+    expected = pipeline("translation", hostile, **OPTIONS)("a dog")
+    edit(hostile / "config.json", **{name: "kernels-community/flash-attn"})
+    for task in ("translation", "feature-extraction"):
+        caplog.clear()
+        pipe = pipeline(task, hostile)
+        assert "ignored" in caplog.text
+        assert "kernels-community/flash-attn" in caplog.text
+        assert task != "translation" or pipe("a dog", **OPTIONS) == expected
+    if pipe.model.config.model_type != "triptych":
+        triptych.from_hf(hostile)
+    assert not fetched

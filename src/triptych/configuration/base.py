@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from .adapters import tell_peft
 from .fields import closest, field, number, pattern, probability, size, whole_number, word
+from .foreign import from_file
 from .names import ELSEWHERE, PASSES
 from .parallelism import fully_sharded_plan, tensor_parallel_plan
 from .presets import load_preset
@@ -145,12 +146,22 @@ class TriptychBaseConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Extends transformers' method: a dictionary from a file may hold any field, options given in code may not.
 
+        An attention kernel that comes from the Hub can be chosen in code only; one that the dictionary names is
+        ignored, with a warning.
+
         Raises:
-            ValueError: an option looks like a misspelt field, or is what another configuration calls a field.
+            ValueError: an option looks like a misspelt field, or is what another configuration calls a field; or what
+                transformers reads from the dictionary (`dtype`, `id2label`, ...) has a value of a wrong kind.
         """
         if not kwargs.get("return_unused_kwargs"):  # else they are for the caller, who knows what to do with them
             cls.check_names(kwargs)
-        return super().from_dict({**config_dict, FROM_FILE: True}, **kwargs)
+        fields = from_file(cls, config_dict)
+        try:
+            return super().from_dict({**fields, FROM_FILE: True}, **kwargs)
+        except (AttributeError, TypeError, RuntimeError) as error:  # from transformers, which does not name the field
+            layers = fields.get("per_layer_config")
+            where = f"per_layer_config={layers!r}" if layers else "the fields of a file"
+            raise ValueError(f"{where} cannot be used in a {cls.__name__}: {error}") from error
 
     @classmethod
     def from_json_file(cls, json_file: Any) -> Any:
@@ -272,6 +283,10 @@ class TriptychBaseConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         tell_peft(self.model_type)  # which asks for this dictionary, then looks its model type up
         return super().to_dict()
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychBaseConfig":
+        """This configuration: it holds no other, whatever another program calls `text_config` in a file."""
+        return self
 
     @property
     def embedding_names(self) -> tuple[str, ...]:

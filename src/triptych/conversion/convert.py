@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from .. import modeling
 from ..configuration import TriptychBaseConfig
+from ..configuration.foreign import forget_kernels
 from ..files import check_model_files, naming_damage
 from ..modeling.base import TriptychPreTrainedModel
 from ..modeling.precision import take_dtypes
@@ -206,7 +207,7 @@ def check_quantization(config: PreTrainedConfig) -> None:
 
 
 def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
-    """The configuration in a directory or a repository.
+    """The configuration in a directory or a repository, without an attention kernel that comes from the Hub.
 
     Raises:
         FileNotFoundError: a directory that is not there.
@@ -217,7 +218,7 @@ def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
     check_model_files(Path(source, files.get("subfolder") or ""))
     with naming_damage(source, **files):
         config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
-    return config
+    return forget_kernels(config)
 
 
 def class_named(module: ModuleType, name: Any) -> Any:

@@ -3,12 +3,15 @@
 import copy
 import os
 import re
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from ..configuration.foreign import forget_kernels, names_a_kernel
+from ..files import naming_damage
 from ..tokenization import TARGET_SUBFOLDER
 from ..tokenization.files import target_side
 
@@ -64,6 +67,7 @@ def pipeline(
         os.fspath(part) if isinstance(part, os.PathLike) else part for part in (model, tokenizer, target_tokenizer)
     )
     class_name = None if task is None else _class_name(task)
+    _heed_no_kernel(model, kwargs)
     if class_name is None:
         if target_tokenizer is not None:
             raise ValueError(f"task {task!r} has no target_tokenizer; these have: {', '.join(TEXT_TO_TEXT_TASKS)}")
@@ -71,7 +75,7 @@ def pipeline(
     if model is None:
         raise ValueError(f"task {task!r} needs model=: a directory, a repository of the Hub, or a model")
 
-    hub = {name: kwargs[name] for name in _HUB_OPTIONS if kwargs.get(name) is not None}
+    hub = _hub_options(kwargs)
     config = _config_of(model, kwargs.pop("config", None), hub, kwargs.get("model_kwargs") or {})
     if not config.is_encoder_decoder:
         raise ValueError(
@@ -130,8 +134,33 @@ def _config_of(model: Any, config: Any, hub: dict[str, Any], model_kwargs: dict[
     if isinstance(config, PreTrainedConfig):
         return config
     where = config if isinstance(config, str) else model
-    cache = {name: model_kwargs[name] for name in ("cache_dir",) if name in model_kwargs}
-    return AutoConfig.from_pretrained(where, **hub, **cache)
+    with naming_damage(where):
+        found: PreTrainedConfig = AutoConfig.from_pretrained(where, **hub, **_cache(model_kwargs))
+    return found
+
+
+def _hub_options(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in _HUB_OPTIONS if options.get(name) is not None}
+
+
+def _cache(model_kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: model_kwargs[name] for name in ("cache_dir",) if name in model_kwargs}
+
+
+def _heed_no_kernel(model: Any, options: dict[str, Any]) -> None:
+    """Where the files of a model name an attention kernel of the Hub, overrides that name.
+
+    transformers reads the configuration again when it loads the model, so it must be told by an option. Only
+    `_attn_implementation` is heeded in place of both names that a file can use; None stands for the default.
+    """
+    given = options.get("model_kwargs") or {}
+    if not isinstance(model, str):
+        return
+    with suppress(Exception):  # what cannot be read is refused later
+        config = AutoConfig.from_pretrained(model, **_hub_options(options), **_cache(given))
+        if names_a_kernel(config):
+            forget_kernels(config)
+            options["model_kwargs"] = {"_attn_implementation": given.get("attn_implementation"), **given}
 
 
 def _has_target_vocabulary(config: PreTrainedConfig) -> bool:

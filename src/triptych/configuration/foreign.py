@@ -1,0 +1,162 @@
+"""What a config.json may say besides the fields: other programs write into it, and nobody has to trust it."""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+from transformers.utils import is_kernels_available, logging
+
+logger = logging.get_logger(__name__)
+
+KERNEL_FIELDS = ("attn_implementation", "_attn_implementation")
+
+
+def comes_from_the_hub(kernel: Any) -> bool:
+    """Whether transformers would fetch the attention kernel of this name, and run its code.
+
+    It fetches FlashAttention, too, where that is not installed.
+    """
+    if not isinstance(kernel, str):
+        return False
+    if "/" in kernel:
+        return True
+    version = kernel.removeprefix("paged|").removeprefix("flash_attention_")
+    if version == kernel.removeprefix("paged|") or not is_kernels_available():
+        return False
+    from transformers.modeling_flash_attention_utils import FLASH_ATTENTION_COMPATIBILITY_MATRIX as INSTALLED
+
+    known = int(version) if version.isdecimal() else None
+    return known in INSTALLED and not INSTALLED[known]["general_availability_check"]()
+
+
+def _warn(name: str, kernel: Any) -> None:
+    logger.warning(
+        f"ignored {name}={kernel!r}, which a file of the checkpoint names: it is code from the Hub. To use it, give "
+        "attn_implementation= in code"
+    )
+
+
+def without_kernels(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a file without attention kernels that come from the Hub, of which a warning tells."""
+    kept = {}
+    for name, value in fields.items():
+        if name in KERNEL_FIELDS:
+            parts = value if isinstance(value, dict) else {"": value}
+            fetched = {part: kernel for part, kernel in parts.items() if comes_from_the_hub(kernel)}
+            for kernel in fetched.values():
+                _warn(name, kernel)
+            if fetched:
+                value = {part: kernel for part, kernel in parts.items() if part not in fetched}
+                if not value:
+                    continue
+        elif name == "per_layer_config" and isinstance(value, dict):
+            value = {layer: without_kernels(own) if isinstance(own, dict) else own for layer, own in value.items()}
+        kept[name] = value
+    return kept
+
+
+def forget_kernels(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The same for any model's configuration that was read from a file, and for those in it; changes it."""
+    kernel = getattr(config, "_attn_implementation", None)
+    if comes_from_the_hub(kernel):
+        _warn("attn_implementation", kernel)
+        config._attn_implementation = {"": None}  # as a dictionary, for this one alone and not for those in it
+    for part in _parts(config):
+        forget_kernels(part)
+    return config
+
+
+def names_a_kernel(config: PreTrainedConfig) -> bool:
+    """Whether a configuration, or one in it, names an attention kernel that comes from the Hub."""
+    kernel = getattr(config, "_attn_implementation", None)
+    return comes_from_the_hub(kernel) or any(names_a_kernel(part) for part in _parts(config))
+
+
+def _parts(config: PreTrainedConfig) -> list[PreTrainedConfig]:
+    parts = [getattr(config, name, None) for name in config.sub_configs]
+    return [part for part in parts if isinstance(part, PreTrainedConfig)]
+
+
+def _is_dtype(value: Any) -> bool:
+    dtype = getattr(torch, value, None) if isinstance(value, str) else value
+    return dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what torch can compute with
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict) or hasattr(value, "to_dict")  # of a configuration that was in use
+
+
+def _is_kernel(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, dict) and all(kernel is None or isinstance(kernel, str) for kernel in value.values())
+    )
+
+
+def _has_numbers_as_keys(value: Any) -> bool:
+    return isinstance(value, dict) and all(str(key).isdecimal() for key in value)
+
+
+def _is_file_of_weights(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[\w.-]+\.safetensors(\.index\.json)?", value) is not None
+
+
+def _is_layers(value: Any) -> bool:
+    return _has_numbers_as_keys(value) and all(isinstance(own, dict) for own in value.values())
+
+
+Check = tuple[Callable[[Any], bool], str]
+DTYPE: Check = (_is_dtype, "float32, bfloat16, float16 or float64")
+KERNEL: Check = (_is_kernel, "the name of an implementation, such as sdpa or eager")
+OBJECT: Check = (_is_object, "an object")
+# What transformers would use without a check of its own. Each may also be null.
+CHECKS: dict[str, Check] = {
+    "dtype": DTYPE,
+    "torch_dtype": DTYPE,
+    "attn_implementation": KERNEL,
+    "_attn_implementation": KERNEL,
+    "experts_implementation": KERNEL,
+    "_experts_implementation": KERNEL,
+    "auto_map": OBJECT,
+    "quantization_config": OBJECT,
+    "id2label": (_has_numbers_as_keys, "an object with numbers as keys"),
+    "per_layer_config": (_is_layers, "an object with numbers of layers as keys and objects as values"),
+    "transformers_weights": (_is_file_of_weights, "the name of a file in the same directory, *.safetensors"),
+}
+# What transformers keeps in a configuration for itself and does not write, or what it checks where no field has it.
+INTERNAL = frozenset({"_heterogeneity_spec", "_post_init_done", "mlp_layer_types", "mtp_layer_types"})
+# What transformers takes null for something else than a missing field.
+NULL_IS_MISSING = frozenset({"auto_map", "num_labels"})
+
+
+def _can_be_set(config_class: type[PreTrainedConfig], name: str) -> bool:
+    """Whether a name is not taken by a method or by something that is derived, such as Llama's `layer_types`."""
+    found = inspect.getattr_static(config_class, name, None)
+    if name in INTERNAL:
+        return False
+    if found is None or name == "model_type" or name in {f.name for f in dataclasses.fields(config_class)}:
+        return True
+    return isinstance(found, property) and found.fset is not None
+
+
+def from_file(config_class: type[PreTrainedConfig], fields: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration takes from the fields of a file.
+
+    It ignores attention kernels that come from the Hub (with a warning), and names that are no fields here, but
+    methods or derived.
+
+    Raises:
+        ValueError: a field that transformers uses as it is has a value of a wrong kind.
+    """
+    for name in CHECKS.keys() & fields.keys():
+        check, meaning = CHECKS[name]
+        if fields[name] is not None and not check(fields[name]):
+            raise ValueError(f"{name}={fields[name]!r} in a file of a {config_class.__name__} must be {meaning}")
+    return {
+        name: value
+        for name, value in without_kernels(fields).items()
+        if _can_be_set(config_class, name) and not (value is None and name in NULL_IS_MISSING)
+    }
