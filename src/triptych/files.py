@@ -133,6 +133,15 @@ def check_tensors(path: Path, remedy: str = AGAIN) -> None:
         pass
 
 
+def _check_fields(path: Path, fields: dict[str, Any]) -> None:
+    """Refuses what transformers would use without a check of its own."""
+    code, length = fields.get("auto_map", {}), fields.get("model_max_length")
+    if not isinstance(code, dict):
+        raise ValueError(f"{path} is damaged (auto_map={code!r} is no object); remove auto_map")
+    if path.name == "tokenizer_config.json" and not isinstance(length, int | float | None):
+        raise ValueError(f"{path} is damaged (model_max_length={length!r} is no number); remove model_max_length")
+
+
 def check_model_files(directory: str | Path, remedy: str = AGAIN) -> None:
     """Looks at the files of a model's directory without loading them; what is not there is not missed.
 
@@ -143,9 +152,7 @@ def check_model_files(directory: str | Path, remedy: str = AGAIN) -> None:
     directory = Path(directory)
     for name in ("config.json", "generation_config.json"):
         if (directory / name).is_file():
-            code = read_object(directory / name, remedy).get("auto_map", {})
-            if not isinstance(code, dict):  # transformers would look into it
-                raise ValueError(f"{directory / name} is damaged (auto_map={code!r} is no object); remove auto_map")
+            _check_fields(directory / name, read_object(directory / name, remedy))
     if (directory / WEIGHTS).is_file() or (directory / INDEX).is_file():
         for file in weight_files(directory, remedy):
             check_tensors(file, remedy)
@@ -160,7 +167,17 @@ def check_tokenizer_files(directory: str | Path, remedy: str = AGAIN) -> None:
     for folder in (Path(directory), Path(directory, "target_tokenizer")):
         for name in names:
             if (folder / name).is_file():
-                read_object(folder / name, remedy)
+                _check_fields(folder / name, read_object(folder / name, remedy))
+
+
+class CannotLoad(ValueError, RuntimeError):
+    """What lies in a directory makes no model or tokenizer. (transformers raises RuntimeError where sizes differ.)"""
+
+
+def short(error: object, length: int = 300) -> str:
+    """The message of an error in one line, or what kind of error it is where it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 @contextmanager
@@ -173,6 +190,7 @@ def naming_damage(source: Any, subfolder: str = "", **where: Any) -> Iterator[No
 
     Raises:
         ValueError: see `check_model_files`.
+        CannotLoad (a ValueError): what the files say makes no model.
         FileNotFoundError: no directory and no repository that can be read has this name.
     """
     if isinstance(source, str | os.PathLike) and Path(source, subfolder).is_dir():
@@ -202,6 +220,20 @@ def naming_damage(source: Any, subfolder: str = "", **where: Any) -> Iterator[No
             if found is not None:
                 check_model_files(Path(found).parent, "delete it, so that it is downloaded again")
         raise ValueError(f"the weights of {source} are damaged ({error}); {AGAIN}") from error
+    except ValueError as error:
+        if "Traceback (most recent call last)" not in str(error):
+            raise
+        # transformers' pipelines join the tracebacks of all classes that they tried
+        reason = re.split(r"^[\w.]+: ", str(error), flags=re.MULTILINE)[-1]
+        raise CannotLoad(reason if str(source) in reason else f"{source} cannot be loaded: {short(reason)}") from error
+    except Exception as error:
+        kinds = (AttributeError, LookupError, OverflowError, RuntimeError, TypeError)
+        damaged = type(error) is Exception or isinstance(error, kinds)  # `tokenizers` raises nothing more exact
+        if not damaged or isinstance(error, NotImplementedError) or "out of memory" in str(error):
+            raise
+        if "ignore_mismatched_sizes" in str(error):  # transformers has logged a table of them
+            raise CannotLoad(f"{source} cannot be loaded: weights have other sizes than config.json says") from error
+        raise CannotLoad(f"{source} cannot be loaded: {short(error)}") from error
 
 
 # ---- writing files --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A damaged file is named in one line, by every script that reads a model."""
 
 import importlib.util
+import json
 import re
 import runpy
 import sys
@@ -60,6 +61,44 @@ def test_the_file_is_named(model_files, script, tmp_path, name):
         message = rf"^error: {re.escape(str(directory / name))} is damaged \(.*\); copy or download it again$"
         assert re.search(message, said, re.MULTILINE), said
     assert not (tmp_path / "theirs").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": 5}, "{} cannot be loaded: "),
+        (
+            "tokenizer_config.json",
+            {"model_max_length": "x"},
+            "{}/tokenizer_config.json is damaged (model_max_length='x' is no number); ",
+        ),
+        ("tokenizer_config.json", {"pad_token": 5}, "{} cannot be loaded: "),
+        ("tokenizer.json", {"model": {"type": "Evil"}}, "{} cannot be loaded: "),
+        ("config.json", {"vocab_size": 279}, "{} cannot be loaded: weights have other sizes than config.json says"),
+        ("config.json", {"hidden_size": 32}, "{} cannot be loaded: weights have other sizes than config.json says"),
+        ("config.json", {"auto_map": 5}, "{}/config.json is damaged (auto_map=5 is no object); remove auto_map"),
+        ("config.json", {"auto_map": {"AutoConfig": 5}}, "cannot be loaded: "),
+        ("config.json", {"dtype": "float8"}, "float8"),
+    ],
+)
+def test_what_a_file_says_makes_no_traceback(model_files, script, tmp_path, file, changes, said):
+    directory = tmp_path / "model"
+    directory.mkdir()
+    for name, content in model_files.items():
+        (directory / name).write_bytes(content)
+    (directory / file).write_text(json.dumps(json.loads(model_files[file]) | changes))
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\none\teins\n")
+    for line in (
+        ("translate.py", directory, "one red house"),
+        ("evaluate_translation.py", directory, "--test_file", tmp_path / "pairs.tsv", "--cpu"),
+        ("convert.py", directory, tmp_path / "theirs", "--to", "hf"),
+    ):
+        code, errors = script(*line)
+        assert code == 2, errors
+        (message,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+        assert said.format(directory) in message
+        assert len(message) < 900
+        assert "Traceback" not in message
 
 
 def test_where_the_translations_cannot_be_written_is_told_first(model_files, script, tmp_path):

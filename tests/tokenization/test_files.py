@@ -225,3 +225,22 @@ def test_code_beside_a_tokenizer_is_not_run(source, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="custom code"):
         load_tokenizers(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": 5}),
+        ("tokenizer_config.json", {"model_max_length": "x"}),
+        ("tokenizer_config.json", {"pad_token": 5}),
+        ("tokenizer.json", {"model": {"type": "Evil"}}),
+    ],
+)
+def test_what_a_file_says_that_makes_no_tokenizer_is_refused_in_one_line(tmp_path, file, changes):
+    save_tokenizers(tmp_path, train_tokenizer(["one red house"], "bpe", 280))
+    content = json.loads((tmp_path / file).read_text())
+    (tmp_path / file).write_text(json.dumps(content | changes))
+    with pytest.raises(ValueError, match=r"cannot be loaded: |is damaged \(") as error:
+        load_tokenizers(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,3 +1,4 @@
+import json
 import random
 
 import numpy
@@ -6,10 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from triptych import TriptychEncoderConfig, TriptychEncoderModel
 from triptych.training import create_optimizer
 from triptych.training.checkpoints import (
     last_checkpoint,
     load_optimizer_tensors,
+    load_weights,
     optimizer_tensors,
     random_state,
     set_random_state,
@@ -77,3 +80,19 @@ def test_last_checkpoint_is_the_greatest_number_that_is_complete(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "checkpoint-13").symlink_to(tmp_path / "checkpoint-9")
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+
+
+@pytest.mark.parametrize("changes_config", [False, True])
+def test_weights_of_other_sizes_are_named(tmp_path, changes_config):
+    """The checkpoint is another model's, or its config.json alone is."""
+    sizes = {"num_attention_heads": 2, "num_hidden_layers": 1, "vocab_size": 8, "intermediate_size": 8}
+    small, large = (TriptychEncoderModel(TriptychEncoderConfig(hidden_size=n, **sizes)) for n in (16, 32))
+    small.save_pretrained(tmp_path)
+    if changes_config:
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_size": 32, "head_dim": 16}))
+    reason = "other sizes than config.json says" if changes_config else "are those of another model"
+    with pytest.raises(ValueError, match=reason) as error:
+        load_weights(large, tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)

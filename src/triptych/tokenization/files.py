@@ -10,7 +10,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from ..files import check_tokenizer_files, files_in, is_checkpoint_entry, publish, remove
+from ..files import CannotLoad, check_tokenizer_files, files_in, is_checkpoint_entry, publish, remove, short
 from .spm import load_sentencepiece
 
 TARGET_SUBFOLDER = "target_tokenizer"
@@ -161,6 +161,8 @@ def _load(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> P
                 "pip install sentencepiece"
             ) from error
         raise
+    except Exception as error:  # `tokenizers` raises nothing more exact, and transformers does not check what it reads
+        raise CannotLoad(f"the tokenizer in {path} cannot be loaded: {short(error)}") from error
 
 
 def _load_file(path: Path, **kwargs: Any) -> PreTrainedTokenizerBase:

@@ -32,6 +32,7 @@ from ..files import (
     read_object,
     reading,
     remove,
+    short,
     weight_files,
     write_json,
 )
@@ -173,7 +174,7 @@ def load_weights(model: nn.Module, directory: str | Path, remedy: str = AGAIN) -
     """Copies the weights that `save_pretrained` wrote into a live model (tied weights and shards included).
 
     Raises:
-        ValueError: weights of the model are missing.
+        ValueError: weights of the model are missing, or they are those of another model.
     """
     options = {"output_loading_info": True} if isinstance(model, PreTrainedModel) else {}
     stored = type(model).from_pretrained(directory, **options)  # type: ignore[attr-defined]
@@ -181,7 +182,12 @@ def load_weights(model: nn.Module, directory: str | Path, remedy: str = AGAIN) -
         stored, report = stored
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"the weights in {directory} are damaged ({missing[0]!r} is missing); {remedy}")
-    model.load_state_dict(stored.state_dict())
+    try:
+        model.load_state_dict(stored.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights in {directory} are those of another model ({short(error)}); {remedy}"
+        ) from error
 
 
 def write_state(

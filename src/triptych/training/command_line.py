@@ -134,7 +134,7 @@ def run_script(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes as it ends
         sys.exit(141)
-    except (ValueError, OSError, FloatingPointError, StrictDataclassError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError) as error:
         if os.environ.get("TRIPTYCH_TRACEBACK") == "1":
             raise
         if os.environ.get("RANK", "0") == "0":
