@@ -97,3 +97,14 @@ def test_a_model_made_from_a_file_refuses_a_wrong_option(tmp_path):
         TriptychDecoderForCausalLM.from_pretrained(tmp_path, hidden_sise=3)
     model = TriptychDecoderForCausalLM.from_pretrained(tmp_path, dropout=0.5, label_smoothing=0.2)
     assert (model.config.dropout, model.config.label_smoothing) == (0.5, 0.2)
+
+
+@pytest.mark.parametrize("config_class", [TriptychConfig, TriptychEncoderConfig, TriptychDecoderConfig])
+def test_update_refuses_what_the_constructor_refuses(config_class):
+    config = config_class()
+    for wrong, meant in (("hidden_sise", "hidden_size"), ("n_embd", "hidden_size")):
+        with pytest.raises(ValueError, match=f"{config_class.__name__} has no field '{wrong}'.*'{meant}'"):
+            config.update({"dropout": 0.25, wrong: 3})
+        assert config.dropout == 0.1
+    config.update({"dropout": 0.25, "num_labels": 5, "d_model": 512, "task_specific_params": {}})
+    assert (config.dropout, config.num_labels, config.task_specific_params) == (0.25, 5, {})

@@ -193,6 +193,16 @@ class TriptychBaseConfig(PreTrainedConfig):
             if not passes and cls._meant(name):
                 raise ValueError(cls._no_such_field(name))
 
+    def update(self, config_dict: dict[str, Any]) -> None:
+        """As transformers.
+
+        Raises:
+            ValueError: a name looks like a misspelt field, or is what another configuration calls a field. Nothing
+                has changed then.
+        """
+        self.check_names(config_dict)
+        super().update(config_dict)
+
     def __post_init__(self, **kwargs: Any) -> None:
         if not kwargs.pop(FROM_FILE, False):
             self.check_names(kwargs)
@@ -216,6 +226,8 @@ class TriptychBaseConfig(PreTrainedConfig):
                 self.rope_parameters["partial_rotary_factor"] = part if whole else math.nextafter(part, 1)
         self.drop_foreign_tokens()
         super().__post_init__(**kwargs)
+        if self.output_attentions and self._attn_implementation is None:  # no other kernel returns them
+            self._attn_implementation = "eager"
         if self.positions != "rotary":  # transformers fills them in for every model that has the field
             self.rope_parameters = None
 

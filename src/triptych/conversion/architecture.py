@@ -15,7 +15,8 @@ from .sinusoids import are_sinusoids
 
 # What all configurations call by one name. A token that lies outside the vocabulary is None in ours.
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
-COMMON = (*TOKENS, "tie_word_embeddings", "problem_type", "id2label", "label2id", "use_cache")
+OUTPUTS = ("output_attentions", "output_hidden_states", "return_dict")
+COMMON = (*TOKENS, *OUTPUTS, "tie_word_embeddings", "problem_type", "id2label", "label2id", "use_cache")
 # What changes no output of a finished model, so that another architecture need not have it.
 TRAINING = {
     "activation_dropout",
@@ -230,6 +231,7 @@ class Architecture:
         }
         try:
             theirs: PreTrainedConfig = AutoConfig.for_model(self.model_type, **fields)
+            theirs.output_attentions = ours.output_attentions  # set like this, it chooses the kernel that returns them
             again = self.config_class(**self.our_fields(theirs, head))
         except (ValueError, StrictDataclassError) as error:
             raise CannotExpress(f"{self.model_type} cannot express this: {' '.join(str(error).split())}") from error

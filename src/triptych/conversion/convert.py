@@ -242,8 +242,14 @@ def wanted_config(source: str | Path, options: Options) -> PreTrainedConfig:
             raise ValueError(f"config is a {type(config).__name__}, but {source} holds {type(stored).__name__}")
         config.architectures = config.architectures or stored.architectures
     refuse_unknown([name for name in options.fields if not hasattr(config, name)], config)
+    kernel = options.result.get("attn_implementation")
     for name, value in options.fields.items():
         setattr(config, name, value)
+    if config.output_attentions and kernel not in (None, "eager"):
+        raise ValueError(
+            f"attn_implementation={kernel!r} returns no attention weights, which output_attentions=True asks for; "
+            'leave one of them out, or set attn_implementation="eager"'
+        )
     return config
 
 
