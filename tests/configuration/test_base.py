@@ -193,3 +193,29 @@ def test_words_of_the_configuration_are_keys_of_the_model(names, table):
 def test_activations_build(activation):
     config = TriptychDecoderConfig.from_preset("tiny-decoder", activation=activation, feed_forward="gated")
     assert TriptychDecoderForCausalLM(config).config.activation == activation
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [
+        ({"hidden_size": 10**9, "intermediate_size": 8, "vocab_size": 8}, ("hidden_size", "head_dim")),
+        ({"hidden_size": 10**6, "head_dim": 8, "vocab_size": 2 * 10**6}, ("vocab_size", "hidden_size")),
+        ({"hidden_size": 10**6, "head_dim": 8, "intermediate_size": 2 * 10**6}, ("hidden_size", "intermediate_size")),
+        (
+            {"hidden_size": 10**6, "head_dim": 8, "max_position_embeddings": 2 * 10**6, "positions": "learned"},
+            ("max_position_embeddings", "hidden_size"),
+        ),
+    ],
+)
+def test_a_matrix_that_no_memory_holds_is_refused(config_class, sizes, names):
+    with pytest.raises(REFUSALS) as error:
+        config_class(**sizes)
+    assert mentions(str(error.value), *(f"{name}=" for name in names), "matrix")
+
+
+def test_only_learned_positions_have_a_matrix():
+    assert (
+        TriptychConfig(max_position_embeddings=2**31 - 1, positions="sinusoidal").max_position_embeddings == 2**31 - 1
+    )
+    assert TriptychConfig(vocab_size=2**31 - 1, hidden_size=512).vocab_size == 2**31 - 1  # exactly below the limit

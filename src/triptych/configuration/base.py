@@ -31,6 +31,7 @@ INITIALIZERS = ("normal", "depth_scaled", "xavier")
 
 INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # options that are no fields
 MOST_LABELS = 10_000_000  # transformers names each of them
+LARGEST_MATRIX = 2**40  # numbers; 4 TiB in float32, more than 200 times the largest matrix of a preset
 FROM_FILE = "_read_from_file"  # marks fields that come from a file: other tools write theirs there
 
 Derived = Any  # None as given means "derive it from the other fields"; once the configuration is made, an int
@@ -233,6 +234,7 @@ class TriptychBaseConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Relations between fields; run when the configuration is made and saved, and by every model."""
+        self.check_matrices()
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads={self.num_attention_heads} is not a multiple of num_key_value_heads="
@@ -266,6 +268,27 @@ class TriptychBaseConfig(PreTrainedConfig):
                 f"attention_pattern={self.attention_pattern} does not go with relative positions, whose bias is one "
                 "for all layers; set attention_pattern=None or choose other positions"
             )
+
+    def check_matrices(self) -> None:
+        """Each matrix can be held in memory; the error names the two sizes that make it too large."""
+        heads, are_learned = self.num_attention_heads, int(self.positions == "learned")
+        matrices = {
+            ("vocab_size", "hidden_size"): 1,
+            ("decoder_vocab_size", "hidden_size"): 1,
+            ("type_vocab_size", "hidden_size"): 1,
+            ("max_position_embeddings", "hidden_size"): are_learned,
+            ("hidden_size", "intermediate_size"): 1,
+            ("hidden_size", "head_dim"): heads,
+            ("hidden_size", "value_head_dim"): heads,
+        }
+        for (rows, columns), factor in matrices.items():
+            height, width = getattr(self, rows, None) or 0, getattr(self, columns)
+            if height * width * factor > LARGEST_MATRIX:
+                of_heads = f" for {factor} heads" if factor > 1 else ""
+                raise ValueError(
+                    f"{rows}={height} and {columns}={width}{of_heads} make a matrix of {height * width * factor} "
+                    f"numbers; choose smaller sizes, a matrix has at most {LARGEST_MATRIX}"
+                )
 
     def drop_foreign_tokens(self) -> None:
         """A default id (GPT-2's 50256) means nothing in a smaller vocabulary; an id that was chosen has to fit."""
