@@ -232,8 +232,10 @@ def naming_damage(source: Any, subfolder: str = "", **where: Any) -> Iterator[No
         if not damaged or isinstance(error, NotImplementedError) or "out of memory" in str(error):
             raise
         if "ignore_mismatched_sizes" in str(error):  # transformers has logged a table of them
-            raise CannotLoad(f"{source} cannot be loaded: weights have other sizes than config.json says") from error
-        raise CannotLoad(f"{source} cannot be loaded: {short(error)}") from error
+            reason = "weights have other sizes than config.json says; ignore_mismatched_sizes=True makes them anew"
+        else:
+            reason = short(error)
+        raise CannotLoad(f"{source} cannot be loaded: {reason}") from error
 
 
 # ---- writing files --------------------------------------------------------------------------------------------------

@@ -199,7 +199,10 @@ def test_activations_build(activation):
 @pytest.mark.parametrize(
     ("sizes", "names"),
     [
-        ({"hidden_size": 10**9, "intermediate_size": 8, "vocab_size": 8}, ("hidden_size", "head_dim")),
+        (
+            {"hidden_size": 10**9, "num_attention_heads": 8, "intermediate_size": 8, "vocab_size": 8},
+            ("hidden_size", "head_dim"),
+        ),
         ({"hidden_size": 10**6, "head_dim": 8, "vocab_size": 2 * 10**6}, ("vocab_size", "hidden_size")),
         ({"hidden_size": 10**6, "head_dim": 8, "intermediate_size": 2 * 10**6}, ("hidden_size", "intermediate_size")),
         (
