@@ -361,3 +361,50 @@ def test_a_fresh_process_generates_the_same_without_complaint(reverser, tmp_path
     answer = json.loads(told.stdout)
     assert answer["beams"] == reverser.generate(source, attention_mask=mask, **PAPER).tolist()
     assert answer["complaints"] == []
+
+
+def scored(model, source, generation_config=None, **options):
+    torch.manual_seed(0)
+    found = model.generate(
+        source, generation_config, output_scores=True, return_dict_in_generate=True, do_sample=False, **options
+    )
+    return found.sequences_scores.tolist()
+
+
+def test_the_length_penalty_of_a_call_replaces_the_models(make_model, make_ragged):
+    """In whichever form, and whether it comes as an argument or in a configuration."""
+    model = make_model("encoder_decoder")
+    source, _ = make_ragged(6).padded("right")
+    options = {"num_beams": 3, "max_new_tokens": 6}
+    plain, papers = (scored(model, source, **{name: 2.0}, **options) for name in ("length_penalty", PENALTY))
+    assert plain != papers
+    model.generation_config.gnmt_length_penalty = 0.6
+    assert scored(model, source, GenerationConfig(length_penalty=2.0, **options)) == plain
+    assert scored(model, source, length_penalty=2.0, **options) == plain
+    papers_config = GenerationConfig(**options)
+    papers_config.gnmt_length_penalty = 2.0
+    assert scored(model, source, papers_config) == papers
+    papers_config.length_penalty = 2.0  # two forms in one place: the paper's
+    assert scored(model, source, papers_config) == papers
+
+
+PENALTY, MARGIN = "gnmt_length_penalty", "max_length_beyond_source"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((PENALTY, value) for value in (float("nan"), float("inf"), "0.6", True)),
+        *((MARGIN, value) for value in (-1, 2.5, "3", True, float("nan"))),
+    ],
+)
+@pytest.mark.parametrize("place", ["call", "configuration", "model"])
+def test_own_options_are_refused_by_name_before_any_work(make_model, monkeypatch, name, value, place):
+    model, given, options = make_model("encoder_decoder"), GenerationConfig(), {}
+    if place == "call":
+        options = {name: value}
+    else:
+        setattr(given if place == "configuration" else model.generation_config, name, value)
+    monkeypatch.setattr(model, "forward", None)
+    with pytest.raises(ValueError, match=f"{name}={value!r} must be a .*number.*None"):
+        model.generate(torch.tensor([[5, 6]]), given if place == "configuration" else None, **options)

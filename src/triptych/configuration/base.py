@@ -227,8 +227,9 @@ class TriptychBaseConfig(PreTrainedConfig):
                 self.rope_parameters["partial_rotary_factor"] = part if whole else math.nextafter(part, 1)
         self.drop_foreign_tokens()
         super().__post_init__(**kwargs)
-        if self.output_attentions and self._attn_implementation is None:  # no other kernel returns them
-            self._attn_implementation = "eager"
+        made: Any = self
+        if made.output_attentions:
+            made.output_attentions = True  # set like this, it chooses the kernel that returns them
         if self.positions != "rotary":  # transformers fills them in for every model that has the field
             self.rope_parameters = None
 

@@ -1,7 +1,9 @@
 """transformers' `generate` with the paper's options of beam search (section 6.1), and exact or refused elsewhere."""
 
 import copy
+import math
 from functools import wraps
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -88,6 +90,25 @@ def stated(source: Any, name: str) -> Any:
     return source.stated(name) if hasattr(source, "stated") else getattr(source, name, None)
 
 
+def check_own_options(source: Any) -> None:
+    """Refuses values of this package's options that mean nothing.
+
+    Raises:
+        ValueError: names the option and its value.
+    """
+    margin, alpha = stated(source, "max_length_beyond_source"), stated(source, "gnmt_length_penalty")
+    if margin is not None and (isinstance(margin, bool) or not isinstance(margin, Integral) or margin < 0):
+        raise ValueError(
+            f"max_length_beyond_source={margin!r} must be a whole number of at least 0, the tokens that an output may "
+            "have more than its source; or None, to leave it out"
+        )
+    if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, Real) or not math.isfinite(alpha)):
+        raise ValueError(
+            f"gnmt_length_penalty={alpha!r} must be a finite number, such as the 0.6 of the paper; or None, to leave "
+            "it out"
+        )
+
+
 class TargetSide:
     """A model whose `config` is that of its decoder, so that `vocab_size` is the size of the target's vocabulary.
 
@@ -109,7 +130,8 @@ class TriptychGenerationMixin(GenerationMixin):
       For the encoder–decoder; `max_new_tokens` or `max_length` take precedence.
 
     Where source and target have vocabularies of their own, the options that look for the source's tokens in the output
-    are refused: one id is two tokens there.
+    are refused: one id is two tokens there. A `WatermarkDetector` of such a model takes the target's configuration,
+    `model.config.get_text_config(decoder=True)`.
     """
 
     @property
@@ -161,7 +183,10 @@ class TriptychGenerationMixin(GenerationMixin):
         self, generation_config: GenerationConfig | None, **kwargs: Any
     ) -> tuple[GenerationConfig, dict[str, Any]]:
         given = {name: kwargs.pop(name) for name in ("gnmt_length_penalty",) if name in kwargs}
-        if kwargs.get("length_penalty") is not None:  # a call's penalty replaces the model's, whatever its form
+        own = kwargs.get("length_penalty") is not None
+        if generation_config is not None and stated(generation_config, "gnmt_length_penalty") is None:
+            own = own or stated(generation_config, "length_penalty") is not None
+        if own:  # a call's penalty replaces the model's, whatever its form
             given.setdefault("gnmt_length_penalty", None)
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
         for name, value in given.items():
@@ -319,13 +344,16 @@ class TriptychGenerationMixin(GenerationMixin):
         """transformers' `generate`, with the options of this class.
 
         Raises:
-            ValueError: an option that the model cannot honour: `max_length_beyond_source` without a source,
+            ValueError: `max_length_beyond_source` or `gnmt_length_penalty` with a value that means nothing; an option
+                that the model cannot honour: `max_length_beyond_source` without a source,
                 `assistant_early_exit` of an encoder–decoder or of no fewer layers, `cache_implementation="paged"` as
                 `init_continuous_batching` says, one of `OPTIONS_OF_ONE_VOCABULARY` where there are two.
         """
         if isinstance(self.generation_config, TriptychGenerationConfig):
             self.generation_config.forget_defaults()
         sources = [source for source in (kwargs, generation_config, self.generation_config) if source is not None]
+        for source in sources:
+            check_own_options(source)
         said = ({name: stated(source, name) for name in LENGTH_OPTIONS} for source in sources)
         lengths = next((lengths for lengths in said if any(v is not None for v in lengths.values())), {})
         margin = lengths.pop("max_length_beyond_source", None)
