@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,11 @@ WITH_WORDS = ("LMHeadModel", "ForCausalLM", "ForMaskedLM", "ForConditionalGenera
 SPEAKERS = [variant for variant in VARIANTS if ":" not in variant and variant.endswith(WITH_WORDS)]
 
 
+def first_shapes_fast(variants: Iterable[str]) -> list[Any]:
+    """Parameters of a fixture: the first shape of an architecture is fast, the others (with a colon) are slow."""
+    return [pytest.param(variant, marks=[pytest.mark.slow] if ":" in variant else []) for variant in variants]
+
+
 @functools.cache
 def made(variant: str) -> PreTrainedModel:
     theirs = make_theirs(*VARIANTS[variant])
@@ -157,7 +162,7 @@ def returned(variant: str) -> PreTrainedModel:
         return through_the_disk(triptych.to_hf(received(variant)), Path(directory))
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=first_shapes_fast(VARIANTS))
 def theirs(request: pytest.FixtureRequest) -> PreTrainedModel:
     """A random model of every class of every case."""
     return copy.deepcopy(made(request.param))
@@ -175,7 +180,7 @@ def speaker(request: pytest.FixtureRequest) -> PreTrainedModel:
     return copy.deepcopy(made(request.param))
 
 
-@pytest.fixture(params=GENERATIVE)
+@pytest.fixture(params=first_shapes_fast(GENERATIVE))
 def generator(request: pytest.FixtureRequest) -> PreTrainedModel:
     """A random model of every class that generates."""
     return copy.deepcopy(made(request.param))
