@@ -64,7 +64,7 @@ def positions_in_row(tokens: Tensor, masked_positions: str, document_ids: Tensor
     begins = tokens & (skipped(tokens) == 1)
     if document_ids is not None:
         begins = begins | starts(document_ids)
-    return (count - torch.where(begins, count, 0).cummax(dim=-1).values).masked_fill(skipped(tokens) == 0, 0)
+    return (count - torch.where(begins, count, 0).cummax(dim=-1)[0]).masked_fill(skipped(tokens) == 0, 0)
 
 
 def default_position_ids(
@@ -91,7 +91,7 @@ def default_position_ids(
 def within_documents(document_ids: Tensor, tokens: Tensor) -> Tensor:
     """Each masked token gets the document of the token before it: (B or 1, T), (B, T) of bools → (B, T)."""
     index = torch.arange(tokens.shape[1], device=tokens.device)
-    last = torch.where(tokens, index, -1).cummax(dim=-1).values  # the last token up to here
+    last = torch.where(tokens, index, -1).cummax(dim=-1)[0]  # the last token up to here
     documents = document_ids.expand(tokens.shape).gather(-1, last.clamp(min=0))
     return documents.masked_fill(last < 0, NO_DOCUMENT)
 
@@ -192,7 +192,7 @@ def kernel_positions(documents: Tensor, attention_mask: Tensor | None) -> Tensor
     """
     apart = runs(documents, own_tokens(attention_mask, documents.shape[1]))
     index = torch.arange(documents.shape[1], device=documents.device)
-    return index - torch.where(starts(apart), index, 0).cummax(dim=-1).values
+    return index - torch.where(starts(apart), index, 0).cummax(dim=-1)[0]
 
 
 def same_document(queries: Tensor, keys: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
