@@ -12,6 +12,8 @@ VENV ?= .venv
 EXTRAS ?= train,dev
 PIP_ARGS ?=
 ARGS ?=
+# Each core runs tests of its own. Few processes, as each of them loads torch and transformers (about 1 GB).
+PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 BIN := $(VENV)/bin
 comma := ,
@@ -44,11 +46,11 @@ demo: $(STAMP) ## train a small translation model on the shipped corpus, evaluat
 
 test: $(STAMP) ## the tests
 	@echo "==> test: everything that takes seconds (make slow: the rest)"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 slow: $(STAMP) ## the slow tests: whole runs of the scripts, several processes
 	@echo "==> slow: the tests that take longer"
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+	@$(PYTEST) -m slow $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy
 	@echo "==> lint: ruff check, ruff format --check, mypy"

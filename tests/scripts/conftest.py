@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-ENVIRONMENT = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+# What `make` hands down to the commands that it starts; a command of a test is not one of them.
+OF_MAKE = ("ARGS", "EXTRAS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PIP_ARGS", "PYTHON", "VENV")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+ENVIRONMENT |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "red": "rot", "green": "grün", "house": "Haus", "tree": "Baum"}
 
 

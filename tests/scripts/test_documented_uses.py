@@ -173,7 +173,7 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
 OPTIONS = {
     "make demo": "--max_minutes 0.1",  # the others find it complete, and do not repeat it
     **{
-        command: f"{TINY} {RUN.format(name)}"
+        command: f"{TINY} {RUN.format(name)}" if command.endswith(" ...") else TINY
         for command, name in zip(USES["train_translation"], ("translator", "two", "three"), strict=True)
     },
 }

@@ -21,6 +21,7 @@ spec.loader.exec_module(conftest)
 run, command, ENVIRONMENT = conftest.run, conftest.command, conftest.ENVIRONMENT
 
 TWO_PROCESSES = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+TWO_PROCESSES += ("--main_process_port", "0")  # any free one: other tests run beside this one
 
 
 def history(directory):
