@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
-from transformers.utils import is_kernels_available, logging
+from transformers.utils import is_kernels_available
 
-logger = logging.get_logger(__name__)
+from .messages import logger
 
 KERNEL_FIELDS = ("attn_implementation", "_attn_implementation")
 

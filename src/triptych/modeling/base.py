@@ -7,9 +7,8 @@ from transformers import PreTrainedModel
 from transformers.utils.output_capturing import OutputRecorder
 
 from ..configuration import TriptychBaseConfig
-from ..configuration.parallelism import check_parallelism
+from ..configuration.plans import check_parallelism
 from ..files import naming_damage
-from . import parallelism  # noqa: F401 (registers the style that the plans of tensor parallelism name)
 from .attention import AttentionWeightsTap
 from .backends import check_backend
 from .initialization import INITIALIZERS

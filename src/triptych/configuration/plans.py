@@ -12,7 +12,7 @@ FEED_FORWARD = {
     "plain": {"up_proj": "colwise", "down_proj": "rowwise"},
     "gated": {"gate_proj": "colwise", "up_proj": "colwise", "down_proj": "rowwise"},
 }
-HEADWISE_TABLE = "embedding_headwise"  # a style of ours: see modeling/parallelism.py
+HEADWISE_TABLE = "embedding_headwise"  # the name of the style in modeling/parallelism.py
 
 
 def tensor_parallel_plan(config: Any) -> dict[str, str]:
