@@ -103,12 +103,14 @@ class TriptychModel(TwoSidedVocabulary):
         return self.embed_tokens if self.config.share_encoder_decoder_embeddings else self.decoder_embed_tokens
 
     def pass_on(self, kwargs: dict[str, Any]) -> None:
-        """What the model's configuration says about a call holds for both stacks.
+        """Gives the decoder what the model's configuration says about this call, so that it holds for both stacks.
 
-        A decoder with fields of its own has a configuration of its own, a copy made with the model. What may change
-        while the model runs is passed on to it: the attention backend, and in `kwargs` what is recorded.
+        A decoder that differs from the encoder has a configuration of its own, a copy made with the model. What may
+        change while the model runs is passed on: the attention backend, and in `kwargs` which outputs are recorded.
         """
         whole, decoder = self.config, self.decoder.config
+        if decoder is whole:
+            return
         if decoder._attn_implementation != whole._attn_implementation:
             decoder._attn_implementation = whole._attn_implementation
         for name in ("output_attentions", "output_hidden_states"):
