@@ -6,7 +6,7 @@ modeling/ has a table with the same words for each part.
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-POSITION_CHOICES = ("none", "learned", "sinusoidal", "rotary", "relative")
+POSITION_CHOICES = ("none", "learned", "sinusoidal", "rotary", "relative", "alibi")
 SINUSOID_LAYOUT_CHOICES = ("interleaved", "concatenated", "tensor2tensor")
 MASKED_POSITION_CHOICES = ("skipped", "counted")
 RESIDUAL_CHOICES = ("post", "pre", "parallel", "parallel_norms")

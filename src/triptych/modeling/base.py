@@ -10,11 +10,11 @@ from ..configuration import TriptychBaseConfig
 from ..configuration.plans import check_parallelism
 from ..files import naming_damage
 from .attention import AttentionWeightsTap
-from .backends import check_backend
 from .initialization import INITIALIZERS
+from .kernels import check_kernel
 from .layer import TransformerLayer
 from .losses import token_cross_entropy
-from .positions import RotaryPositions
+from .positions import POSITIONS, Positions
 
 
 class TriptychPreTrainedModel(PreTrainedModel):
@@ -80,10 +80,11 @@ class TriptychPreTrainedModel(PreTrainedModel):
         """Extends transformers' method: refuses a kernel that cannot compute what the configuration says."""
         sides = [self.config.stack_config(stack) for stack in self.config.stacks]
         for side in sides:
-            check_backend(side, attn_implementation)
+            check_kernel(side, attn_implementation, POSITIONS[side.positions].adds_bias)
         adjusted = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
         for side in sides:
-            check_backend(side, adjusted)  # a kernel of the Hub is known only after it is loaded
+            # A kernel of the Hub is known only after it is loaded.
+            check_kernel(side, adjusted, POSITIONS[side.positions].adds_bias)
         return adjusted
 
     def token_loss(
@@ -105,5 +106,5 @@ class TriptychPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         INITIALIZERS[self.config.initializer](module, self.config)
-        if isinstance(module, RotaryPositions):
+        if isinstance(module, Positions):
             module.reset()
