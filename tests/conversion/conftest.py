@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import triptych
+from triptych.auto import AUTO_CLASSES
 from triptych.conversion import architectures
-from triptych.modeling.auto import AUTO_CLASSES
 
 
 def load_cases() -> list[Any]:
