@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -31,7 +32,9 @@ def check(module: str) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test with the mark `integrations("module")` needs that module."""
+    """A test with the mark `integrations("module")` needs that module. Every test begins with one thread."""
+    if "torch" in sys.modules:  # the test before may have asked for more threads, as a training run does
+        sys.modules["torch"].set_num_threads(1)
     for mark in item.iter_markers("integrations"):
         for module in mark.args:
             check(module)
