@@ -74,9 +74,14 @@ def test_16_rows_equal_8_pieces_of_2(head, smoothing, assert_close_trees):
 
 
 @pytest.fixture(scope="module")
-def in_two_processes(tmp_path_factory):
+def in_two_processes(once):
     """The answers of two processes that accumulate two batches of 4 rows each, for all cases."""
-    directory = tmp_path_factory.mktemp("jobs")
+    directory = once("trainer-in-two-processes", answer_all_cases)
+    return {case: torch.load(directory / f"{'-'.join(case)}.answer") for case in CASES}
+
+
+def answer_all_cases(directory):
+    """Starts two processes, which leave an answer for each case."""
     cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "per_device_eval_batch_size": 8}
     files = []
     for head, smoothing in CASES:
@@ -90,7 +95,6 @@ def in_two_processes(tmp_path_factory):
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"},
     )
     assert done.returncode == 0, done.stderr[-5000:]
-    return {case: torch.load(file.with_suffix(".answer")) for case, file in zip(CASES, files, strict=True)}
 
 
 @pytest.mark.slow

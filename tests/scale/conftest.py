@@ -3,7 +3,6 @@
 import functools
 import inspect
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -33,20 +32,18 @@ class Processes:
         self.running: list[subprocess.Popen] = []
 
     def start(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        meeting = self.directory / f"meeting{self.number}"  # a file, as a port that is free now may be taken soon
         sizes = {"WORLD_SIZE": str(PROCESSES), "LOCAL_WORLD_SIZE": str(PROCESSES), "CUDA_VISIBLE_DEVICES": ""}
         for rank in range(PROCESSES):
             log = (self.directory / f"log.{rank}").open("w")
             self.running.append(
                 subprocess.Popen(
-                    [sys.executable, worker.__file__],
+                    [sys.executable, worker.__file__, str(meeting)],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     text=True,
-                    env=os.environ | address | sizes | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | self.environment,
+                    env=os.environ | sizes | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | self.environment,
                 )
             )
 

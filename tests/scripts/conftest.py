@@ -1,6 +1,8 @@
 """A tiny corpus, and a translator that is trained on it."""
 
+import json
 import random
+import subprocess
 
 import pytest
 
@@ -42,8 +44,14 @@ def options(pairs):
 
 
 @pytest.fixture(scope="session")
-def translator(pairs, options, tmp_path_factory):
+def translator(pairs, options, once):
     """A finished run of the script: (its process, its directory)."""
-    directory = tmp_path_factory.mktemp("run") / "translator"
     extra = {"test_file": pairs / "test.tsv", "max_steps": 60, "report_to": "tensorboard", "final_weights": "average"}
-    return run("train_translation.py", output_dir=directory, **(options | extra)), directory
+
+    def train(folder):
+        done = run("train_translation.py", output_dir=folder / "translator", **(options | extra))
+        (folder / "process.json").write_text(json.dumps(vars(done), default=str))
+
+    folder = once("trained-translator", train)
+    done = subprocess.CompletedProcess(**json.loads((folder / "process.json").read_text()))
+    return done, folder / "translator"
