@@ -186,7 +186,11 @@ class TransformerStack(TriptychPreTrainedModel):
         self.check_memory(encoder_hidden_states)
         x = self.vectors(input_ids, inputs_embeds)
         if layout is None:
-            said = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
+            said: dict[str, Any] = {
+                "attention_mask": attention_mask,
+                "position_ids": position_ids,
+                "document_ids": document_ids,
+            }
             (layout,) = lay_out(self.side(x, cache=past_key_values, arguments=kwargs, **said))
         if encoder_hidden_states is not None and encoder_layout is None:
             said = {"attention_mask": encoder_attention_mask, "document_ids": encoder_document_ids}
