@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from triptych.modeling import losses
-from triptych.modeling.losses import next_token_labels, shift_right, token_cross_entropy
+from triptych.modeling.labels import next_token_labels, shift_right
+from triptych.modeling.losses import token_cross_entropy
 
 
 def by_the_formula(logits, labels, epsilon):

@@ -43,21 +43,6 @@ class NoSegments(nn.Module):
         return x
 
 
-def keep_positions(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """The positions whose logits are asked for: (B, T, d) → (B, kept, d).
-
-    `logits_to_keep` is a number (the last so many; 0: all), positions (kept,) for all rows, positions (B, kept) for
-    each, or a mask (B, T) of bools, which gives (number of True, d).
-    """
-    if isinstance(logits_to_keep, int):
-        return hidden[:, -logits_to_keep:]
-    if logits_to_keep.dtype == torch.bool:
-        return hidden[logits_to_keep]
-    if logits_to_keep.ndim == 2:
-        return hidden.take_along_dim(logits_to_keep[..., None], dim=1)
-    return hidden[:, logits_to_keep]
-
-
 def check_past(config: TriptychBaseConfig, depth: int, cache: Any) -> None:
     """Refuse keys and values that were made for another model, as prefix tuning makes them from other numbers.
 
