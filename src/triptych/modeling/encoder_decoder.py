@@ -1,6 +1,6 @@
 """The original Transformer: both halves of Figure 1, and its head."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from ..configuration import TriptychConfig
 from .base import TriptychPreTrainedModel
 from .documents import known_documents
 from .generation import TriptychGenerationMixin
-from .joining import join
 from .labels import IGNORED, last_labels, shift_right
 from .lookup import lookup
 from .outputs import with_recorded
@@ -39,23 +38,7 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
 
     config: TriptychConfig
 
-    @classmethod
-    def from_encoder_decoder(cls, encoder: Any, decoder: Any, **fields: Any) -> Any:
-        """An encoder–decoder of two pretrained models (Rothe et al. 2020), in evaluation mode; cross-attention is new.
-
-            model = TriptychForConditionalGeneration.from_encoder_decoder(from_hf("bert-base-cased"), from_hf("gpt2"))
-
-        Both keep their configurations (the decoder's is `decoder_overrides`), vocabularies and weights; outputs start
-        with the decoder's first token, or its end where it has none.
-
-        Args:
-            encoder, decoder: a model of each family, a body or any head, or where one is saved. They stay as they are.
-            fields: of the new configuration, such as `decoder_start_token_id`, `pad_token_id`, `dropout`.
-
-        Raises:
-            ValueError: models of other families or of different widths, a decoder with segments.
-        """
-        return join(cls, encoder, decoder, **fields)
+    from_encoder_decoder: ClassVar[Any]  # `triptych.warm_starts.join`, which `triptych.auto` puts here
 
     def _resize_token_embeddings(
         self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -112,7 +95,7 @@ class TriptychModel(TwoSidedVocabulary):
         if not config.share_encoder_decoder_embeddings:
             self.decoder_embed_tokens = nn.Embedding(config.target_vocab_size, config.hidden_size)
         self.encoder = Encoder(config, config.encoder_layers)
-        self.decoder = Decoder(config.decoder_side, config.decoder_layers)
+        self.decoder = Decoder(config.stack_config("decoder."), config.decoder_layers)
         self.encoder.lookup = self.embed_source  # type: ignore[method-assign]
         self.decoder.lookup = self.embed_target  # type: ignore[assignment, method-assign]
         self.post_init()
@@ -121,6 +104,18 @@ class TriptychModel(TwoSidedVocabulary):
     def target_embeddings(self) -> nn.Embedding:
         """The matrix that embeds the decoder's tokens."""
         return self.embed_tokens if self.config.share_encoder_decoder_embeddings else self.decoder_embed_tokens
+
+    def pass_on(self, kwargs: dict[str, Any]) -> None:
+        """What the model's configuration says about a call holds for both stacks.
+
+        A decoder with fields of its own has a configuration of its own, a copy made with the model. What may change
+        while the model runs is passed on to it: the attention backend, and in `kwargs` what is recorded.
+        """
+        whole, decoder = self.config, self.decoder.config
+        if decoder._attn_implementation != whole._attn_implementation:
+            decoder._attn_implementation = whole._attn_implementation
+        for name in ("output_attentions", "output_hidden_states"):
+            kwargs.setdefault(name, getattr(whole, name))
 
     def embed_source(self, input_ids: Tensor) -> Tensor:
         """(B, S) → (B, S, d)"""
@@ -167,6 +162,8 @@ class TriptychModel(TwoSidedVocabulary):
             raise ValueError(
                 f"{type(self).__name__} needs decoder_input_ids or decoder_inputs_embeds (or labels, with a head)"
             )
+        use_cache = self.config.use_cache if use_cache is None else use_cache
+        self.pass_on(kwargs)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids,
