@@ -1,6 +1,7 @@
 """What `import triptych` registers with other libraries. All of it is in this file.
 
 - transformers' Auto classes and their tables of class names get the three families (`AUTO_CLASSES`).
+- transformers' tables of attention kernels get the kernels of this package (`register_kernels`).
 - transformers' styles of tensor parallelism get `HeadwiseTable`, which the plans of relative positions name.
 - peft's tables of default targets get the three families, as soon as peft is imported, whether that happens before or
   after `import triptych`. This import does not import peft.
@@ -24,6 +25,7 @@ from . import modeling
 from .configuration.plans import HEADWISE_TABLE
 from .modeling import TriptychPreTrainedModel
 from .modeling.encoder_decoder import TwoSidedVocabulary
+from .modeling.kernels import register_kernels
 from .modeling.parallelism import HeadwiseTable
 from .warm_starts import join
 
@@ -64,6 +66,7 @@ PROJECTIONS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "u
 def register() -> None:
     """Registers everything that the docstring of this module lists. It can be called again."""
     register_auto_classes()
+    register_kernels()
     ALL_PARALLEL_STYLES.register(HEADWISE_TABLE, HeadwiseTable())
     register_adapter_targets()
     TwoSidedVocabulary.from_encoder_decoder = classmethod(join)

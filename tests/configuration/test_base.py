@@ -14,7 +14,7 @@ from triptych import (
     TriptychForConditionalGeneration,
 )
 from triptych.configuration import choices
-from triptych.modeling import feed_forward, initialization, positions, residual
+from triptych.modeling import feed_forward, initialization, norms, positions, residual
 
 CONFIGS = [TriptychConfig, TriptychEncoderConfig, TriptychDecoderConfig]
 REFUSALS = (ValueError, StrictDataclassError)
@@ -178,8 +178,7 @@ def test_round_trip_through_json(config_class, fields, tmp_path):
         (choices.POSITION_CHOICES, positions.POSITIONS),
         (choices.SINUSOID_LAYOUT_CHOICES, positions.SINUSOIDS),
         (choices.RESIDUAL_CHOICES, residual.RESIDUALS),
-        (choices.RESIDUAL_CHOICES, residual.FINAL_NORMS),
-        (choices.NORM_CHOICES, residual.NORMS),
+        (choices.NORM_CHOICES, norms.NORMS),
         (choices.FEED_FORWARD_CHOICES, feed_forward.FEED_FORWARDS),
         (choices.INITIALIZER_CHOICES, initialization.INITIALIZERS),
     ],

@@ -11,10 +11,10 @@ from transformers.loss.loss_utils import ForQuestionAnsweringLoss, ForSequenceCl
 from transformers.models.auto import modeling_auto
 
 import triptych
+from tiny import PRESETS
 from triptych import modeling
 from triptych.auto import AUTO_CLASSES, NAME_TABLES
 
-PRESETS = {"triptych": "tiny", "triptych_encoder": "tiny-encoder", "triptych_decoder": "tiny-decoder"}
 END, LABELS = 3, 5
 SEQUENCE = ["TriptychForSequenceClassification", "TriptychEncoderForSequenceClassification"]
 SEQUENCE += ["TriptychDecoderForSequenceClassification"]

@@ -3,14 +3,12 @@
 import pytest
 import torch
 
-import triptych
+import tiny
 from triptych import TriptychEncoderConfig, TriptychEncoderForPreTraining
 from triptych.modeling.labels import next_token_labels
 from triptych.modeling.vocabulary_head import VocabularyHead
 
-PRESETS = {"triptych": "tiny", "triptych_encoder": "tiny-encoder", "triptych_decoder": "tiny-decoder"}
-PUBLIC = [getattr(triptych, name) for name in triptych.__all__ if "For" in name]
-LANGUAGE_MODELS = [head for head in PUBLIC if issubclass(head, VocabularyHead)]
+LANGUAGE_MODELS = [head for head in tiny.HEADS if issubclass(tiny.model_class(head), VocabularyHead)]
 
 
 def last_hidden(model, batch):
@@ -62,12 +60,9 @@ def test_logits_are_scaled_before_the_bias_is_added(make_model, family, make_bat
     assert abs(scaled.loss - plain.loss) > 1e-2
 
 
-@pytest.fixture(params=LANGUAGE_MODELS, ids=lambda head: head.__name__)
+@pytest.fixture(params=LANGUAGE_MODELS)
 def language_model(request):
-    torch.manual_seed(0)
-    config_class = request.param.config_class
-    sizes = {"dropout": 0.0, "attention_dropout": 0.0, "label_smoothing": 0.1, "hidden_size": 32, "vocab_size": 97}
-    return request.param(config_class.from_preset(PRESETS[config_class.model_type], **sizes)).train()
+    return tiny.make_model(request.param, label_smoothing=0.1).train()
 
 
 @pytest.fixture
@@ -81,10 +76,8 @@ def language_batch(make_batch, language_model):
 
 
 def test_every_model_with_a_map_to_a_vocabulary_is_here():
-    models = {head: head(head.config_class.from_preset(PRESETS[head.config_class.model_type])) for head in PUBLIC}
-    assert set(LANGUAGE_MODELS) == {
-        head for head, model in models.items() if model.get_output_embeddings() is not None
-    }
+    models = {head: tiny.make_model(head) for head in tiny.HEADS}
+    assert set(LANGUAGE_MODELS) == {head for head in models if models[head].get_output_embeddings() is not None}
 
 
 def test_the_loss_without_the_logits(language_model, language_batch, gradients, assert_close_trees):

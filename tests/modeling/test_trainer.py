@@ -4,29 +4,19 @@ Every update has 16 ragged rows. Trainer counts `labels` alone, so for spans it 
 other; here the pieces have equally many answers. Under our loop they have not.
 """
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 from transformers import DataCollatorForSeq2Seq
 
-PROGRAM = Path(__file__).with_name("trainer_run.py")
+import trainer_run as run
+from tiny import number_tokenizer
 
-
-def load_program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-run = load_program()
 SPAN = [head for head in run.HEADS if "QuestionAnswering" in head]
 TRANSLATION = "TriptychForConditionalGeneration"
 LANGUAGE = [head for head in run.HEADS if "LM" in head or "PreTraining" in head or "Conditional" in head]
@@ -92,30 +82,44 @@ def test_16_rows_equal_8_pieces_of_2(head, smoothing, assert_close_trees):
     assert_same_training(pieces, whole, assert_close_trees)
 
 
-def two_processes_do(directory, jobs):
-    """The answers of one pair of processes to all jobs, by their names."""
-    files = {}
-    for name, job in jobs.items():
-        files[name] = directory / "-".join(name)
-        files[name].with_suffix(".json").write_text(json.dumps(job))
+def answer(directory, jobs):
+    """Starts two processes, which leave the answer to each job in a file of its name."""
+    files = [directory / f"{name}.json" for name in jobs]
+    for file, job in zip(files, jobs.values(), strict=True):
+        file.write_text(json.dumps(job))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, PROGRAM, *(file.with_suffix(".json") for file in files.values())],
+        [*launcher, run.__file__, *files],
         capture_output=True,
         text=True,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"},
     )
     assert done.returncode == 0, done.stderr[-5000:]
-    return {name: torch.load(file.with_suffix(".answer")) for name, file in files.items()}
+
+
+def answer_by_trainer(directory):
+    """Two processes that accumulate two batches of 4 rows each, for all cases."""
+    cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "per_device_eval_batch_size": 8}
+    common = {"by": "trainer", "ddp_backend": "gloo", **cut}
+    answer(directory, {"-".join(case): {"head": case[0], **common, **SETTINGS[case[1]]} for case in CASES})
+
+
+def answer_by_loop(directory):
+    """Two processes that accumulate four pieces of 2 rows each, for all heads."""
+    common = {"by": "loop", "pieces": 4}
+    answer(directory, {head: {"head": head, "output_dir": str(directory / head), **common} for head in run.HEADS})
 
 
 @pytest.fixture(scope="module")
-def trainer_in_two_processes(tmp_path_factory):
-    """The answers of two processes that accumulate two batches of 4 rows each, for all cases."""
-    cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "per_device_eval_batch_size": 8}
-    common = {"by": "trainer", "ddp_backend": "gloo", **cut}
-    jobs = {(head, smoothing): {"head": head, **common, **SETTINGS[smoothing]} for head, smoothing in CASES}
-    return two_processes_do(tmp_path_factory.mktemp("jobs"), jobs)
+def trainer_in_two_processes(once):
+    directory = once("trainer-in-two-processes", answer_by_trainer)
+    return {case: torch.load(directory / f"{'-'.join(case)}.answer") for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def loop_in_two_processes(once):
+    directory = once("loop-in-two-processes", answer_by_loop)
+    return {head: torch.load(directory / f"{head}.answer") for head in run.HEADS}
 
 
 @pytest.mark.slow
@@ -127,17 +131,6 @@ def test_16_rows_equal_2_processes_with_2_pieces_of_4(case, trainer_in_two_proce
     assert_same_training(trainer_in_two_processes[case], whole, assert_close_trees)
 
 
-@pytest.fixture(scope="module")
-def loop_in_two_processes(tmp_path_factory):
-    """The gradients of two processes that accumulate four pieces of 2 rows each, for all heads."""
-    directory = tmp_path_factory.mktemp("loops")
-    jobs = {
-        (head,): {"by": "loop", "head": head, "pieces": 4, "output_dir": str(directory / f"run-{head}")}
-        for head in run.HEADS
-    }
-    return two_processes_do(directory, jobs)
-
-
 @pytest.mark.parametrize("head", run.HEADS)
 def test_the_loop_has_the_same_gradients_however_an_update_is_cut(
     head, loop_in_two_processes, tmp_path, assert_close_trees
@@ -145,7 +138,7 @@ def test_the_loop_has_the_same_gradients_however_an_update_is_cut(
     """16 rows at once, 8 pieces of 2, and two processes with 4 pieces of 2."""
     whole = run.train_by_loop(head, pieces=1, output_dir=str(tmp_path / "whole"))
     pieces = run.train_by_loop(head, pieces=8, output_dir=str(tmp_path / "pieces"))
-    shared = loop_in_two_processes[head,]
+    shared = loop_in_two_processes[head]
     assert (whole["processes"], pieces["processes"], shared["processes"]) == (1, 1, 2)
     for cut in (pieces, shared):
         assert_close_trees(cut["gradients"], whole["gradients"], rtol=1e-4)
@@ -179,7 +172,7 @@ def test_checkpointing_changes_nothing(head, assert_close_trees):
 def test_smoothing_by_the_arguments_needs_a_collator_that_shifts():
     """Trainer keeps the labels from the model, which then has nothing to decode from, and says so."""
     trainer = run.make_trainer(
-        run.make_model(TRANSLATION), DataCollatorForSeq2Seq(run.make_tokenizer()), label_smoothing_factor=0.1
+        run.make_model(TRANSLATION), DataCollatorForSeq2Seq(number_tokenizer()), label_smoothing_factor=0.1
     )
     with pytest.raises(ValueError, match="needs decoder_input_ids"):
         trainer.train()

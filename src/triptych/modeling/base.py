@@ -11,11 +11,11 @@ from ..configuration import TriptychBaseConfig
 from ..configuration.plans import check_parallelism
 from ..files import naming_damage
 from .attention import AttentionWeightsTap
-from .backends import check_backend
 from .initialization import INITIALIZERS
+from .kernels import check_kernel
 from .labels import count_labels
 from .layer import TransformerLayer
-from .positions import RotaryPositions
+from .positions import POSITIONS, Positions
 
 
 class TriptychPreTrainedModel(PreTrainedModel):
@@ -82,10 +82,11 @@ class TriptychPreTrainedModel(PreTrainedModel):
         """Extends transformers' method: refuses a kernel that cannot compute what the configuration says."""
         sides = [self.config.stack_config(stack) for stack in self.config.stacks]
         for side in sides:
-            check_backend(side, attn_implementation)
+            check_kernel(side, attn_implementation, POSITIONS[side.positions].adds_bias)
         adjusted = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
         for side in sides:
-            check_backend(side, adjusted)  # a kernel of the Hub is known only after it is loaded
+            # A kernel of the Hub is known only after it is loaded.
+            check_kernel(side, adjusted, POSITIONS[side.positions].adds_bias)
         return adjusted
 
     def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -102,5 +103,5 @@ class TriptychPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         INITIALIZERS[self.config.initializer](module, self.config)
-        if isinstance(module, RotaryPositions):
+        if isinstance(module, Positions):
             module.reset()

@@ -9,9 +9,10 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychDecoderConfig
-from .documents import known_documents
 from .generation import TriptychGenerationMixin
 from .labels import count_labels, next_token_labels
+from .layout import lay_out
+from .lookup import given
 from .outputs import with_recorded
 from .stack import TransformerStack
 from .vocabulary_head import VocabularyHead
@@ -49,10 +50,11 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
         """Extends `TriptychPreTrainedModel.count_items`: the first token of a document is asked of no position."""
         shift_labels = inputs.get("shift_labels")
         if shift_labels is None:
-            labels, document_ids = inputs["labels"], inputs.get("document_ids")
-            position_ids, attention_mask = inputs.get("position_ids"), inputs.get("attention_mask")
-            documents = known_documents(document_ids, position_ids, attention_mask, labels.shape)
-            shift_labels = next_token_labels(labels, documents)
+            tokens = given(input_ids=inputs.get("input_ids"), inputs_embeds=inputs.get("inputs_embeds"))
+            names = ("attention_mask", "position_ids", "document_ids")
+            said: dict[str, Any] = {name: inputs.get(name) for name in names}
+            (layout,) = lay_out(self.model.side(tokens, arguments=dict(inputs), **said))
+            shift_labels = next_token_labels(inputs["labels"], layout.documents)
         return {"num_items_in_batch": count_labels(shift_labels)}
 
     @can_return_tuple
@@ -85,20 +87,24 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
         """
         # shift_labels is no parameter: Trainer evaluates no loss on data that lack a parameter named after labels.
         shift_labels: Tensor | None = kwargs.pop("shift_labels", None)
+        tokens = given(input_ids=input_ids, inputs_embeds=inputs_embeds)
+        said: dict[str, Any] = {
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "document_ids": document_ids,
+        }
+        (layout,) = lay_out(self.model.side(tokens, cache=past_key_values, arguments=kwargs, **said))
         if labels is not None and shift_labels is None:
-            document_ids = known_documents(document_ids, position_ids, attention_mask, labels.shape)
-            shift_labels = next_token_labels(labels, document_ids)
+            shift_labels = next_token_labels(labels, layout.documents)
         if shift_labels is not None:
             use_cache = bool(use_cache)  # training wants none, whatever the configuration says
         outputs = self.model(
             input_ids,
-            attention_mask,
-            position_ids=position_ids,
             token_type_ids=token_type_ids,
             inputs_embeds=inputs_embeds,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            document_ids=document_ids,
+            layout=layout,
             return_dict=True,
             **kwargs,
         )

@@ -15,10 +15,11 @@ from transformers.utils.generic import can_return_tuple
 from ..configuration import TriptychConfig
 from .encoder_decoder import TriptychModel, TwoSidedVocabulary, shift_right_as_configured
 from .heads import Inputs
+from .lookup import given
 from .losses import count_sequence_labels, sequence_loss
 from .outputs import with_recorded
 from .pooling import build_classifier, first_position, last_position, take
-from .span_head import SpanHead, given
+from .span_head import SpanHead
 
 
 class ReadTwice(TwoSidedVocabulary):
@@ -164,8 +165,8 @@ class TriptychForQuestionAnswering(SpanHead, ReadTwice):
         self.post_init()
 
     def answered(self, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
-        target = given(inputs, "decoder_input_ids", "decoder_inputs_embeds", "input_ids")
-        return target, self.target_mask(inputs)
+        names = ("input_ids",) if self.has_source_as_target(inputs) else ("decoder_input_ids", "decoder_inputs_embeds")
+        return given(**{name: inputs.get(name) for name in names}), self.target_mask(inputs)
 
     @can_return_tuple
     def forward(

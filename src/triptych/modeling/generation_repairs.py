@@ -22,11 +22,13 @@ from transformers import (
 )
 from transformers.generation.logits_process import UnbatchedClassifierFreeGuidanceLogitsProcessor
 
-from .backends import check_continuous_batching
 from .documents import positions_in_row
 from .generation_options import TriptychGenerationConfig
 from .guidance import ClassifierFreeGuidance, last_tokens
+from .kernels import check_continuous_batching
+from .layout import Layout
 from .masks import self_attention_masks
+from .positions import POSITIONS
 
 # Options that look for the tokens of the source in the output, with the values that switch each of them off.
 OPTIONS_OF_ONE_VOCABULARY = {
@@ -205,7 +207,7 @@ class RepairedGenerationMixin(GenerationMixin):
         Raises:
             ValueError: an encoder–decoder, relative positions, or values and keys of different widths.
         """
-        check_continuous_batching(self.config)
+        check_continuous_batching(self.config, POSITIONS[self.config.positions].adds_bias)
         return super().init_continuous_batching(*args, **kwargs)
 
     def create_masks_for_generate(
@@ -220,7 +222,9 @@ class RepairedGenerationMixin(GenerationMixin):
             cache = past_key_values.self_attention_cache
         stack = self._generating_stack
         kinds = {stack.config.attention_kind(i) for i in range(stack.depth)}
-        return self_attention_masks(stack.config, kinds, True, inputs_embeds, attention_mask, cache, None)
+        no_positions = torch.arange(inputs_embeds.shape[1])[None]
+        layout = Layout(no_positions, attention_mask)
+        return self_attention_masks(stack.config, kinds, True, inputs_embeds, layout, cache)
 
     @wraps(GenerationMixin.prepare_inputs_for_generation)  # by whose arguments transformers decides what it can do
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -300,7 +304,7 @@ class RepairedGenerationMixin(GenerationMixin):
         if isinstance(self.generation_config, TriptychGenerationConfig):
             self.generation_config.forget_defaults()
         if self.config.is_encoder_decoder:
-            self.base_model.pass_on({})
+            self.base_model.share_kernel()
             kwargs |= mask_of_begun_output(kwargs)
         depth = self.config.num_hidden_layers
         try:

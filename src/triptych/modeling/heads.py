@@ -22,10 +22,11 @@ from .base import TriptychPreTrainedModel
 from .decoder import TriptychDecoderModel
 from .documents import own_tokens
 from .encoder import TriptychEncoderModel
+from .lookup import given
 from .losses import count_sequence_labels, sequence_loss, token_cross_entropy
 from .outputs import with_recorded
 from .pooling import DenseLayer, build_classifier, last_position, sequence_vector, take
-from .span_head import SpanHead, given
+from .span_head import SpanHead
 
 Inputs = dict[str, Tensor | None]  # the arguments of a body's forward
 
@@ -144,7 +145,8 @@ class QuestionAnswering(SpanHead, StackHead):
         self.post_init()
 
     def answered(self, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
-        return given(inputs, "input_ids", "inputs_embeds"), inputs.get("attention_mask")
+        tokens = given(input_ids=inputs.get("input_ids"), inputs_embeds=inputs.get("inputs_embeds"))
+        return tokens, inputs.get("attention_mask")
 
     @can_return_tuple
     def forward(
@@ -253,7 +255,8 @@ class TriptychEncoderForMultipleChoice(StackHead):
 
     def label_logits(self, outputs: Any, inputs: Inputs) -> Tensor:
         """(B, C)"""
-        return super().label_logits(outputs, inputs).view(given(inputs, "input_ids", "inputs_embeds").shape[:2])
+        choices = given(input_ids=inputs["input_ids"], inputs_embeds=inputs["inputs_embeds"]).shape[:2]
+        return super().label_logits(outputs, inputs).view(choices)
 
 
 def choices_as_rows(inputs: Inputs) -> Inputs:

@@ -19,9 +19,9 @@ from .encoder import TriptychEncoderModel
 from .heads import Inputs, StackHead
 from .labels import IGNORED, count_labels
 from .losses import token_cross_entropy
+from .norms import build_norm
 from .outputs import with_recorded
 from .pooling import sequence_vector
-from .residual import build_norm
 from .vocabulary_head import VocabularyHead
 
 

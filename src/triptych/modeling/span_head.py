@@ -18,19 +18,6 @@ Pair = tuple[Any, Any]  # of the first position and of the last
 ENDS = 2  # of an answer: its first position and its last
 
 
-def given(inputs: Mapping[str, Any], *names: str) -> Tensor:
-    """The first of these inputs that is there.
-
-    Raises:
-        ValueError: none of them is.
-    """
-    for name in names:
-        if inputs.get(name) is not None:
-            tensor: Tensor = inputs[name]
-            return tensor
-    raise ValueError(f"give one of {', '.join(names)}")
-
-
 class SpanHead(TriptychPreTrainedModel):
     """The map from every position to the two ends of an answer, and the loss over the positions that are not masked.
 
