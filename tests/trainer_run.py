@@ -1,13 +1,14 @@
-"""transformers' Trainer on a tiny model with a head, every update on the same 16 rows.
+"""A tiny model with a head, trained by transformers' Trainer or by Triptych's loop, every update on the same 16 rows.
 
-In this process by `train`, or as a program in several: trainer_run.py FILE..., where a file holds the arguments of
-`train` and is given its answer.
+In this process by `train` or `train_by_loop`; or as a program in several processes: trainer_run.py FILE..., where a
+file holds the name of one of them (`by`) and its arguments, and its answer is written beside it.
 """
 
 import inspect
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from transformers import (
 import tiny
 import triptych
 from tiny import END, LABELS
+from triptych.training import LoopArguments, TrainingLoop, create_accelerator
 
 HEADS, ROWS = tiny.HEADS, 16
 LENGTHS = [3, 9, 5, 2, 7, 2, 8, 4, 6, 6, 3, 9, 2, 5, 3, 8]
@@ -125,10 +127,60 @@ def train(head: str, config: dict[str, Any] | None = None, **arguments: Any) -> 
     return answer
 
 
+class Rows:
+    """All rows as one update, shared by processes and pieces. Of every fourth answer the last position is cut off."""
+
+    def __init__(self, head: str, model: nn.Module, process: int, processes: int, pieces: int) -> None:
+        rows = [example(head, number) for number in range(ROWS)]
+        for number, row in enumerate(rows):
+            if "end_positions" in row and number % 4 == 3:
+                row["end_positions"] = len(row["input_ids"])
+        self.collate, self.whole = make_collator(head, model), rows
+        self.pieces = [rows[process::processes][piece::pieces] for piece in range(pieces)]
+
+    def set_epoch(self, epoch: int) -> None:
+        """The order is always the same."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def updates(self, start: int = 0) -> Iterator[list[dict[str, Any]]]:
+        yield from [[dict(self.collate(piece)) for piece in self.pieces]][start:]
+
+
+def train_by_loop(head: str, pieces: int, output_dir: str) -> dict[str, Any]:
+    """The gradients of one update by the loop."""
+    model = make_model(head)
+    accelerator = create_accelerator(cpu=True, cpu_threads=1)
+    rows = Rows(head, model, accelerator.process_index, accelerator.num_processes, pieces)
+    numbers = model.count_items(dict(rows.collate(rows.whole)))
+    quiet = {"report_to": "none", "progress_bar": False, "best_metric": None, "cpu": True, "cpu_threads": 1}
+    loop = TrainingLoop(
+        model,
+        LoopArguments(output_dir=output_dir, max_steps=1, gradient_accumulation_steps=pieces, **quiet),
+        rows,
+        accelerator=accelerator,
+        compute_loss=lambda model, piece, items: model(**piece, **numbers).loss,
+        count_items=lambda piece: next(iter(model.count_items(piece).values())),
+    )
+    answer: dict[str, Any] = {"processes": accelerator.num_processes}
+
+    def keep(*_: Any) -> None:
+        answer["gradients"] = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+    loop.optimizer.optimizer.register_step_pre_hook(keep)
+    loop.run()
+    return answer
+
+
+WAYS = {"trainer": train, "loop": train_by_loop}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     for path in map(Path, sys.argv[1:]):
-        answer = train(**json.loads(path.read_text()))
+        job = json.loads(path.read_text())
+        answer = WAYS[job.pop("by")](**job)
         if torch.distributed.get_rank() == 0:
             torch.save(answer, path.with_suffix(".answer"))
     torch.distributed.destroy_process_group()

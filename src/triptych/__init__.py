@@ -6,6 +6,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import modeling
 from .auto import register
 from .configuration import (
     TriptychConfig,
@@ -15,25 +16,7 @@ from .configuration import (
     preset_names,
     preset_recipe,
 )
-from .modeling import (
-    TriptychDecoderForCausalLM,
-    TriptychDecoderForQuestionAnswering,
-    TriptychDecoderForSequenceClassification,
-    TriptychDecoderForTokenClassification,
-    TriptychDecoderModel,
-    TriptychEncoderForMaskedLM,
-    TriptychEncoderForMultipleChoice,
-    TriptychEncoderForNextSentencePrediction,
-    TriptychEncoderForPreTraining,
-    TriptychEncoderForQuestionAnswering,
-    TriptychEncoderForSequenceClassification,
-    TriptychEncoderForTokenClassification,
-    TriptychEncoderModel,
-    TriptychForConditionalGeneration,
-    TriptychForQuestionAnswering,
-    TriptychForSequenceClassification,
-    TriptychModel,
-)
+from .modeling import *  # noqa: F403 (every public model; type checkers follow its __all__)
 from .warm_starts import keep_layers, replace_vocabulary
 
 if TYPE_CHECKING:
@@ -45,24 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TriptychConfig",
     "TriptychDecoderConfig",
-    "TriptychDecoderForCausalLM",
-    "TriptychDecoderForQuestionAnswering",
-    "TriptychDecoderForSequenceClassification",
-    "TriptychDecoderForTokenClassification",
-    "TriptychDecoderModel",
     "TriptychEncoderConfig",
-    "TriptychEncoderForMaskedLM",
-    "TriptychEncoderForMultipleChoice",
-    "TriptychEncoderForNextSentencePrediction",
-    "TriptychEncoderForPreTraining",
-    "TriptychEncoderForQuestionAnswering",
-    "TriptychEncoderForSequenceClassification",
-    "TriptychEncoderForTokenClassification",
-    "TriptychEncoderModel",
-    "TriptychForConditionalGeneration",
-    "TriptychForQuestionAnswering",
-    "TriptychForSequenceClassification",
-    "TriptychModel",
     "from_hf",
     "keep_layers",
     "pipeline",
@@ -72,6 +38,7 @@ __all__ = [
     "replace_vocabulary",
     "to_hf",
 ]
+__all__ += modeling.__all__
 
 register()
 

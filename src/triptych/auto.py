@@ -21,65 +21,41 @@ from transformers import AutoConfig
 from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
 from transformers.models.auto import modeling_auto
 
+from . import modeling
 from .configuration.plans import HEADWISE_TABLE
-from .modeling import (
-    TriptychDecoderForCausalLM,
-    TriptychDecoderForQuestionAnswering,
-    TriptychDecoderForSequenceClassification,
-    TriptychDecoderForTokenClassification,
-    TriptychDecoderModel,
-    TriptychEncoderForMaskedLM,
-    TriptychEncoderForMultipleChoice,
-    TriptychEncoderForNextSentencePrediction,
-    TriptychEncoderForPreTraining,
-    TriptychEncoderForQuestionAnswering,
-    TriptychEncoderForSequenceClassification,
-    TriptychEncoderForTokenClassification,
-    TriptychEncoderModel,
-    TriptychForConditionalGeneration,
-    TriptychForQuestionAnswering,
-    TriptychForSequenceClassification,
-    TriptychModel,
-    TriptychPreTrainedModel,
-)
+from .modeling import TriptychPreTrainedModel
 from .modeling.encoder_decoder import TwoSidedVocabulary
 from .modeling.kernels import register_kernels
 from .modeling.parallelism import HeadwiseTable
 from .warm_starts import join
 
-# Each Auto class with its table of class names in transformers. Parts of transformers read the table and not the
-# registry: Trainer shifts the labels for its label smoothing only where the name is in the causal table.
-AUTO_CLASSES: dict[tuple[str, str], tuple[type[TriptychPreTrainedModel], ...]] = {
-    ("AutoModel", "MODEL_MAPPING_NAMES"): (TriptychModel, TriptychEncoderModel, TriptychDecoderModel),
-    ("AutoModelForTextEncoding", "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES"): (TriptychEncoderModel,),
-    ("AutoModelForPreTraining", "MODEL_FOR_PRETRAINING_MAPPING_NAMES"): (
-        TriptychForConditionalGeneration,
-        TriptychEncoderForPreTraining,
-        TriptychDecoderForCausalLM,
-    ),
-    ("AutoModelForSeq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"): (TriptychForConditionalGeneration,),
-    ("AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING_NAMES"): (TriptychEncoderForMaskedLM,),
-    ("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"): (TriptychDecoderForCausalLM,),
-    ("AutoModelForNextSentencePrediction", "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES"): (
-        TriptychEncoderForNextSentencePrediction,
-    ),
-    ("AutoModelForMultipleChoice", "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES"): (TriptychEncoderForMultipleChoice,),
-    ("AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"): (
-        TriptychForSequenceClassification,
-        TriptychEncoderForSequenceClassification,
-        TriptychDecoderForSequenceClassification,
-    ),
-    ("AutoModelForTokenClassification", "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES"): (
-        TriptychEncoderForTokenClassification,
-        TriptychDecoderForTokenClassification,
-    ),
-    ("AutoModelForQuestionAnswering", "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES"): (
-        TriptychForQuestionAnswering,
-        TriptychEncoderForQuestionAnswering,
-        TriptychDecoderForQuestionAnswering,
-    ),
+# The table of class names that transformers keeps beside each Auto class. Parts of transformers read the table and not
+# the registry: Trainer shifts the labels for its label smoothing only where the name is in the causal table.
+NAME_TABLES = {
+    "AutoModel": "MODEL_MAPPING_NAMES",
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+    "AutoModelForMultipleChoice": "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
+    "AutoModelForNextSentencePrediction": "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES",
+    "AutoModelForPreTraining": "MODEL_FOR_PRETRAINING_MAPPING_NAMES",
+    "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+    "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForTextEncoding": "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
+    "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
 }
 
+
+def known_models() -> dict[str, list[type[TriptychPreTrainedModel]]]:
+    """The models that each Auto class is to know: every public class names its Auto classes in `auto_classes`."""
+    known: dict[str, list[type[TriptychPreTrainedModel]]] = {auto_name: [] for auto_name in NAME_TABLES}
+    for model_class in (getattr(modeling, name) for name in modeling.__all__):
+        for auto_name in model_class.auto_classes:
+            known[auto_name].append(model_class)
+    return known
+
+
+AUTO_CLASSES = known_models()
 
 # The module of peft with its tables: method → model type → names of the maps that get an adapter by default.
 PEFT_TABLES = "peft.utils.constants"
@@ -98,13 +74,13 @@ def register() -> None:
 
 def register_auto_classes() -> None:
     """Makes the three families known to transformers' Auto classes."""
-    for (auto_name, table), model_classes in AUTO_CLASSES.items():
+    for auto_name, model_classes in AUTO_CLASSES.items():
         auto_class: Any = getattr(transformers, auto_name)
         for model_class in model_classes:
             config_class = model_class.config_class
             AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
             auto_class.register(config_class, model_class, exist_ok=True)
-            getattr(modeling_auto, table)[config_class.model_type] = model_class.__name__
+            getattr(modeling_auto, NAME_TABLES[auto_name])[config_class.model_type] = model_class.__name__
 
 
 def register_adapter_targets() -> None:
@@ -121,7 +97,7 @@ def add_adapter_targets(tables: ModuleType) -> None:
         if name.startswith("TRANSFORMERS_MODELS_TO_") and name.endswith("_MODULES_MAPPING"):
             targets = table.get("llama")
             if targets and PROJECTIONS.issuperset(targets):
-                for model_class in AUTO_CLASSES["AutoModel", "MODEL_MAPPING_NAMES"]:
+                for model_class in AUTO_CLASSES["AutoModel"]:
                     table.setdefault(model_class.config_class.model_type, list(targets))
 
 

@@ -97,7 +97,7 @@ def tied(model: PreTrainedModel) -> set[frozenset[str]]:
 
 def loader(model: PreTrainedModel) -> Any:
     """The Auto class that finds a class of ours, as users load it; a class of theirs itself."""
-    for (auto_name, _), classes in AUTO_CLASSES.items():
+    for auto_name, classes in AUTO_CLASSES.items():
         if type(model) in classes:
             return getattr(transformers, auto_name)
     return type(model)

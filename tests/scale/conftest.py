@@ -130,7 +130,7 @@ def make_batch() -> Callable[..., dict[str, Any]]:
         number = torch.arange(rows)
         takes = inspect.signature(getattr(triptych, head).forward).parameters
         if "start_positions" in takes:
-            batch |= {"start_positions": number, "end_positions": number + 1}
+            batch |= {"start_positions": number, "end_positions": number + 1, "num_items_in_batch": rows}
         if "next_sentence_label" in takes:
             batch |= {"next_sentence_label": number % 2, "num_sequences_in_batch": rows}
         if "ForToken" in head:
@@ -143,7 +143,7 @@ def make_batch() -> Callable[..., dict[str, Any]]:
             batch = {"input_ids": words(rows, CHOICES, length), "labels": number % CHOICES}
         elif "labels" in takes:  # one of the vocabulary at each position
             batch["labels"] = ids.masked_fill(mask == 0, -100)
-        if "num_items_in_batch" in takes:
+        if "labels" in takes:
             batch["num_items_in_batch"] = (batch["labels"] != -100).sum().item()
         return batch
 

@@ -20,6 +20,7 @@ from ..files import check_model_files, naming_damage
 from ..modeling.base import TriptychPreTrainedModel
 from ..modeling.generation_options import take_generation_config
 from ..modeling.precision import take_dtypes
+from ..modeling.span_head import ENDS, SpanHead
 from .architecture import Architecture, CannotExpress
 from .options import Options, refuse_unknown
 from .registry import architecture, architectures
@@ -83,6 +84,7 @@ def to_hf(model: TriptychPreTrainedModel, model_type: str | None = None) -> PreT
 def receive(theirs: PreTrainedModel, keep: bool = False, **result: Any) -> TriptychPreTrainedModel:
     """Our model for one of theirs, which is used up unless it is to be kept: its weights go as ours come."""
     check_weights(theirs)
+    check_ends(theirs)
     head = type(theirs).__name__
     known = architecture(theirs.config, head)
     config = known.our_config(theirs.config, head)
@@ -135,6 +137,8 @@ def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple
     config, idle = model.config, idle_fields(model)
     if lacks_pooler(model):
         config = with_field(config, "pooler", "none")
+    if isinstance(model, SpanHead):  # has two outputs whatever its configuration says, where theirs have num_labels
+        config = with_field(config, "num_labels", ENDS)
     for known in candidates:
         try:
             head = known.head_for(type(model).__name__)
@@ -189,6 +193,20 @@ def check_weights(model: PreTrainedModel) -> None:
         raise ValueError(
             f"{type(model).__name__} has weights that are not in memory, such as {absent[0]} (device_map put them on "
             "the disk, or on the CPU while it computes elsewhere); load it without device_map"
+        )
+
+
+def check_ends(theirs: PreTrainedModel) -> None:
+    """Refuses a head for question answering that does not have one output for each end of an answer.
+
+    Raises:
+        CannotExpress: the head has another number of outputs.
+    """
+    outputs = getattr(getattr(theirs, "qa_outputs", None), "out_features", ENDS)
+    if outputs != ENDS:
+        raise CannotExpress(
+            f"{type(theirs).__name__} with num_labels={outputs}: an answer has {ENDS} ends, and transformers' own "
+            f"class computes nothing with another number; set num_labels={ENDS}"
         )
 
 

@@ -1,6 +1,7 @@
 """The base class of every model: what transformers asks of a model, answered once."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -12,8 +13,8 @@ from ..files import naming_damage
 from .attention import AttentionWeightsTap
 from .initialization import INITIALIZERS
 from .kernels import check_kernel
+from .labels import count_labels
 from .layer import TransformerLayer
-from .losses import token_cross_entropy
 from .positions import POSITIONS, Positions
 
 
@@ -21,6 +22,7 @@ class TriptychPreTrainedModel(PreTrainedModel):
     """Loading, saving, initialisation and the capabilities that all three families share."""
 
     config: TriptychBaseConfig
+    auto_classes: ClassVar[tuple[str, ...]] = ()  # transformers' Auto classes that know this class
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["TransformerLayer"]
@@ -87,21 +89,16 @@ class TriptychPreTrainedModel(PreTrainedModel):
             check_kernel(side, adjusted, POSITIONS[side.positions].adds_bias)
         return adjusted
 
-    def token_loss(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        num_items_in_batch: Tensor | int | None = None,
-        label_smoothing: float | None = None,
-    ) -> Tensor:
-        """Cross-entropy of logits (…, V) and the labels (…) that they are asked for; see `token_cross_entropy`.
+    def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """How many items the loss of these inputs is a sum over, by the argument of `forward` that takes the number.
 
-        By default the labels are smoothed as the configuration says while the model trains (section 5.4). In
-        evaluation mode they are not: there the loss is the negative log-likelihood, which models can be compared by.
+        A training loop adds the numbers of all pieces of an update, on all processes, and calls
+        `model(**inputs, **numbers)` for each piece. Then the losses of the pieces add up to the loss of the update.
+
+        Args:
+            inputs: the arguments of `forward`, labels among them.
         """
-        if label_smoothing is None:
-            label_smoothing = self.config.label_smoothing if self.training else 0.0
-        return token_cross_entropy(logits, labels, label_smoothing, num_items_in_batch)
+        return {"num_items_in_batch": count_labels(inputs["labels"])}
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

@@ -11,10 +11,12 @@ from transformers.utils.generic import can_return_tuple
 from ..configuration import TriptychConfig
 from .base import TriptychPreTrainedModel
 from .generation import TriptychGenerationMixin
+from .labels import IGNORED, last_labels, shift_right
 from .layout import Layout, lay_out
 from .lookup import given, lookup
-from .losses import IGNORED, last_labels, shift_right
-from .stack import TransformerStack, keep_positions
+from .outputs import with_recorded
+from .stack import TransformerStack
+from .vocabulary_head import VocabularyHead
 
 
 class Encoder(TransformerStack):
@@ -93,6 +95,7 @@ class TriptychModel(TwoSidedVocabulary):
     """The encoder–decoder without a head. It owns the embeddings: one matrix, or one per language."""
 
     config: TriptychConfig
+    auto_classes = ("AutoModel",)
 
     def __init__(self, config: TriptychConfig):
         super().__init__(config)
@@ -277,18 +280,18 @@ def decoder_input(config: TriptychConfig, labels: Tensor, document_ids: Tensor |
     return shifted.masked_fill(shifted == IGNORED, pad)
 
 
-class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabulary):
+class TriptychForConditionalGeneration(TriptychGenerationMixin, VocabularyHead, TwoSidedVocabulary):
     """The encoder–decoder with the linear map to the target vocabulary: translation, summarisation, …"""
 
     config: TriptychConfig
-    _tp_plan = {"lm_head": "colwise_gather_output"}
+    auto_classes = ("AutoModelForSeq2SeqLM", "AutoModelForPreTraining")
 
     def __init__(self, config: TriptychConfig):
         super().__init__(config)
         self.model = TriptychModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.target_vocab_size, bias=config.head_bias)
-        owner = "embed_tokens" if config.share_encoder_decoder_embeddings else "decoder_embed_tokens"
-        self._tied_weights_keys = {"lm_head.weight": f"model.{owner}.weight"}
+        self.add_lm_head(config.target_vocab_size)
+        if not config.share_encoder_decoder_embeddings:
+            self._tied_weights_keys = {"lm_head.weight": "model.decoder_embed_tokens.weight"}
         self.post_init()
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
@@ -319,6 +322,7 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabula
         num_items_in_batch: Tensor | int | None = None,
         document_ids: Tensor | None = None,
         decoder_document_ids: Tensor | None = None,
+        skip_logits: bool = False,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """See `TriptychModel.forward` for the inputs.
@@ -326,8 +330,10 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabula
         Args:
             labels: (B, T) target token ids, -100 where none is asked for; the decoder's input is made from them
                 when it is not given.
-            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+            num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
+                count in this batch (see `count_items`).
             logits_to_keep: compute only the last so many logits (0: all), or those at the given positions.
+            skip_logits: return the loss alone; `logits` is None.
         """
         source = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
         target = {
@@ -362,19 +368,7 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabula
             return_dict=True,
             **kwargs,
         )
-        hidden = keep_positions(outputs.last_hidden_state, logits_to_keep)
-        logits = self.lm_head(hidden * self.config.logit_scale)
-        loss = None
-        if labels is not None:
-            loss = self.token_loss(logits, labels, num_items_in_batch)
-        return Seq2SeqLMOutput(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions,
-            cross_attentions=outputs.cross_attentions,
-            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
-            encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions,
+        logits, loss = self.logits_and_loss(
+            outputs.last_hidden_state, labels, num_items_in_batch, logits_to_keep, skip_logits
         )
+        return with_recorded(Seq2SeqLMOutput, outputs, loss=loss, logits=logits)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
@@ -27,21 +26,6 @@ from .positions import POSITIONS
 from .residual import RESIDUALS
 from .segments import NoSegments, Segments
 from .surroundings import Surroundings
-
-
-def keep_positions(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """The positions whose logits are asked for: (B, T, d) → (B, kept, d).
-
-    `logits_to_keep` is a number (the last so many; 0: all), positions (kept,) for all rows, positions (B, kept) for
-    each, or a mask (B, T) of bools, which gives (number of True, d).
-    """
-    if isinstance(logits_to_keep, int):
-        return hidden[:, -logits_to_keep:]
-    if logits_to_keep.dtype == torch.bool:
-        return hidden[logits_to_keep]
-    if logits_to_keep.ndim == 2:
-        return hidden.take_along_dim(logits_to_keep[..., None], dim=1)
-    return hidden[:, logits_to_keep]
 
 
 class TransformerStack(TriptychPreTrainedModel):

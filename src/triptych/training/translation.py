@@ -26,6 +26,7 @@ from ..data.pairs import Counts, told
 from ..data.tokenize import SAMPLE, around_targets
 from ..files import write_json, write_text
 from ..modeling import TriptychForConditionalGeneration
+from ..modeling.losses import token_cross_entropy
 from ..tokenization import (
     complete_for_translation,
     fingerprint_of,
@@ -140,7 +141,7 @@ def load_translation_data(arguments: TranslationArguments) -> tuple["DatasetDict
 def translation_losses(model: Any, piece: dict[str, Tensor], items: Tensor) -> dict[str, Tensor]:
     """`loss`, the negative log-likelihood, and `smoothed_loss`, what training minimises if labels are smoothed."""
     outputs, smoothing = model(**piece, num_items_in_batch=items), model.config.label_smoothing
-    smoothed = {"smoothed_loss": model.token_loss(outputs.logits, piece["labels"], items, smoothing)}
+    smoothed = {"smoothed_loss": token_cross_entropy(outputs.logits, piece["labels"], smoothing, items)}
     return {"loss": outputs.loss} | (smoothed if smoothing else {})
 
 
