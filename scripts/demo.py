@@ -19,7 +19,8 @@ from pathlib import Path
 from triptych.data import load_corpus
 from triptych.files import read_object
 from triptych.training.command_line import run_script
-from triptych.training.translation import parse_translation_options
+from triptych.training.tasks.translation import TranslationTask
+from triptych.training.training import parse_options
 
 SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("runs", "demo"))
     arguments, options = parser.parse_known_args()
     # Also where there is nothing left to train: an option that does not exist is a mistake.
-    parse_translation_options(args=["--corpus", "en-de", "--output_dir", str(arguments.output_dir), *options])
+    parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", str(arguments.output_dir), *options])
     train(arguments.output_dir, options)
     show(arguments.output_dir)
     translate(arguments.output_dir)

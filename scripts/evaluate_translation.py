@@ -24,15 +24,15 @@ from triptych.tokenization import load_tokenizers, set_languages
 from triptych.training import create_accelerator
 from triptych.training.arguments import option
 from triptych.training.command_line import OptionParser, run_script
-from triptych.training.data_options import DataOptions, several
-from triptych.training.record import is_run_entry
+from triptych.training.data_options import PairOptions, several
+from triptych.training.run_directory.record import is_run_entry
 from triptych.training.translate import one_line, score_translations, translate
 
 GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_beyond_source", "max_new_tokens")
 
 
-@dataclass
-class EvaluationArguments(DataOptions):
+@dataclass(kw_only=True)
+class EvaluationArguments(PairOptions):
     """What to translate, and how."""
 
     test_file: list[str] | None = field(

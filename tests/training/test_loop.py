@@ -145,10 +145,12 @@ def test_half_written_files_of_a_killed_run_are_removed(tiny_run, tmp_path, caps
 
 
 def test_evaluation_does_not_change_the_training(tiny_run, tmp_path):
-    def draw(model):
+    def draw(model, accelerator):
         return {"noise": float(torch.rand(()))}
 
-    tiny_run.loop(tmp_path / "often", dropout=0.3, evaluation_steps=1, extras={"evaluate": draw}).run()
+    tiny_run.loop(
+        tmp_path / "often", dropout=0.3, evaluation_steps=1, extras={"evaluate": draw, "metrics": ["noise"]}
+    ).run()
     tiny_run.loop(tmp_path / "seldom", dropout=0.3, evaluation_steps=100).run()
     assert_equal(weights(tmp_path / "often"), weights(tmp_path / "seldom"))
 
@@ -168,16 +170,14 @@ def test_checkpoints_are_pruned_and_only_the_last_can_be_resumed(tiny_run, tmp_p
 
 
 def scripted(values):
-    """An evaluation that returns the given values one after the other."""
+    """An objective whose evaluation returns the given values one after the other."""
     remaining = iter(values)
-    return lambda model: {"score": next(remaining)}
+    return {"evaluate": lambda model, accelerator: {"score": next(remaining)}, "metrics": ["score"]}
 
 
 def test_best_weights(tiny_run, tmp_path):
     options = {"evaluation_steps": 1, "save_steps": 1, "keep_checkpoints": 6, "final_weights": "best"}
-    result = tiny_run.loop(
-        tmp_path, extras={"evaluate": scripted([1, 5, 3, 5, 2, 4, 5])}, best_metric="score", **options
-    ).run()
+    result = tiny_run.loop(tmp_path, extras=scripted([1, 5, 3, 5, 2, 4, 5]), best_metric="score", **options).run()
     assert result.best["step"] == 2
     assert [d.name for d in tmp_path.glob("best-*")] == ["best-2"]
     assert_equal(weights(tmp_path), weights(tmp_path / "checkpoint-2"))
@@ -485,9 +485,9 @@ def test_a_directory_that_another_run_took_meanwhile_is_not_deleted(tiny_run, tm
 
 def test_diverged_training_stops_and_keeps_the_last_checkpoint(tiny_run, tmp_path):
     loop = tiny_run.loop(tmp_path, save_steps=1, logging_steps=1)
-    forward = loop.compute_loss
-    loop.compute_loss = lambda model, piece, items: (
-        forward(model, piece, items) * (math.nan if loop.state.step == 3 else 1)
+    loss = loop.objective.loss
+    loop.objective.loss = lambda model, piece, items: (
+        loss(model, piece, items) * (math.nan if loop.state.step == 3 else 1)
     )
     with pytest.raises(FloatingPointError, match="nan at update 4"):
         loop.run()
@@ -497,7 +497,9 @@ def test_diverged_training_stops_and_keeps_the_last_checkpoint(tiny_run, tmp_pat
 
 
 def test_unknown_best_metric(tiny_run, tmp_path):
-    with pytest.raises(ValueError, match=r"best_metric='bleu' is not among the metrics: validation_loss"):
+    with pytest.raises(
+        ValueError, match=r"best_metric='bleu' is not among the metrics of an evaluation: validation_l"
+    ):
         tiny_run.loop(tmp_path, best_metric="bleu").run()
 
 

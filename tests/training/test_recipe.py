@@ -7,7 +7,7 @@ from triptych import TriptychConfig, preset_names, preset_recipe
 from triptych.training import LoopArguments
 from triptych.training.command_line import add_config_options
 from triptych.training.recipe import OPTIONS, add_recipe_option, recipe_options
-from triptych.training.translation import TranslationArguments
+from triptych.training.tasks.translation import TranslationArguments
 
 DATA = ["--corpus", "en-de", "--output_dir", "out"]
 

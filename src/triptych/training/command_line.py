@@ -6,17 +6,12 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn, get_args
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser, PreTrainedConfig
-
-from ..tokenization import FAMILIES
-
-# Decided by the tokenizer.
-DERIVED = FAMILIES["encoder-decoder"].config_fields
 
 
 class DefaultsBelowText(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -90,9 +85,15 @@ class OptionParser(HfArgumentParser):
         sys.exit(2)
 
 
-def add_config_options(parser: argparse.ArgumentParser, config_class: type[PreTrainedConfig]) -> list[str]:
-    """Adds an option for every field that the configuration class documents; returns their names."""
-    documented = [f for f in dataclasses.fields(config_class) if "help" in f.metadata and f.name not in DERIVED]
+def add_config_options(
+    parser: argparse.ArgumentParser, config_class: type[PreTrainedConfig], decided: Collection[str] = ()
+) -> list[str]:
+    """Adds an option for every field that the configuration class documents; returns their names.
+
+    Args:
+        decided: fields that get no option, because the tokenizer decides them.
+    """
+    documented = [f for f in dataclasses.fields(config_class) if "help" in f.metadata and f.name not in decided]
     group = parser.add_argument_group(f"fields of {config_class.__name__}, instead of the preset's")
     for field in documented:
         group.add_argument(

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from ..files import write_text
-from .record import METRICS_FILE
+from .run_directory.record import METRICS_FILE
 
 FORMATS = {"learning_rate": ".3e", "epoch": ".2f", "minutes": ".2f", "tokens_per_second": ",.0f"}
 

@@ -110,26 +110,3 @@ def score_translations(predictions: Sequence[str], references: Sequence[str]) ->
         "bleu_signature": bleu["signature"],
         "chrf_signature": chrf["signature"],
     }
-
-
-class TranslationEvaluation:
-    """BLEU and chrF of a fixed set of pairs, to be computed again and again while a model is trained."""
-
-    def __init__(
-        self,
-        pairs: Any,
-        tokenizer: PreTrainedTokenizerBase,
-        target_tokenizer: PreTrainedTokenizerBase | None = None,
-        accelerator: Accelerator | None = None,
-        **options: Any,
-    ) -> None:
-        self.sources, self.references = list(pairs["source"]), list(pairs["target"])
-        self.tokenizer, self.target_tokenizer = tokenizer, target_tokenizer
-        self.accelerator, self.options = accelerator, options
-
-    def __call__(self, model: PreTrainedModel) -> dict[str, float]:
-        translations = translate(
-            model, self.tokenizer, self.sources, self.target_tokenizer, accelerator=self.accelerator, **self.options
-        )
-        scores = score_translations(translations, self.references)
-        return {"bleu": scores["bleu"], "chrf": scores["chrf"]}
