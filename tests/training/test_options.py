@@ -370,8 +370,8 @@ def test_the_precision_is_that_of_the_products(tiny_run, tmp_path, precision):
 # Options whose effect other tests see, and where.
 ELSEWHERE = {
     "output_dir": "test_run",
-    "resume": "test_loop",
-    "overwrite": "test_loop",
+    "resume": "test_resume",
+    "overwrite": "test_kept_weights",
     "cpu": "test_accelerator",
     "cpu_threads": "test_accelerator",
     "report_to": "test_reporting",

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -142,6 +144,15 @@ def test_resume_may_change_how_long_and_with_what(train_file, tmp_path):
     training(train_file, tmp_path / "run").run()
     more = {"resume": True, "max_steps": 5, "gradient_accumulation_steps": 2, "logging_steps": 1}
     assert training(train_file, tmp_path / "run", loop=more).run().step == 5
+
+
+def test_the_arguments_of_the_caller_are_not_edited(train_file, tmp_path):
+    task = TranslationTask(TranslationArguments(train_file=train_file, preset="tiny", vocab_size=270), CONFIG)
+    arguments = LoopArguments(output_dir=str(tmp_path / "run"), **LOOP)  # best_metric is one of the validation data
+    before = copy.deepcopy((task.arguments, task.config_fields, arguments))
+    AcceleratorState._reset_state(True)
+    Training(task, arguments).run()
+    assert (task.arguments, task.config_fields, arguments) == before
 
 
 def test_the_seed_decides_the_weights(train_file, tmp_path):

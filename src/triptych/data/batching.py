@@ -20,10 +20,10 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
 
     A row has one or more sides (a source and a target, or just a text). The padded size of a batch is rows x the sum
     of the longest row of each side. Rows are sorted by the length of the first side and, where it is equal, by the
-    next side, upwards and downwards in turn, so that neighbours are alike on all sides; then they are cut greedily. Every
-    row occurs once in an epoch. Each epoch permutes the rows of equal lengths and the batches, by (seed, epoch) alone.
-    The lengths along the sorted order are always the same, therefore so are the cuts: every epoch has the same number
-    of batches.
+    next side, upwards and downwards in turn, so that neighbours are alike on all sides; then they are cut greedily.
+    Every row occurs once in an epoch. Each epoch permutes the rows of equal lengths and the batches, by (seed, epoch)
+    alone. The lengths along the sorted order are always the same, therefore so are the cuts: every epoch has the same
+    number of batches.
 
     Args:
         lengths: side → the tokens of each row, special tokens included; shape (rows,).

@@ -1,5 +1,6 @@
 """What the training loop asks for: the updates of an epoch, and what is counted, minimised and measured."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,13 @@ def perplexity(loss: float) -> float:
         return math.inf
 
 
+def without_logits(model: nn.Module) -> dict[str, bool]:
+    """Returns the argument of `forward` with which a model returns its loss alone; empty for a model without it."""
+    unwrapped = getattr(model, "module", model)  # data parallelism wraps a model
+    accepted = inspect.signature(type(unwrapped).forward).parameters
+    return {"skip_logits": True} if "skip_logits" in accepted else {}
+
+
 class Objective:
     """
     What a run counts, minimises and measures. The defaults suit every model that returns its loss.
@@ -75,8 +83,11 @@ class Objective:
         return {"num_items_in_batch": (piece["labels"] != -100).sum()}
 
     def loss(self, model: nn.Module, piece: Piece, items: dict[str, Tensor]) -> Tensor:
-        """Returns the contribution of a piece to the loss of the update: a scalar tensor."""
-        loss: Tensor = model(**piece, **items).loss
+        """Returns the contribution of a piece to the loss of the update: a scalar tensor.
+
+        By default the model computes it; a model whose `forward` can leave out the logits is asked to.
+        """
+        loss: Tensor = model(**piece, **items, **without_logits(model)).loss
         return loss
 
     def validation_losses(self, model: nn.Module, piece: Piece, items: dict[str, Tensor]) -> dict[str, Tensor]:

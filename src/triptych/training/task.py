@@ -34,6 +34,7 @@ class Task(Objective):
         family: the kind of special tokens, a key of `triptych.tokenization.FAMILIES`.
         objective: the word by which a published recipe names the task.
         unit: what a row of the data is called in the summary.
+        text_columns: the columns of the data on which a tokenizer is trained.
         sides: side of a row → the column of its tokens. The tokens of all sides count for `max_tokens`.
         scores: the names of the metrics that `score` gives, as numbers. Without any, the task is tested by its losses.
         predictions_file: where the predictions of the test data are written.
@@ -52,6 +53,7 @@ class Task(Objective):
     family: ClassVar[str]
     objective: ClassVar[str]
     unit: ClassVar[str] = "rows"
+    text_columns: ClassVar[Sequence[str]] = ("text",)
     sides: ClassVar[Mapping[str, str]] = {"text": "input_ids"}
     scores: ClassVar[Sequence[str]] = ()
     predictions_file: ClassVar[str] = "test_predictions.txt"
@@ -102,10 +104,9 @@ class Task(Objective):
         return data, told(counts)
 
     def train_tokenizers(self) -> Tokenizers:
-        """Trains the tokenizers on the training data: here one for all columns of texts. The main process calls it."""
+        """Trains the tokenizers on the training data: here one on all `text_columns`. The main process calls it."""
         arguments, rows = self.arguments, self.data["train"]
-        columns = [option.removesuffix("_column") for option in arguments.columns()]
-        texts = chain.from_iterable(rows[column][:] for column in columns)
+        texts = chain.from_iterable(rows[column][:] for column in self.text_columns)
         return train_tokenizer(texts, arguments.tokenizer_model, arguments.vocab_size, self.family), None
 
     def create_config(self) -> PreTrainedConfig:

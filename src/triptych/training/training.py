@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import datasets
+import torch
 import transformers
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
@@ -159,7 +160,7 @@ class Training:
         if "test" not in task.data:
             return None
         predictions: list[Any] = []
-        with self.accelerator.autocast():
+        with torch.no_grad(), self.accelerator.autocast():
             if task.scores:
                 predictions = task.predict(task.model, task.data["test"], self.accelerator, final=True)
                 scores = task.score(predictions, task.data["test"])

@@ -12,6 +12,7 @@ from ...configuration import TriptychConfig
 from ...data import TranslationCollator, add_copies, tokenize_pairs
 from ...data.tokenize import SAMPLE, around_targets
 from ...modeling import TriptychForConditionalGeneration
+from ...modeling.losses import token_cross_entropy
 from ...tokenization import complete_for_translation, set_languages, special_token_config, train_tokenizer
 from ...tokenization.languages import has_languages
 from ..arguments import option
@@ -98,6 +99,7 @@ class TranslationTask(Task):
     family = "encoder-decoder"
     objective = "translation"
     unit = "pairs"
+    text_columns = ("source", "target")
     sides: ClassVar = {"source": "input_ids", "target": "labels"}
     losses = ("loss", "smoothed_loss")
     scores = ("bleu", "chrf")
@@ -163,7 +165,7 @@ class TranslationTask(Task):
         outputs, smoothing = model(**piece, **items), model.config.label_smoothing
         if not smoothing:
             return {"loss": outputs.loss}
-        smoothed = model.token_loss(outputs.logits, piece["labels"], items["num_items_in_batch"], smoothing)
+        smoothed = token_cross_entropy(outputs.logits, piece["labels"], smoothing, **items)
         return {"loss": outputs.loss, "smoothed_loss": smoothed}
 
     def evaluation_rows(self) -> "Dataset":
