@@ -80,7 +80,8 @@ def test_an_impossible_rank_is_refused(data):
 
 def stream(data: Dataset, **division) -> StreamBatches:
     source = data.to_iterable_dataset().shuffle(seed=3, buffer_size=20)
-    return StreamBatches(source, ["input_ids", "labels"], 120, TranslationCollator(0), Division(**division), window=25)
+    sides = {"source": "input_ids", "target": "labels"}
+    return StreamBatches(source, sides, 120, TranslationCollator(0), Division(**division), window=25)
 
 
 def test_a_stream_gives_every_example_once_and_each_epoch_in_another_order(data):

@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from triptych import TriptychEncoderForSequenceClassification
-from triptych.training import tasks
+from triptych.tokenization import train_tokenizer
+from triptych.training import LoopArguments, tasks
+from triptych.training.training import Training
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-task.md"
 TASK, SCRIPT = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -120,6 +122,48 @@ def test_a_label_that_was_not_learnt_is_named(task_class, data, tmp_path, monkey
         run_script(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "run")
     assert "error: validation data: the label 'cow' is not among those of the training data" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def streamed(task_class):
+    """The task of the page over a stream."""
+
+    class Streamed(task_class):
+        def load_data(self, seed):
+            data, remarks = super().load_data(seed)
+            return {**data, "train": data["train"].to_iterable_dataset().shuffle(seed, buffer_size=50)}, remarks
+
+        def named_tokenizers(self):
+            return train_tokenizer(["the a old red saw ran cat dog owl"], "word", 60, "encoder"), None
+
+        def rows(self, split):
+            if split != "train":
+                return super().rows(split)
+            number_of = self.config.label2id
+            encoded = self.data[split].map(lambda row: self.encode(row["text"]) | {"labels": number_of[row["label"]]})
+            return encoded.select_columns(["input_ids", "labels"])
+
+    return Streamed
+
+
+def test_a_task_can_have_a_stream(streamed, data, tmp_path):
+    def training(name, **options):
+        AcceleratorState._reset_state(True)
+        names = LoopArguments.__dataclass_fields__
+        loop = LoopArguments(str(tmp_path / name), **{k: v for k, v in (OPTIONS | options).items() if k in names})
+        files = {split: [str(path)] for split, path in data.items()}
+        arguments = streamed.arguments_class(preset="tiny-encoder", tokenizer="given", max_tokens=600, **files)
+        return Training(streamed(arguments, {"dropout": 0.1}), loop)
+
+    unbroken = training("unbroken", max_steps=25)
+    assert "a stream to train, 20 validation, 30 test texts" in "\n".join(unbroken.summary())
+    unbroken.run()
+    assert unbroken.loop.state.epoch > 0
+    assert unbroken.test()["accuracy"] > 0.5
+    training("killed", max_steps=15).run()
+    training("killed", max_steps=25, resume=True).run()
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("unbroken", "killed")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
 def test_a_task_fits_on_a_page():

@@ -47,10 +47,11 @@ def test_it_is_an_option(lion, capsys):
 
 
 def test_a_resumed_run_equals_an_unbroken_one(lion, tiny_run, tmp_path):
-    options = {"optimizer": "lion", "lr_scheduler": "constant", "learning_rate": 1e-3, "dropout": 0.3, "save_steps": 2}
+    options = {"optimizer": "lion", "lr_scheduler": "constant", "learning_rate": 1e-3, "dropout": 0.3}
+    options |= {"save_steps": 2, "evaluation_steps": 1}
     tiny_run.loop(tmp_path / "unbroken", **options).run()
     tiny_run.loop(tmp_path / "killed", **options, max_steps=4).run()
     tiny_run.loop(tmp_path / "killed", **options, resume=True).run()
     tiny_run.assert_equal(tiny_run.weights(tmp_path / "unbroken"), tiny_run.weights(tmp_path / "killed"))
-    losses = tiny_run.metrics(tmp_path / "unbroken")
+    losses = tiny_run.metrics(tmp_path / "unbroken", "validation_loss")
     assert losses[6] < losses[1]

@@ -1,6 +1,6 @@
 """The updates of an epoch as one process sees them: of rows whose number is known, or of a stream."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -93,7 +93,7 @@ class StreamBatches:
 
     Args:
         source: gives examples, each time anew. Where it has `set_epoch`, that decides the order of an epoch.
-        sides: the columns whose tokens count for the budget.
+        sides: side → the column of its tokens; the tokens of all sides count for the budget.
         max_tokens: the budget of one update over all sides, padding included.
         collate: see `DatasetBatches`.
         division: see `DatasetBatches`.
@@ -104,7 +104,7 @@ class StreamBatches:
     def __init__(
         self,
         source: Iterable[dict[str, Any]],
-        sides: Iterable[str],
+        sides: Mapping[str, str],
         max_tokens: int,
         collate: Collate,
         division: Division = WHOLE,
@@ -112,7 +112,7 @@ class StreamBatches:
         shuffle: bool = True,
         seed: int = 0,
     ) -> None:
-        self.source, self.sides, self.max_tokens, self.collate = source, tuple(sides), max_tokens, collate
+        self.source, self.sides, self.max_tokens, self.collate = source, sides, max_tokens, collate
         self.division, self.window, self.shuffle, self.seed, self.epoch = division, window, shuffle, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -131,7 +131,7 @@ class StreamBatches:
         """Gives the examples of each update, of all processes together."""
         examples, number = iter(self.source), 0
         while rows := list(islice(examples, self.window)):
-            lengths = {side: [len(row[side]) for row in rows] for side in self.sides}
+            lengths = {side: [len(row[column]) for row in rows] for side, column in self.sides.items()}
             sampler = TokenBudgetBatchSampler(lengths, self.max_tokens, self.shuffle, self.seed + number)
             sampler.set_epoch(self.epoch)
             for batch in sampler:
