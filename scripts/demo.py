@@ -19,8 +19,8 @@ from pathlib import Path
 from triptych.data import load_corpus
 from triptych.files import read_object
 from triptych.training.command_line import run_script
+from triptych.training.script import parse_options
 from triptych.training.tasks.translation import TranslationTask
-from triptych.training.training import parse_options
 
 SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]

@@ -21,8 +21,8 @@ the result is the same.
 """
 
 from triptych.training.command_line import run_script
+from triptych.training.script import train
 from triptych.training.tasks.translation import TranslationTask
-from triptych.training.training import train
 
 if __name__ == "__main__":
     run_script(lambda: train(TranslationTask, __doc__))

@@ -35,8 +35,8 @@ def test_the_examples_print_what_the_page_says(tmp_path, monkeypatch, capsys):
 
 
 def test_the_options_of_the_page_exist():
+    from triptych.training.script import parse_options
     from triptych.training.tasks.translation import TranslationTask
-    from triptych.training.training import parse_options
 
     page = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
     named = set(re.findall(r"`--(\w+)", page)) - {"separate"}  # of train_tokenizer.py

@@ -5,8 +5,8 @@ import pytest
 from triptych import TriptychConfig
 from triptych.tokenization import FAMILIES
 from triptych.training.command_line import OptionParser, add_config_options, positive, run_script
+from triptych.training.script import parse_options
 from triptych.training.tasks.translation import TranslationTask
-from triptych.training.training import parse_options
 
 
 @pytest.fixture

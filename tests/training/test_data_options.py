@@ -7,8 +7,8 @@ import pytest
 
 from triptych.data import load_pairs
 from triptych.data.readers import CHOICES, FORMATS
+from triptych.training.script import parse_options
 from triptych.training.tasks.translation import TranslationTask
-from triptych.training.training import parse_options
 
 EXPECTED = {"source": ["Go."], "target": ["Geh."]}
 # Options on the command line, the file's name and what it holds.

@@ -5,8 +5,8 @@ import pytest
 from triptych import TriptychConfig, preset_names, preset_recipe
 from triptych.training import LoopArguments
 from triptych.training.recipe import OPTIONS, recipe_options
+from triptych.training.script import parse_options
 from triptych.training.tasks.translation import TranslationTask
-from triptych.training.training import parse_options
 
 DATA = ["--corpus", "en-de", "--output_dir", "out"]
 

@@ -1,4 +1,4 @@
-"""`Training` puts a task, its model and the loop together; `train` does what every training script does."""
+"""`Training`, a run of a task: puts the task, its data, its model and the loop together."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sized
@@ -6,22 +6,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-import datasets
 import torch
-import transformers
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 
 from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
 from ..data.batching import token_lengths
 from ..files import write_json, write_text
-from ..tokenization import FAMILIES, fingerprint_of, load_tokenizers
+from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
 from .arguments import LoopArguments
-from .command_line import OptionParser, add_config_options
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
-from .recipe import add_recipe_option
 from .run_directory import check_output_dir
 from .run_directory.record import TEST_METRICS_FILE, claim
 from .task import Task, Tokenizers
@@ -175,45 +171,6 @@ class Training:
                 write_text(output_dir / task.predictions_file, lines)
         self.accelerator.wait_for_everyone()
         return scores
-
-
-def train(task_class: type[Task], description: str | None = None, args: list[str] | None = None) -> None:
-    """Does what every training script does: reads the command line, trains, tests, and tells about it.
-
-    Args:
-        description: what `--help` says; a script gives its docstring.
-        args: the command line; None: that of the process.
-    """
-    arguments, loop_arguments, config_fields = parse_options(task_class, description, args)
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    training = Training(task_class(arguments, config_fields), loop_arguments)
-    say = training.accelerator.print
-    say("\n".join(training.summary()))
-    result = training.run()
-    say(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
-    scores = training.test()
-    if scores is not None:
-        say("\n".join(training.task.report(scores)))
-
-
-def parse_options(
-    task_class: type[Task], description: str | None = None, args: list[str] | None = None
-) -> tuple[Any, LoopArguments, dict[str, Any]]:
-    """Returns the options of a task, those of the loop, and the fields of the configuration that are given.
-
-    Args:
-        args: the command line; None: that of the process.
-
-    Raises:
-        ValueError: a value is wrong. (An unknown option ends the process, as with argparse.)
-    """
-    parser = OptionParser([task_class.arguments_class, LoopArguments], description=description)
-    names = add_config_options(parser, task_class.config_class, FAMILIES[task_class.family].config_fields)
-    add_recipe_option(parser, task_class.objective, args)
-    arguments, loop_arguments, *others = parser.parse_args_into_dataclasses(args)  # no others where no field is given
-    config_fields = {name: value for options in others for name, value in vars(options).items() if name in names}
-    return arguments, loop_arguments, config_fields
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
