@@ -1,11 +1,12 @@
 """Triptych: the Transformer of "Attention Is All You Need", in three panels, for the Hugging Face ecosystem.
 
-Importing the package registers its models with transformers' Auto classes; that is the only side effect.
+`triptych.auto` says what an import registers with other libraries.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .auto import register
 from .configuration import (
     TriptychConfig,
     TriptychDecoderConfig,
@@ -32,10 +33,8 @@ from .modeling import (
     TriptychForQuestionAnswering,
     TriptychForSequenceClassification,
     TriptychModel,
-    keep_layers,
-    replace_vocabulary,
 )
-from .modeling.auto import register
+from .warm_starts import keep_layers, replace_vocabulary
 
 if TYPE_CHECKING:
     from .conversion import from_hf, to_hf
@@ -77,7 +76,7 @@ __all__ = [
 register()
 
 
-# Imported at first use: transformers' pipelines take long to import, and most programs convert nothing.
+# Imported at first use: transformers' pipelines take long to import, and most programs convert no checkpoint.
 LATER = {"from_hf": "conversion", "to_hf": "conversion", "pipeline": "pipelines"}
 
 

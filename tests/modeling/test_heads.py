@@ -8,7 +8,7 @@ from transformers.loss.loss_utils import ForQuestionAnsweringLoss, ForSequenceCl
 from transformers.models.auto import modeling_auto
 
 import triptych
-from triptych.modeling.auto import AUTO_CLASSES
+from triptych.auto import AUTO_CLASSES
 
 PRESETS = {"triptych": "tiny", "triptych_encoder": "tiny-encoder", "triptych_decoder": "tiny-decoder"}
 END, LABELS = 3, 5

@@ -1,28 +1,18 @@
 """transformers' Trainer and Seq2SeqTrainer: one batch = gradient accumulation = data parallel, for every head."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 from transformers import DataCollatorForSeq2Seq
 
-PROGRAM = Path(__file__).with_name("trainer_run.py")
+import trainer_run as run
+from tiny import number_tokenizer
 
-
-def load_program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-run = load_program()
 SPAN = [head for head in run.HEADS if "QuestionAnswering" in head]
 TRANSLATION = "TriptychForConditionalGeneration"
 LANGUAGE = [head for head in run.HEADS if "LM" in head or "PreTraining" in head or "Conditional" in head]
@@ -84,9 +74,14 @@ def test_16_rows_equal_8_pieces_of_2(head, smoothing, assert_close_trees):
 
 
 @pytest.fixture(scope="module")
-def in_two_processes(tmp_path_factory):
+def in_two_processes(once):
     """The answers of two processes that accumulate two batches of 4 rows each, for all cases."""
-    directory = tmp_path_factory.mktemp("jobs")
+    directory = once("trainer-in-two-processes", answer_all_cases)
+    return {case: torch.load(directory / f"{'-'.join(case)}.answer") for case in CASES}
+
+
+def answer_all_cases(directory):
+    """Starts two processes, which leave an answer for each case."""
     cut = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "per_device_eval_batch_size": 8}
     files = []
     for head, smoothing in CASES:
@@ -94,13 +89,12 @@ def in_two_processes(tmp_path_factory):
         files[-1].write_text(json.dumps({"head": head, "ddp_backend": "gloo", **cut, **SETTINGS[smoothing]}))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, PROGRAM, *files],
+        [*launcher, run.__file__, *files],
         capture_output=True,
         text=True,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"},
     )
     assert done.returncode == 0, done.stderr[-5000:]
-    return {case: torch.load(file.with_suffix(".answer")) for case, file in zip(CASES, files, strict=True)}
 
 
 @pytest.mark.slow
@@ -149,7 +143,7 @@ def test_checkpointing_changes_nothing(head, assert_close_trees):
 def test_smoothing_by_the_arguments_needs_a_collator_that_shifts():
     """Trainer keeps the labels from the model, which then has nothing to decode from, and says so."""
     trainer = run.make_trainer(
-        run.make_model(TRANSLATION), DataCollatorForSeq2Seq(run.make_tokenizer()), label_smoothing_factor=0.1
+        run.make_model(TRANSLATION), DataCollatorForSeq2Seq(number_tokenizer()), label_smoothing_factor=0.1
     )
     with pytest.raises(ValueError, match="needs decoder_input_ids"):
         trainer.train()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from .. import modeling
@@ -18,13 +18,13 @@ from ..configuration import TriptychBaseConfig
 from ..configuration.foreign import forget_kernels
 from ..files import check_model_files, naming_damage
 from ..modeling.base import TriptychPreTrainedModel
+from ..modeling.generation_options import take_generation_config
 from ..modeling.precision import take_dtypes
 from .architecture import Architecture, CannotExpress
 from .options import Options, refuse_unknown
 from .registry import architecture, architectures
 from .rules import Places
 
-OWN_GENERATION_OPTIONS = ("gnmt_length_penalty", "max_length_beyond_source")
 # Fields that say whether there is a dense layer, and with which activation. Not every class has a place for it.
 DENSE_LAYERS = ("pooler", "classifier_activation")
 WITHOUT_POOLER = {"add_pooling_layer": False}  # how a body of theirs is made without one, which no field says
@@ -331,16 +331,3 @@ def separate(model: PreTrainedModel) -> None:
             if parameter.data_ptr() in seen:
                 parameter.data = parameter.data.clone()
             seen.add(parameter.data_ptr())
-
-
-def take_generation_config(model: Any, given: GenerationConfig | None) -> None:
-    """Gives a model that generates the options of another."""
-    if given is None or not model.can_generate():
-        return
-    taken = copy.deepcopy(given)
-    taken._from_model_config = False
-    if not isinstance(model, TriptychPreTrainedModel):
-        for name in OWN_GENERATION_OPTIONS:
-            if hasattr(taken, name):
-                delattr(taken, name)
-    model.generation_config = taken

@@ -19,8 +19,6 @@ from .pre_training import (
     TriptychEncoderForNextSentencePrediction,
     TriptychEncoderForPreTraining,
 )
-from .pruning import keep_layers
-from .vocabulary import replace_vocabulary
 
 __all__ = [
     "TriptychDecoderForCausalLM",
@@ -41,6 +39,4 @@ __all__ = [
     "TriptychForSequenceClassification",
     "TriptychModel",
     "TriptychPreTrainedModel",
-    "keep_layers",
-    "replace_vocabulary",
 ]

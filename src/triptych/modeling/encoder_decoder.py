@@ -1,6 +1,6 @@
 """The original Transformer: both halves of Figure 1, and its head."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from transformers.utils.generic import can_return_tuple
 from ..configuration import TriptychConfig
 from .base import TriptychPreTrainedModel
 from .generation import TriptychGenerationMixin
-from .joining import join
 from .layout import Layout, lay_out
 from .lookup import given, lookup
 from .losses import IGNORED, last_labels, shift_right
@@ -37,23 +36,7 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
 
     config: TriptychConfig
 
-    @classmethod
-    def from_encoder_decoder(cls, encoder: Any, decoder: Any, **fields: Any) -> Any:
-        """An encoder–decoder of two pretrained models (Rothe et al. 2020), in evaluation mode; cross-attention is new.
-
-            model = TriptychForConditionalGeneration.from_encoder_decoder(from_hf("bert-base-cased"), from_hf("gpt2"))
-
-        Both keep their configurations (the decoder's is `decoder_overrides`), vocabularies and weights; outputs start
-        with the decoder's first token, or its end where it has none.
-
-        Args:
-            encoder, decoder: a model of each family, a body or any head, or where one is saved. They stay as they are.
-            fields: of the new configuration, such as `decoder_start_token_id`, `pad_token_id`, `dropout`.
-
-        Raises:
-            ValueError: models of other families or of different widths, a decoder with segments.
-        """
-        return join(cls, encoder, decoder, **fields)
+    from_encoder_decoder: ClassVar[Any]  # `triptych.warm_starts.join`, which `triptych.auto` puts here
 
     def _resize_token_embeddings(
         self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
@@ -117,7 +100,7 @@ class TriptychModel(TwoSidedVocabulary):
         if not config.share_encoder_decoder_embeddings:
             self.decoder_embed_tokens = nn.Embedding(config.target_vocab_size, config.hidden_size)
         self.encoder = Encoder(config, config.encoder_layers)
-        self.decoder = Decoder(config.decoder_side, config.decoder_layers)
+        self.decoder = Decoder(config.stack_config("decoder."), config.decoder_layers)
         self.encoder.lookup = self.embed_source  # type: ignore[method-assign]
         self.decoder.lookup = self.embed_target  # type: ignore[assignment, method-assign]
         self.post_init()
@@ -132,6 +115,7 @@ class TriptychModel(TwoSidedVocabulary):
             said, said_of_target: what the caller says of them: masks, positions, documents, the cache.
             arguments: the further arguments of the call; boundaries of documents are taken out of them.
         """
+        self.share_kernel()
         sides = (
             self.encoder.side(source, arguments=arguments, **said),
             self.decoder.side(target, arguments=arguments, prefix="decoder_", **said_of_target),
@@ -143,6 +127,20 @@ class TriptychModel(TwoSidedVocabulary):
     def target_embeddings(self) -> nn.Embedding:
         """The matrix that embeds the decoder's tokens."""
         return self.embed_tokens if self.config.share_encoder_decoder_embeddings else self.decoder_embed_tokens
+
+    # A decoder that differs from the encoder has a configuration of its own, a copy made with the model. What may
+    # change while the model runs is passed on to it by these two.
+
+    def share_kernel(self) -> None:
+        """Gives the decoder the attention kernel that the model's configuration names."""
+        if self.decoder.config._attn_implementation != self.config._attn_implementation:
+            self.decoder.config._attn_implementation = self.config._attn_implementation
+
+    def pass_on_recording(self, kwargs: dict[str, Any]) -> None:
+        """Adds to the arguments of a call which outputs the model's configuration wants to have recorded."""
+        if self.decoder.config is not self.config:
+            for name in ("output_attentions", "output_hidden_states"):
+                kwargs.setdefault(name, getattr(self.config, name))
 
     def embed_source(self, input_ids: Tensor) -> Tensor:
         """(B, S) → (B, S, d)"""
@@ -193,6 +191,8 @@ class TriptychModel(TwoSidedVocabulary):
             raise ValueError(
                 f"{type(self).__name__} needs decoder_input_ids or decoder_inputs_embeds (or labels, with a head)"
             )
+        use_cache = self.config.use_cache if use_cache is None else use_cache
+        self.pass_on_recording(kwargs)
         encoder_outputs = (
             BaseModelOutput(*encoder_outputs) if isinstance(encoder_outputs, (tuple, list)) else encoder_outputs
         )

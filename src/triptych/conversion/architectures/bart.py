@@ -76,8 +76,8 @@ def read(theirs: Any, head: str) -> dict[str, Any]:
 def write(ours: TriptychConfig, head: str) -> dict[str, Any]:
     return {
         "scale_embedding": ours.embedding_scale is None,
-        "decoder_attention_heads": ours.decoder_side.num_attention_heads,
-        "decoder_ffn_dim": ours.decoder_side.intermediate_size,
+        "decoder_attention_heads": ours.stack_config("decoder.").num_attention_heads,
+        "decoder_ffn_dim": ours.stack_config("decoder.").intermediate_size,
     }
 
 

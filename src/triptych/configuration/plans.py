@@ -1,22 +1,23 @@
 """How a model is divided between processes, in the words of transformers' `DistributedConfig`.
 
-A plan maps the modules of the body to what happens to them; `*` stands for every layer.
+A plan maps modules of the body to the way in which they are divided. `*` stands for every layer.
 """
 
 import itertools
 from typing import Any
 
-# Megatron-LM (Shoeybi et al. 2019, section 3): whole heads and whole inner features, one sum where they come together.
+# Megatron-LM (Shoeybi et al. 2019, section 3): a process has whole heads and whole inner features; the output maps add
+# up what all processes have computed.
 ATTENTION = {"q_proj": "colwise", "k_proj": "colwise", "v_proj": "colwise", "o_proj": "rowwise"}
 FEED_FORWARD = {
     "plain": {"up_proj": "colwise", "down_proj": "rowwise"},
     "gated": {"gate_proj": "colwise", "up_proj": "colwise", "down_proj": "rowwise"},
 }
-HEADWISE_TABLE = "embedding_headwise"  # a style of ours: see modeling/parallelism.py
+HEADWISE_TABLE = "embedding_headwise"  # the name of the style in modeling/parallelism.py
 
 
 def tensor_parallel_plan(config: Any) -> dict[str, str]:
-    """Heads, inner features and the vocabulary are divided; norms and learned positions are not."""
+    """The plan of `tp_size`: heads, inner features and the vocabulary are divided, norms and positions are not."""
     plan = dict.fromkeys(config.embedding_names, "embedding_rowwise")
     for stack, attentions in config.stacks.items():
         side = config.stack_config(stack)
@@ -29,25 +30,31 @@ def tensor_parallel_plan(config: Any) -> dict[str, str]:
 
 
 def fully_sharded_plan(config: Any) -> dict[str, str]:
-    """One unit for each layer, each embedding and the norm at the end; the rest is the unit of the model itself.
+    """The plan of `fsdp_size`: one unit for each layer, each embedding and the last norm.
 
-    That is where a matrix belongs that is read in two places, as embedding and as map to the vocabulary: in a unit of
-    its own, the other place would go on reading what it was before a step of the optimizer.
+    All other parameters belong to the unit of the whole model. So does a matrix that is read in two places, as
+    embedding and as map to the vocabulary: in a separate unit, the second place would read the values from before the
+    optimizer's step.
     """
     own_unit = config.embedding_names[:-1] if config.tie_word_embeddings else config.embedding_names
     plan = dict.fromkeys(own_unit, "free_full_weight")
     for stack in config.stacks:
         plan[f"{stack}layers.*"] = "free_full_weight"
-        if config.stack_config(stack).residual != "post":  # which ends in no norm of its own
+        if (
+            config.stack_config(stack).residual != "post"
+        ):  # "post" has a norm at the end of each layer, and none behind the last one
             plan[f"{stack}norm"] = "keep_full_weight"
     return plan
 
 
 def check_parallelism(config: Any, distributed_config: Any, is_tied: bool) -> None:
-    """Raises ValueError where the processes cannot share the model, before any weight is read.
+    """Refuses a division that the model does not allow, before any weight is read.
 
     Args:
         is_tied: whether the output projection is an embedding matrix.
+
+    Raises:
+        ValueError: heads or vocabulary cannot be divided evenly, or pipeline parallelism is asked for.
     """
     processes, shards = distributed_config.tp_size, distributed_config.fsdp_size
     sides = [config.stack_config(stack) for stack in config.stacks]

@@ -12,26 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
 from torch import nn
 from transformers import (
     DataCollatorForMultipleChoice,
     DataCollatorForSeq2Seq,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
-    PreTrainedTokenizerFast,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     Trainer,
     TrainingArguments,
 )
 
+import tiny
 import triptych
+from tiny import END, LABELS
 
-HEADS = [name for name in triptych.__all__ if "For" in name]
-PRESETS = {"triptych": "tiny", "triptych_encoder": "tiny-encoder", "triptych_decoder": "tiny-decoder"}
-ROWS, LABELS, END, FIRST_WORD, VOCAB_SIZE = 16, 5, 3, 5, 97
+HEADS, ROWS = tiny.HEADS, 16
 LENGTHS = [3, 9, 5, 2, 7, 2, 8, 4, 6, 6, 3, 9, 2, 5, 3, 8]
 ARGUMENTS: dict[str, Any] = {
     "max_steps": 3,
@@ -51,29 +48,12 @@ ARGUMENTS: dict[str, Any] = {
 
 def make_model(head: str, **config: Any) -> Any:
     """The head with random weights, biases and norms too."""
-    torch.manual_seed(0)
-    head_class = getattr(triptych, head)
-    silent = {"dropout": 0.0, "attention_dropout": 0.0}
-    if "ForSequence" in head or "ForToken" in head:
-        silent["num_labels"] = LABELS
-    config_class = head_class.config_class
-    model = head_class(config_class.from_preset(PRESETS[config_class.model_type], **silent | config))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.normal_(std=0.2).add_(float("norm" in name and name.endswith("weight")))
-    return model
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    words = {"<pad>": 0, "<unk>": 1, "<s>": 2, "</s>": END} | {f"w{i}": i for i in range(4, VOCAB_SIZE)}
-    specials = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, unk_token="<unk>")), **specials)
+    return tiny.make_model(head, std=0.2, **config).train()
 
 
 def words(length: int, seed: int) -> list[int]:
     """Random token ids that are not special, then an end token."""
-    generator = torch.Generator().manual_seed(seed)
-    return [*torch.randint(FIRST_WORD, VOCAB_SIZE, (length - 1,), generator=generator).tolist(), END]
+    return [*tiny.words(length - 1, seed=seed).tolist(), END]
 
 
 def example(head: str, number: int) -> dict[str, Any]:
@@ -102,7 +82,7 @@ def example(head: str, number: int) -> dict[str, Any]:
 
 def make_collator(head: str, model: nn.Module) -> Any:
     """The collator that transformers has for the task."""
-    tokenizer = make_tokenizer()
+    tokenizer = tiny.number_tokenizer()
     if "ForConditionalGeneration" in head:
         return DataCollatorForSeq2Seq(tokenizer, model=model)
     if "ForMultipleChoice" in head:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..configuration import TriptychConfig
 from ..configuration.patterns import shortest_pattern
-from .base import TriptychPreTrainedModel
-from .encoder import TriptychEncoderModel
-from .precision import take_dtypes
+from ..modeling import TriptychEncoderModel, TriptychPreTrainedModel
+from ..modeling.generation_options import take_generation_config
+from ..modeling.precision import take_dtypes
 
 
 def keep_layers(
@@ -26,12 +26,13 @@ def keep_layers(
         student = triptych.keep_layers(teacher, range(0, 12, 2))    # DistilBERT: every second layer
 
     Args:
-        model: any Triptych model; it stays as it is.
-        layers: the layers of an encoder or a decoder that are kept, counted from 0, in their new order.
-        encoder_layers, decoder_layers: those of an encoder–decoder; None: all.
+        model: any Triptych model. It is not changed.
+        layers: the layers of an encoder or a decoder to keep, counted from 0, in their new order.
+        encoder_layers, decoder_layers: the layers of an encoder–decoder to keep; None: all.
 
     Raises:
-        ValueError: no layers, one that is not there or is named twice, or the argument of another family.
+        ValueError: there are no layers to keep, a layer does not exist or is named twice, or the argument belongs to
+            another family.
     """
     config = copy.deepcopy(model.config)
     two_sided = isinstance(config, TriptychConfig)
@@ -64,18 +65,22 @@ def keep_layers(
     weights = renumbered(model.state_dict(), kept)
     smaller.to(model.dtype).load_state_dict(weights)
     take_dtypes(smaller, weights)
-    if model.can_generate():
-        smaller.generation_config = copy.deepcopy(model.generation_config)
+    take_generation_config(smaller, getattr(model, "generation_config", None))
     return smaller.to(model.device).train(model.training)
 
 
 def number_of_layers(config: Any, stack: str) -> int:
+    """How many layers a stack of the model has."""
     count: int = config.decoder_layers if stack == "decoder." else config.num_hidden_layers
     return count
 
 
 def chosen_layers(name: str, wanted: Iterable[int] | None, config: Any, count: int) -> list[int]:
-    """The layers that are kept, all of them unless some are named; raises ValueError where they are none."""
+    """The layers to keep: the wanted ones, or all where none are named.
+
+    Raises:
+        ValueError: there are no layers to keep, or a layer does not exist or is named twice.
+    """
     chosen = list(range(count) if wanted is None else wanted)
     if not chosen:
         raise ValueError(f"{name} is empty; keep at least one layer")
@@ -87,12 +92,12 @@ def chosen_layers(name: str, wanted: Iterable[int] | None, config: Any, count: i
 
 
 def kept_pattern(pattern: list[Any] | None, chosen: list[int]) -> list[Any] | None:
-    """The attention pattern with which each of the chosen layers keeps its own kind, as short as it can be."""
+    """The shortest attention pattern with which each of the chosen layers keeps its kind of attention."""
     return None if pattern is None else shortest_pattern([pattern[i % len(pattern)] for i in chosen])
 
 
 def renumbered(state: dict[str, Tensor], kept: dict[str, list[int]]) -> dict[str, Tensor]:
-    """The tensors of a smaller model: those of other layers are left out, those of the kept ones count from 0."""
+    """The tensors of the smaller model: without those of dropped layers, and with the kept layers counted from 0."""
     place = {(stack, str(old)): new for stack, chosen in kept.items() for new, old in enumerate(chosen)}
     layer = re.compile(r"(?P<head>model\.)?(?P<stack>encoder\.|decoder\.)?layers\.(?P<index>\d+)\.(?P<rest>.+)")
     found = {}
