@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import tiny
-from fixtures import causal_family, family, make_batch, make_config, make_model, words
+from fixtures import causal_family, close, family, gradients, logits_of, make_batch, make_config, make_model, words
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "none": {"positions": "none"},
@@ -68,16 +68,6 @@ def make_ragged() -> Callable[..., Ragged]:
 
 
 @pytest.fixture
-def close() -> Callable[..., None]:
-    """Two tensors, up to the order of sums in float32."""
-
-    def check(actual: Tensor, expected: Tensor) -> None:
-        torch.testing.assert_close(actual, expected, atol=2e-5, rtol=1e-4)
-
-    return check
-
-
-@pytest.fixture
 def flash_stand_in() -> Iterator[Callable[..., None]]:
     """Lets a model attend with the given function as if it were flash attention's, which takes no mask."""
     known = ALL_ATTENTION_FUNCTIONS._local_mapping
@@ -102,20 +92,6 @@ def flex_kernels() -> Iterator[None]:
 
 
 @pytest.fixture
-def gradients() -> Callable[..., dict[str, Tensor]]:
-    """The gradients of a loss, by parameter; the model's own are cleared before and kept for nobody."""
-
-    def compute(model: PreTrainedModel, loss: Tensor) -> dict[str, Tensor]:
-        model.zero_grad()
-        loss.backward()
-        found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-        model.zero_grad()
-        return found
-
-    return compute
-
-
-@pytest.fixture
 def assert_close_trees() -> Callable[..., None]:
     """Two dictionaries of tensors, each relative to its size; some (a key's bias) are zero but for rounding."""
 
@@ -127,22 +103,3 @@ def assert_close_trees() -> Callable[..., None]:
             assert error <= rtol * max(value.abs().max().item(), 3e-2 * largest), f"{name}: off by {error}"
 
     return check
-
-
-@pytest.fixture
-def logits_of() -> Callable[..., Tensor]:
-    """Logits of a model of any family; the second pair of arguments goes to the decoder of an encoder-decoder."""
-
-    def run(
-        model: PreTrainedModel,
-        ids: Tensor,
-        mask: Tensor | None = None,
-        target: Tensor | None = None,
-        target_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        if model.config.is_encoder_decoder:
-            kwargs |= {"decoder_input_ids": target, "decoder_attention_mask": target_mask}
-        return model(input_ids=ids, attention_mask=mask, **kwargs).logits
-
-    return run

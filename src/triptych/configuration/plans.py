@@ -21,7 +21,7 @@ def tensor_parallel_plan(config: Any) -> dict[str, str]:
     plan = dict.fromkeys(config.embedding_names, "embedding_rowwise")
     for stack, attentions in config.stacks.items():
         side = config.stack_config(stack)
-        sublayers = {**dict.fromkeys(attentions, ATTENTION), "feed_forward": FEED_FORWARD[side.feed_forward]}
+        sublayers = {**dict.fromkeys(attentions, ATTENTION), "feed_forward": FEED_FORWARD.get(side.feed_forward, {})}
         for sublayer, maps in sublayers.items():
             plan |= {f"{stack}layers.*.{sublayer}.{name}": style for name, style in maps.items()}
         if side.positions == "relative":

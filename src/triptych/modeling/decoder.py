@@ -71,7 +71,11 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedMode
         # No parameter of its own: Trainer evaluates no loss on data without one of the parameters named after labels.
         shift_labels: Tensor | None = kwargs.pop("shift_labels", None)
         tokens = given(input_ids=input_ids, inputs_embeds=inputs_embeds)
-        said = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
+        said: dict[str, Any] = {
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "document_ids": document_ids,
+        }
         (layout,) = lay_out(self.model.side(tokens, cache=past_key_values, arguments=kwargs, **said))
         if labels is not None and shift_labels is None:
             shift_labels = next_token_labels(labels, layout.documents)

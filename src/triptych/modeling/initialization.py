@@ -6,6 +6,7 @@ from torch import nn
 from transformers import initialization as init
 
 from ..configuration import TriptychBaseConfig
+from ..configuration.choices import INITIALIZER_CHOICES
 
 
 def normal(module: nn.Module, config: TriptychBaseConfig) -> None:
@@ -27,4 +28,5 @@ def xavier(module: nn.Module, config: TriptychBaseConfig) -> None:
         init.normal_(module.weight, mean=0.0, std=config.hidden_size**-0.5)
 
 
-INITIALIZERS = {"normal": normal, "depth_scaled": depth_scaled, "xavier": xavier}
+INITIALIZERS = INITIALIZER_CHOICES
+INITIALIZERS |= {"normal": normal, "depth_scaled": depth_scaled, "xavier": xavier}
