@@ -26,7 +26,7 @@ from triptych.files import (
     write_json,
     write_text,
 )
-from triptych.training.record import is_run_entry
+from triptych.training.run_directory.record import is_run_entry
 
 
 def listing(directory: Path) -> list[str]:

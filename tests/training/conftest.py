@@ -1,9 +1,12 @@
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 
 from . import tiny_run as program
 
@@ -25,6 +28,29 @@ class TinyRun:
         command = [*(launcher or [sys.executable]), program.__file__]
         command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
         return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+
+    @staticmethod
+    def weights(directory):
+        """The weights that a directory holds: name → tensor."""
+        return load_file(directory / "model.safetensors")
+
+    @staticmethod
+    def metrics(directory, name="loss"):
+        """Step → what metrics.jsonl says of a metric."""
+        lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+        return {line["step"]: line[name] for line in lines if name in line}
+
+    @staticmethod
+    def files(directory):
+        """Path → content of every file in a directory."""
+        return {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+    @staticmethod
+    def assert_equal(first, second):
+        """Two mappings of tensors are equal, bit for bit."""
+        assert first.keys() == second.keys()
+        for name in first:
+            assert torch.equal(first[name], second[name]), name
 
 
 @pytest.fixture(scope="session")

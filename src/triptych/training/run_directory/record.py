@@ -1,8 +1,8 @@
-"""run.json: what a run is, and the names in its directory that it has written.
+"""The names that a run writes in its directory, and run.json, which records those that this run has written.
 
-A name is recorded before anything is written under it, so that a kill leaves nothing that nobody owns. Only what is
-recorded may be removed, and of that only what a run can have written: names that the package uses, inside the
-directory, and no links.
+A name is recorded before anything is written under it. A kill therefore leaves nothing whose writer is unknown. Only
+what is recorded may be removed, and of that only what a run can have written: a name that the package uses, inside the
+directory, and not a link.
 """
 
 import os
@@ -11,40 +11,45 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..files import CHECKPOINT_ENTRY, TEMPORARY, is_plain, read_object, without_temporary, write_json
+from ...files import CHECKPOINT_ENTRY, TEMPORARY, is_plain, read_object, without_temporary, write_json
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 TRACKER_DIRECTORY = "tensorboard"
+TEST_METRICS_FILE = "test_metrics.json"
 BEST_FILE = "best.json"
 STATE = "training_state"
 STATE_FILES = ("optimizer.safetensors", "random_state.safetensors", "state.json")
+OPTIMIZER_FILE, RANDOM_STATE_FILE, STATE_FILE = STATE_FILES
 
 STEP_DIRECTORY = re.compile(r"(?P<kind>checkpoint|best)-(?P<step>0|[1-9][0-9]{0,17})")
-# Beside these a run writes what a checkpoint's directory has, into its own directory and into those of its steps.
-_OWN = re.compile(
-    r"run\.json|metrics\.jsonl|test_metrics\.json|test_translations\.txt|tensorboard/(events\.out\.tfevents\.[^/]+)?"
+# A run writes these names, and the names of CHECKPOINT_ENTRY, into its directory ...
+_IN_THE_RUN = re.compile(
+    r"run\.json|metrics\.jsonl|test_metrics\.json|test_(translations|predictions)\.txt|"
+    r"tensorboard/(events\.out\.tfevents\.[^/]+)?"
 )
+# ... and these, and the names of CHECKPOINT_ENTRY, into the directory of a step.
 _IN_A_STEP = re.compile(rf"best\.json|{STATE}/(optimizer\.safetensors|random_state\.safetensors|state\.json)?")
 _REMEDY = "name another directory, or remove by hand what this one holds"
 
 
 def is_run_entry(path: str) -> bool:
-    """Whether a run writes `path`, relative to its directory; a directory's path ends in a slash."""
-    if re.match(rf"(model|average){re.escape(TEMPORARY)}/", path):  # a model on its way, as in a step's directory
+    """Says whether a run writes `path`, relative to its directory; the path of a directory ends in a slash."""
+    if re.match(rf"(model|average){re.escape(TEMPORARY)}/", path):  # an unfinished model has the files of a step
         path = f"best-0/{path.partition('/')[2]}"
     path = without_temporary(path)
     first, slash, rest = path.partition("/")
     if slash and STEP_DIRECTORY.fullmatch(first):
         return not rest or any(pattern.fullmatch(rest) for pattern in (CHECKPOINT_ENTRY, _IN_A_STEP))
-    return any(pattern.fullmatch(path) for pattern in (CHECKPOINT_ENTRY, _OWN))
+    return any(pattern.fullmatch(path) for pattern in (CHECKPOINT_ENTRY, _IN_THE_RUN))
 
 
 def read_record(output_dir: Path) -> dict[str, Any]:
-    """run.json, checked.
+    """Returns the content of run.json.
 
     Raises:
-        ValueError: it is damaged, or not the record of a run: its `files` are not the names of a directory's entries.
+        ValueError: the file is damaged, or it is not the record of a run: `files` holds something that is not the
+            plain name of an entry of the directory.
     """
     path = output_dir / RUN_FILE
     record = read_object(path, _REMEDY)
@@ -57,12 +62,12 @@ def read_record(output_dir: Path) -> dict[str, Any]:
 
 
 def recorded(output_dir: Path) -> set[str]:
-    """The names of what the run has written into its directory, or is about to write; empty where there is no run."""
+    """Returns the names that the run has written, or is about to write; without a run the set is empty."""
     return set(read_record(output_dir)["files"]) if (output_dir / RUN_FILE).is_file() else set()
 
 
 def write_record(output_dir: Path, identity: dict[str, Any], arguments: dict[str, Any]) -> None:
-    """Writes run.json; from then on the directory is the run's."""
+    """Writes run.json. From then on the directory belongs to the run."""
     record = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "identity": identity, "arguments": arguments}
     write_json(output_dir / RUN_FILE, record | {"files": sorted([METRICS_FILE, TRACKER_DIRECTORY])})
 
@@ -71,19 +76,19 @@ def claim(output_dir: Path, *names: str) -> None:
     """Records names before they are written.
 
     Raises:
-        FileExistsError: there is something of that name that the run has not written.
+        FileExistsError: something stands under one of the names, and the run has not written it.
     """
     record = read_record(output_dir)
     new = set(names) - set(record["files"])
     if foreign := sorted(name for name in new if os.path.lexists(output_dir / name)):
         raise FileExistsError(
-            f"{output_dir / foreign[0]} is not replaced, as this run has not written it; move it away"
+            f"{output_dir / foreign[0]} is not replaced, because this run has not written it; move it away"
         )
     if new:
         write_json(output_dir / RUN_FILE, record | {"files": sorted(new | set(record["files"]))})
 
 
 def release(output_dir: Path, *names: str) -> None:
-    """Takes names out of the record: what may come to stand there is not the run's."""
+    """Takes names out of the record: whatever stands there later does not belong to the run."""
     record = read_record(output_dir)
     write_json(output_dir / RUN_FILE, record | {"files": sorted(set(record["files"]) - set(names))})

@@ -1,4 +1,4 @@
-"""The mean of several checkpoints' weights (section 6.1 averages the last 5, or 20), read tensor by tensor."""
+"""The mean of the weights of several checkpoints, read tensor by tensor (section 6.1 averages the last 5 or 20)."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -7,21 +7,21 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from ..files import reading, weight_files
+from ...files import reading, weight_files
 
 
 def average_checkpoints(directories: Iterable[str | Path]) -> dict[str, torch.Tensor]:
     """
-    Mean of the weights of several directories written by `save_pretrained`, in the data type they are stored in.
+    Returns the mean of the weights in several directories that `save_pretrained` wrote, in their data type.
 
-    Sums are kept in float64, so that the order does not matter and bfloat16 loses nothing; only one tensor of each
-    checkpoint is in memory at a time. Tied weights are stored once and so averaged once. Integer tensors (counters)
-    are taken from the last directory.
+    The sums are float64, so that the order of the directories does not matter and bfloat16 loses nothing. Only one
+    tensor of each checkpoint is in memory at a time. Tied weights are stored once and therefore averaged once. Integer
+    tensors (counters) are taken from the last directory.
 
     Raises:
-        ValueError: no directory, or checkpoints that differ in the names, shapes or data types of their tensors; or a
-            damaged file.
-        FileNotFoundError: a directory without weights, or without a file that its index names.
+        ValueError: there is no directory; or the checkpoints differ in the names, shapes or data types of their
+            tensors; or a file is damaged.
+        FileNotFoundError: a directory holds no weights, or lacks a file that its index names.
     """
     directories = list(directories)
     if not directories:
@@ -38,7 +38,7 @@ def average_checkpoints(directories: Iterable[str | Path]) -> dict[str, torch.Te
 
 
 def _open(directory: str | Path, stack: ExitStack) -> dict:
-    """Name of each tensor → the open file that holds it."""
+    """Returns, for the name of each tensor, the open file that holds it."""
     found: dict = {}
     for path in weight_files(directory):
         with reading(path):
@@ -48,6 +48,11 @@ def _open(directory: str | Path, stack: ExitStack) -> dict:
 
 
 def _mean(name: str, directories: list, files: list) -> torch.Tensor:
+    """Returns the mean of the tensor `name` over all files.
+
+    Raises:
+        ValueError: the tensors differ in shape or data type.
+    """
     first = files[0].get_tensor(name)
     total = first.to(torch.float64) if first.is_floating_point() else first
     for directory, file in zip(directories[1:], files[1:], strict=True):

@@ -1,4 +1,4 @@
-"""Where a run stands, and what its files may say about it: a value that fits no checkpoint is refused by name."""
+"""`LoopState`, where a run stands; and which values a file may give for it: an impossible value is refused by name."""
 
 import math
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from typing import Any
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value from a JSON file is a number that a metric can be; NaN and infinity are."""
+    """Says whether a value from a JSON file is a number that a metric can have; NaN and infinity are such numbers."""
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def are_metrics(value: Any) -> bool:
-    """Whether a value from a JSON file is an object whose values are numbers."""
+    """Says whether a value from a JSON file is an object whose values are numbers."""
     return isinstance(value, dict) and all(map(is_number, value.values()))
 
 
-# What a value of a LoopState must be, by its type.
+# The condition that a value of a LoopState must meet, by the type of the value.
 VALID: dict[type, Callable[[Any], bool]] = {
     int: lambda value: value >= 0,
     float: lambda value: 0 <= value < math.inf,
@@ -24,7 +24,7 @@ VALID: dict[type, Callable[[Any], bool]] = {
     dict: are_metrics,
 }
 
-# What the state of a `torch.amp.GradScaler` is made of.
+# The fields in the state of a `torch.amp.GradScaler`, and the condition that each must meet.
 SCALER: dict[str, Callable[[Any], bool]] = {
     "scale": lambda value: type(value) is float and 0 < value < math.inf,
     "growth_factor": lambda value: type(value) is float and 1 < value < math.inf,
@@ -36,7 +36,7 @@ SCALER: dict[str, Callable[[Any], bool]] = {
 
 @dataclass
 class LoopState:
-    """Where a run stands; all that a checkpoint holds beside weights, optimizer and random numbers."""
+    """Where a run stands: what a checkpoint holds beside weights, optimizer and random numbers."""
 
     step: int = 0  # updates made
     epoch: int = 0  # epochs completed
@@ -45,17 +45,17 @@ class LoopState:
     evaluated: int = 0  # `step` of the last evaluation
     evaluated_at: float = 0.0  # `seconds` of the last evaluation
     saved_at: float = 0.0  # `seconds` of the last checkpoint
-    window: list[float] = field(default_factory=lambda: [0.0, 0.0])  # sums since the last log line: loss, tokens
+    window: list[float] = field(default_factory=lambda: [0.0, 0.0])  # sums since the last log line: loss, items
     metrics: dict[str, float] = field(default_factory=dict)  # of the last evaluation
 
 
 def check_state(values: dict[str, Any], step: int, processes: int) -> None:
-    """Compares what state.json says with the checkpoint that it lies in.
+    """Compares the content of state.json with the checkpoint in which it lies.
 
     Args:
         values: a `LoopState`, `processes` and `scaler` (the state of the loss scale, or None).
-        step: number of the checkpoint's directory.
-        processes: number of processes of which the checkpoint holds random numbers.
+        step: the number in the name of the checkpoint's directory.
+        processes: the number of processes whose random numbers the checkpoint holds.
 
     Raises:
         ValueError: a field is missing or unknown, or its value cannot be that of this checkpoint; it is named.
@@ -70,7 +70,7 @@ def check_state(values: dict[str, Any], step: int, processes: int) -> None:
     if type(values["processes"]) is not int or values["processes"] != processes:
         raise ValueError(f"processes={values['processes']!r}, but there are random numbers of {processes}")
     check_scaler(values["scaler"])
-    # An epoch has at least one update. Of the first epoch all updates are counted.
+    # An epoch has at least one update. In the first epoch, `updates` counts all updates of the run.
     fits = {
         "step": (state.step == step, f"the directory is that of step {step}"),
         "epoch": (state.epoch + state.updates <= step, f"there were {step} updates in all"),
@@ -85,7 +85,7 @@ def check_state(values: dict[str, Any], step: int, processes: int) -> None:
 
 
 def check_scaler(scaler: Any) -> None:
-    """Raises ValueError if this is neither None nor the state of a `torch.amp.GradScaler`."""
+    """Raises ValueError unless `scaler` is None or the state of a `torch.amp.GradScaler`."""
     if scaler is None:
         return
     if not isinstance(scaler, dict) or scaler.keys() != SCALER.keys():
@@ -95,10 +95,10 @@ def check_scaler(scaler: Any) -> None:
 
 
 def check_best(values: dict[str, Any], step: int) -> None:
-    """Compares what best.json says with the directory that it lies in, that of `step`.
+    """Compares the content of best.json with the directory of `step`, in which it lies.
 
     Raises:
-        ValueError: a field has a value that cannot be that of this directory; it is named.
+        ValueError: a field has a value that cannot be that of this directory; the message names it.
     """
     metric, value, metrics = (values.get(name) for name in ("metric", "value", "metrics"))
     if type(values.get("step")) is not int or values["step"] != step:
