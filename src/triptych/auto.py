@@ -24,9 +24,9 @@ from transformers.models.auto import modeling_auto
 from . import modeling
 from .configuration.plans import HEADWISE_TABLE
 from .modeling import TriptychPreTrainedModel
-from .modeling.encoder_decoder import TwoSidedVocabulary
 from .modeling.kernels import register_kernels
 from .modeling.parallelism import HeadwiseTable
+from .modeling.two_sided_vocabulary import TwoSidedVocabulary
 from .warm_starts import join
 
 # The table of class names that transformers keeps beside each Auto class. Parts of transformers read the table and not

@@ -1,22 +1,17 @@
-"""The original Transformer: both halves of Figure 1, and its head."""
+"""The original Transformer without a head: both halves of Figure 1."""
 
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import Cache
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychConfig
-from .base import TriptychPreTrainedModel
-from .generation import TriptychGenerationMixin
-from .labels import IGNORED, last_labels, shift_right
 from .layout import Layout, lay_out
 from .lookup import given, lookup
-from .outputs import with_recorded
 from .stack import TransformerStack
-from .vocabulary_head import VocabularyHead
+from .two_sided_vocabulary import TwoSidedVocabulary
 
 
 class Encoder(TransformerStack):
@@ -31,56 +26,6 @@ class Decoder(TransformerStack):
     config: TriptychConfig
     is_causal = True
     has_memory = True
-
-
-class TwoSidedVocabulary(TriptychPreTrainedModel):
-    """What every model around `TriptychModel` does about its embeddings: there may be one matrix, or one per side."""
-
-    config: TriptychConfig
-
-    from_encoder_decoder: ClassVar[Any]  # `triptych.warm_starts.join`, which `triptych.auto` puts here
-
-    def _resize_token_embeddings(
-        self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Embedding:
-        """As transformers. A second matrix over the same vocabulary follows; the target's own vocabulary stays."""
-        options = new_num_tokens, pad_to_multiple_of, mean_resizing
-        if self.config.share_encoder_decoder_embeddings:
-            self.config.decoder_vocab_size = None  # which may have repeated the common size
-        elif self.config.decoder_vocab_size is not None:
-            return self.resize_matrix("embed_tokens", *options)
-        else:
-            self.resize_matrix("decoder_embed_tokens", *options)
-        return super()._resize_token_embeddings(*options)
-
-    def resize_matrix(self, name: str, *options: Any) -> nn.Embedding:
-        """One of the body's matrices with another number of rows; what is frozen stays frozen."""
-        former = getattr(self.base_model, name)
-        resized: nn.Embedding = self._get_resized_embeddings(former, *options)
-        setattr(self.base_model, name, resized.requires_grad_(former.weight.requires_grad))
-        return resized
-
-    def resize_decoder_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
-    ) -> nn.Embedding:
-        """The target's own vocabulary gets another size: its embeddings, the map to it, the configuration.
-
-        Raises:
-            ValueError: source and target have one vocabulary.
-        """
-        if self.config.decoder_vocab_size is None:
-            raise ValueError(
-                "source and target have one vocabulary (decoder_vocab_size=None); use resize_token_embeddings"
-            )
-        resized = self.resize_matrix("decoder_embed_tokens", new_num_tokens, pad_to_multiple_of, mean_resizing)
-        head = self.get_output_embeddings()
-        if head is not None:
-            rows = resized.num_embeddings
-            wider = self._get_resized_lm_head(head, rows, mean_resizing=mean_resizing)
-            self.set_output_embeddings(wider.requires_grad_(head.weight.requires_grad))
-        self.config.decoder_vocab_size = resized.num_embeddings
-        self.tie_weights()
-        return resized
 
 
 def source_tokens(input_ids: Tensor | None, inputs_embeds: Tensor | None, encoder_outputs: Any) -> Tensor:
@@ -240,135 +185,3 @@ class TriptychModel(TwoSidedVocabulary):
             encoder_hidden_states=encoder_outputs.hidden_states,
             encoder_attentions=encoder_outputs.attentions,
         )
-
-
-def shift_right_as_configured(config: TriptychConfig, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
-    """`shift_right` behind the configured start token.
-
-    Raises:
-        ValueError: the configuration has no `decoder_start_token_id` or no `pad_token_id`.
-    """
-    start, pad = config.decoder_start_token_id, config.pad_token_id
-    if start is None or pad is None:
-        raise ValueError(
-            "labels can only be shifted right with a start and a padding token, got "
-            f"decoder_start_token_id={start}, pad_token_id={pad}; set them in the config"
-        )
-    return shift_right(labels, start, pad, document_ids)
-
-
-def decoder_input(config: TriptychConfig, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
-    """The decoder's input for given labels, behind what `decoder_start` says: (B, T) → (B, T)
-
-    Raises:
-        ValueError: the configuration lacks the tokens for it, or there are documents, which have one start token.
-    """
-    if config.decoder_start == "token":
-        return shift_right_as_configured(config, labels, document_ids)
-    if document_ids is not None:
-        raise ValueError(
-            f"decoder_start={config.decoder_start!r} puts one label before each row, which packed documents do not "
-            'have; give decoder_input_ids, or set decoder_start="token" in the config'
-        )
-    pad = config.pad_token_id
-    if pad is None:
-        raise ValueError(
-            f"decoder_start={config.decoder_start!r} needs a padding token, got pad_token_id=None; set it in the "
-            "config"
-        )
-    shifted = torch.cat([last_labels(labels, pad), labels[:, :-1]], dim=1)
-    return shifted.masked_fill(shifted == IGNORED, pad)
-
-
-class TriptychForConditionalGeneration(TriptychGenerationMixin, VocabularyHead, TwoSidedVocabulary):
-    """The encoder–decoder with the linear map to the target vocabulary: translation, summarisation, …"""
-
-    config: TriptychConfig
-    auto_classes = ("AutoModelForSeq2SeqLM", "AutoModelForPreTraining")
-
-    def __init__(self, config: TriptychConfig):
-        super().__init__(config)
-        self.model = TriptychModel(config)
-        self.add_lm_head(config.target_vocab_size)
-        if not config.share_encoder_decoder_embeddings:
-            self._tied_weights_keys = {"lm_head.weight": "model.decoder_embed_tokens.weight"}
-        self.post_init()
-
-    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """The labels one step to the right, behind what `decoder_start` says: (B, T) → (B, T).
-
-        Raises:
-            ValueError: the configuration has no `pad_token_id`, or lacks the `decoder_start_token_id` that it needs.
-        """
-        return decoder_input(self.config, labels)
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        decoder_input_ids: Tensor | None = None,
-        decoder_attention_mask: Tensor | None = None,
-        encoder_outputs: Any | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        decoder_inputs_embeds: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        decoder_position_ids: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        num_items_in_batch: Tensor | int | None = None,
-        document_ids: Tensor | None = None,
-        decoder_document_ids: Tensor | None = None,
-        skip_logits: bool = False,
-        **kwargs: Any,
-    ) -> Seq2SeqLMOutput:
-        """See `TriptychModel.forward` for the inputs.
-
-        Args:
-            labels: (B, T) target token ids, -100 where none is asked for; the decoder's input is made from them
-                when it is not given.
-            num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
-                count in this batch (see `count_items`).
-            logits_to_keep: compute only the last so many logits (0: all), or those at the given positions.
-            skip_logits: return the loss alone; `logits` is None.
-        """
-        source = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
-        target = {
-            "attention_mask": decoder_attention_mask,
-            "position_ids": decoder_position_ids,
-            "document_ids": decoder_document_ids,
-            "cache": past_key_values,
-        }
-        layouts = None
-        if labels is not None:
-            use_cache = bool(use_cache)  # training wants none, whatever the configuration says
-            if decoder_input_ids is None and decoder_inputs_embeds is None:
-                read = source_tokens(input_ids, inputs_embeds, encoder_outputs)
-                layouts = self.model.lay_out(read, source, labels, target, kwargs)
-                decoder_input_ids = decoder_input(self.config, labels, layouts[1].documents)
-        outputs = self.model(
-            input_ids,
-            attention_mask,
-            decoder_input_ids,
-            decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            position_ids=position_ids,
-            decoder_position_ids=decoder_position_ids,
-            token_type_ids=token_type_ids,
-            use_cache=use_cache,
-            document_ids=document_ids,
-            decoder_document_ids=decoder_document_ids,
-            layouts=layouts,
-            return_dict=True,
-            **kwargs,
-        )
-        logits, loss = self.logits_and_loss(
-            outputs.last_hidden_state, labels, num_items_in_batch, logits_to_keep, skip_logits
-        )
-        return with_recorded(Seq2SeqLMOutput, outputs, loss=loss, logits=logits)

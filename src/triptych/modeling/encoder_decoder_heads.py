@@ -13,13 +13,15 @@ from transformers.modeling_outputs import Seq2SeqQuestionAnsweringModelOutput, S
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychConfig
-from .encoder_decoder import TriptychModel, TwoSidedVocabulary, shift_right_as_configured
+from .decoder_input import shift_right_as_configured
+from .encoder_decoder import TriptychModel
 from .heads import Inputs
 from .lookup import given
 from .losses import count_sequence_labels, sequence_loss
 from .outputs import with_recorded
 from .pooling import build_classifier, first_position, last_position, take
 from .span_head import SpanHead
+from .two_sided_vocabulary import TwoSidedVocabulary
 
 
 class ReadTwice(TwoSidedVocabulary):
