@@ -1,7 +1,6 @@
 """Errors of loading a model or a tokenizer, told in one line that names the directory and the damage."""
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,12 +53,8 @@ def naming_damage(source: Any, subfolder: str = "", **where: Any) -> Iterator[No
     except SafetensorError as error:
         _check_downloaded_files(source, subfolder, where)
         raise ValueError(f"the weights of {source} are damaged ({error}); {AGAIN}") from error
-    except ValueError as error:
-        if "Traceback (most recent call last)" not in str(error):
-            raise
-        # transformers' pipelines join the tracebacks of all classes that they tried
-        reason = re.split(r"^[\w.]+: ", str(error), flags=re.MULTILINE)[-1]
-        raise CannotLoad(reason if str(source) in reason else f"{source} cannot be loaded: {short(reason)}") from error
+    except ValueError:  # its message already names the damage; a CannotLoad is also a RuntimeError
+        raise
     except Exception as error:
         if not _is_damage(error):
             raise

@@ -108,6 +108,11 @@ def merge(*places: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` without those that are None, which nobody gave."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """`options`, with None for each other name of a decision that one of them makes.
 

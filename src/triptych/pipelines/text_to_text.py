@@ -4,19 +4,18 @@ The interface and the outputs are those of the pipelines that transformers had u
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteriaList
-from transformers.pipelines import Pipeline
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from ..conversion.limits import position_limit
-from ..tokenization import TARGET_SUBFOLDER, target_language_options
-from ..tokenization.languages import language_id
+from ..tokenization import save_tokenizers
+from .base import TaskPipeline
 from .inputs import as_texts
-from .options import checkpoint_options, generate_options, named_options, options_of
+from .options import checkpoint_options, generate_options, given_options, named_options, options_of
+from .outputs import Outputs
 from .scores import token_scores
 from .splitting import split_text
 from .stopping import StopSequences
@@ -26,25 +25,7 @@ _UNLIMITED = 10**9  # tokenizers say 1e30 when they know no limit
 _NOT_RETURNED = ("output_attentions", "output_hidden_states", "output_logits")
 
 
-class Outputs(Iterator[list[dict[str, Any]]]):
-    """The outputs for a generator or a data set, as they are made; with a length where the inputs have one.
-
-    (What transformers returns has no `next()` before `iter()`, and begins anew at each `iter()`.)
-    """
-
-    def __init__(self, outputs: Iterable[list[dict[str, Any]]]) -> None:
-        self._outputs, self._iterator = outputs, iter(outputs)
-
-    def __next__(self) -> list[dict[str, Any]]:
-        return next(self._iterator)
-
-    def __len__(self) -> int:
-        if not isinstance(self._outputs, Sized):
-            raise TypeError("the number of outputs is not known")
-        return len(self._outputs)
-
-
-class TextToTextPipeline(Pipeline):
+class TextToTextPipeline(TaskPipeline):
     """What the three tasks share: tokenize, `model.generate()`, decode.
 
     Called with a string, it returns a list of `num_return_sequences` dicts; with a list of strings, one dict per
@@ -85,11 +66,16 @@ class TextToTextPipeline(Pipeline):
     output_name = "generated"
     default_generation = {"max_new_tokens": 256, "num_beams": 4}
 
-    _load_tokenizer = True
-    _load_processor = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = False
+    takes_target_tokenizer = True
+
+    @classmethod
+    def check_config(cls, task: str, config: PreTrainedConfig) -> None:
+        """Extends `TaskPipeline.check_config`: raises ValueError unless the model is an encoder-decoder."""
+        if not config.is_encoder_decoder:
+            raise ValueError(
+                f"task {task!r} needs an encoder-decoder model, but model_type {config.model_type!r} is not one; "
+                "use 'text-generation' for a decoder"
+            )
 
     def __init__(self, *args: Any, target_tokenizer: PreTrainedTokenizerBase | None = None, **kwargs: Any) -> None:
         self.target_tokenizer = target_tokenizer
@@ -112,10 +98,12 @@ class TextToTextPipeline(Pipeline):
         return position_limit(self.model.config, "decoder")
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Saves the model and its tokenizers, so that `pipeline(task, model=save_directory)` brings them back."""
+        """Extends transformers' method: saves the target tokenizer, too.
+
+        `pipeline(task, model=save_directory)` brings the model and the tokenizers back.
+        """
         super().save_pretrained(save_directory, **kwargs)
-        if self.target_tokenizer is not None:
-            self.target_tokenizer.save_pretrained(os.path.join(save_directory, TARGET_SUBFOLDER))
+        save_tokenizers(save_directory, self.tokenizer, self.target_tokenizer)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """See the class.
@@ -161,7 +149,7 @@ class TextToTextPipeline(Pipeline):
         **generate_kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess = {"truncation": truncation, "prefix": prefix}
-        _returned(return_tensors, return_text)
+        _is_returned(return_tensors, return_text)
         postprocess = {
             "return_tensors": return_tensors,
             "return_text": return_text,
@@ -179,7 +167,7 @@ class TextToTextPipeline(Pipeline):
         if generate_kwargs.get("output_scores", generate_kwargs.get("return_dict_in_generate")):
             generate_kwargs |= {"output_scores": True, "return_dict_in_generate": True}
         # What the call does not name is left to what pipeline() was given, so only the named ones are passed on.
-        return _given(preprocess), named_options(generate_kwargs), _given(postprocess)
+        return given_options(preprocess), named_options(generate_kwargs), given_options(postprocess)
 
     def preprocess(self, text: str, **options: Any) -> dict[str, Any]:
         """`text` as the model's inputs: tensors of shape (1, tokens), and `is_blank`, whether there is no text."""
@@ -278,7 +266,7 @@ class TextToTextPipeline(Pipeline):
         """One dict for each of the sequences of one input."""
         (sequences,) = model_outputs["output_ids"]
         columns: dict[str, Any] = {}
-        with_text, with_ids = _returned(return_tensors, return_text)
+        with_text, with_ids = _is_returned(return_tensors, return_text)
         if with_text:
             columns[f"{self.output_name}_text"] = (self.target_tokenizer or self.tokenizer).batch_decode(
                 sequences, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
@@ -301,63 +289,7 @@ class SummarizationPipeline(TextToTextPipeline):
     output_name = "summary"
 
 
-class TranslationPipeline(TextToTextPipeline):
-    """Tasks `translation` and `translation_xx_to_yy`; returns `translation_text`.
-
-    For multilingual models whose tokenizer has language codes (mBART, M2M100, NLLB) the options `src_lang` and
-    `tgt_lang` name them; without the options, the xx and yy of the task do, else what the tokenizer is set to.
-    """
-
-    output_name = "translation"
-
-    def _sanitize_parameters(
-        self, *, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        preprocess, generate_kwargs, postprocess = super()._sanitize_parameters(**kwargs)
-        languages = _given({"src_lang": src_lang, "tgt_lang": tgt_lang})
-        if languages and not self._is_multilingual:
-            raise ValueError(
-                f"src_lang and tgt_lang need a tokenizer with language codes, {type(self.tokenizer).__name__} has none"
-            )
-        return {**preprocess, **languages}, generate_kwargs, postprocess
-
-    @property
-    def _is_multilingual(self) -> bool:
-        return hasattr(self.tokenizer, "_build_translation_inputs")
-
-    def _tokenize(self, text: str, **kwargs: Any) -> Any:
-        if not self._is_multilingual:
-            return super()._tokenize(text, **kwargs)
-        source, _, target = self.task.removeprefix("translation").removeprefix("_").partition("_to_")
-        # A tokenizer without target language has a source language all the same, which nobody chose.
-        preset = self.tokenizer if self.tokenizer.tgt_lang is not None else None
-        languages = {
-            "src_lang": source or getattr(preset, "src_lang", None),
-            "tgt_lang": target or getattr(preset, "tgt_lang", None),
-        } | {name: kwargs.pop(name) for name in ("src_lang", "tgt_lang") if name in kwargs}
-        for name, code in languages.items():
-            language_id(self.tokenizer, code, name)
-        inputs = self.tokenizer._build_translation_inputs(text, **languages, **kwargs)
-        del inputs["forced_bos_token_id"]
-        options, start = self.model.generation_config, self.model.config.decoder_start_token_id
-        start = start if options.decoder_start_token_id is None else options.decoder_start_token_id
-        return dict(inputs) | target_language_options(self.tokenizer, start, languages["tgt_lang"])
-
-    def _forward(self, model_inputs: dict[str, Any], **generate_kwargs: Any) -> dict[str, torch.Tensor]:
-        for name in ("forced_bos_token_id", "decoder_start_token_id"):
-            target_language = model_inputs.pop(name, None)
-            if target_language is not None:
-                # The collation makes a list, with one entry for each input of the batch; all are the same.
-                first = target_language[0] if isinstance(target_language, list) else target_language
-                generate_kwargs.setdefault(name, first)
-        return super()._forward(model_inputs, **generate_kwargs)
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _returned(return_tensors: bool | None, return_text: bool | None) -> tuple[bool, bool]:
+def _is_returned(return_tensors: bool | None, return_text: bool | None) -> tuple[bool, bool]:
     """Whether texts are returned, and whether token ids are.
 
     Raises:
