@@ -9,7 +9,7 @@ from transformers.utils import cached_file
 from ..configuration.foreign import forget_kernels, names_a_kernel
 from ..files import naming_damage
 from ..tokenization import TARGET_SUBFOLDER
-from ..tokenization.files import target_side
+from ..tokenization.two_vocabularies import target_side
 
 _FILE_OPTIONS = ("revision", "token", "trust_remote_code", "local_files_only", "code_revision")
 

@@ -23,7 +23,8 @@ from ..data import (
 )
 from ..data.corpus import SPLITS
 from ..data.pairs import Counts, told
-from ..data.tokenize import SAMPLE, around_targets
+from ..data.targets import around_targets
+from ..data.tokenize import SAMPLE
 from ..files import write_json, write_text
 from ..modeling import TriptychForConditionalGeneration
 from ..tokenization import (
