@@ -22,7 +22,7 @@ from ..data import (
     tokenize_pairs,
 )
 from ..data.corpus import SPLITS
-from ..data.pairs import Counts, told
+from ..data.sieve import Counts, told
 from ..data.targets import around_targets
 from ..data.tokenize import SAMPLE
 from ..files import write_json, write_text
