@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import triptych
-from triptych.conversion import architectures
+from triptych.conversion import known_architectures
 from triptych.modeling.auto import AUTO_CLASSES
 
 
@@ -130,7 +130,7 @@ def through_the_disk(model: PreTrainedModel, directory: Path) -> PreTrainedModel
 VARIANTS = {
     f"{case.name} {name}": (case, name)
     for case in CASES
-    for name in case.classes or [head for a in architectures(model_type=model_type(case)) for head in a.heads]
+    for name in case.classes or [head for a in known_architectures(model_type=model_type(case)) for head in a.heads]
 }
 GENERATIVE = [variant for variant, (_, name) in VARIANTS.items() if getattr(transformers, name).can_generate()]
 ONE_OF_EACH = {model_type(case): variant for variant, (case, _) in reversed(VARIANTS.items())}.values()

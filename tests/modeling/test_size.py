@@ -7,7 +7,7 @@ import torch
 import transformers
 
 import triptych
-from triptych.conversion.registry import architecture
+from triptych.conversion.registry import find_architecture
 from triptych.modeling.size import counted_model
 
 # Of the rows of table 3 see test_encoder_decoder.py: their vocabulary is unpublished.
@@ -182,7 +182,7 @@ def test_transformers_own_model_is_as_large(name):
 @pytest.mark.parametrize("name", THEIRS)
 def test_it_has_the_choices_of_transformers_own_configuration(name):
     head, theirs = THEIRS[name]
-    converted = architecture(theirs, head).our_config(theirs, head)
+    converted = find_architecture(theirs, head).read_config(theirs, head)
     preset = type(converted).from_preset(name)
     elsewhere = {
         "origin",
