@@ -11,10 +11,10 @@ from .text_to_text import TextToTextPipeline
 
 
 class TranslationPipeline(TextToTextPipeline):
-    """Tasks `translation` and `translation_xx_to_yy`; returns `translation_text`.
+    """The tasks `translation` and `translation_xx_to_yy`; returns `translation_text`.
 
-    For multilingual models whose tokenizer has language codes (mBART, M2M100, NLLB) the options `src_lang` and
-    `tgt_lang` name them; without the options, the xx and yy of the task do, else what the tokenizer is set to.
+    For multilingual models whose tokenizer has language codes (mBART, M2M100, NLLB), the options `src_lang` and
+    `tgt_lang` name the languages. Without the options, xx and yy of the task name them, or else the tokenizer.
     """
 
     output_name = "translation"
@@ -38,7 +38,7 @@ class TranslationPipeline(TextToTextPipeline):
         if not self._is_multilingual:
             return super()._tokenize(text, **kwargs)
         source, _, target = self.task.removeprefix("translation").removeprefix("_").partition("_to_")
-        # A tokenizer without target language has a source language all the same, which nobody chose.
+        # If the tokenizer has no target language, nobody has chosen its source language; it is only a default.
         preset = self.tokenizer if self.tokenizer.tgt_lang is not None else None
         languages = {
             "src_lang": source or getattr(preset, "src_lang", None),
@@ -56,7 +56,7 @@ class TranslationPipeline(TextToTextPipeline):
         for name in ("forced_bos_token_id", "decoder_start_token_id"):
             target_language = model_inputs.pop(name, None)
             if target_language is not None:
-                # The collation makes a list, with one entry for each input of the batch; all are the same.
+                # The collation makes a list with the same entry for each input of the batch.
                 first = target_language[0] if isinstance(target_language, list) else target_language
                 generate_kwargs.setdefault(name, first)
         return super()._forward(model_inputs, **generate_kwargs)

@@ -12,7 +12,8 @@ def read(hf_config: Any, head: str) -> dict[str, Any]:
     if hf_config.word_embed_proj_dim != hf_config.hidden_size:
         raise CannotExpress(
             f"OPTConfig has word_embed_proj_dim={hf_config.word_embed_proj_dim} and hidden_size="
-            f"{hf_config.hidden_size}, so it has maps between the embeddings and the layers: Triptych has no such thing"
+            f"{hf_config.hidden_size}, so it has maps between the embeddings and the layers: Triptych has no such "
+            "thing"
         )
     return {
         "residual": "pre" if hf_config.do_layer_norm_before else "post",
