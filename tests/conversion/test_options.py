@@ -111,7 +111,7 @@ def test_what_is_unknown_is_named(bert, given, hint):
 def test_fields_of_the_configuration(bert):
     ours = triptych.from_hf(bert, hidden_dropout_prob=0.3, classifier_dropout=0.4, id2label={0: "a", 1: "b", 2: "c"})
     assert (ours.config.dropout, ours.dropout.p, ours.config.id2label[2]) == (0.3, 0.4, "c")
-    assert ours.model.layers[0].residual.dropout.p == 0.3
+    assert ours.model.layers[0].dropout.p == 0.3
 
 
 def test_another_number_of_labels(bert, theirs):

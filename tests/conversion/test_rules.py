@@ -117,12 +117,12 @@ def test_templates(theirs, ours):
 
 
 def test_the_first_rule_that_fits_the_model_holds():
-    table = rules.rules({"norm": "residual.norm"}) + rules.rules({"norm": "residual.norms.first"})
-    assert Places(table, ["norm.weight"], ["residual.norm.weight"], "x").found["norm.weight"][1] == [
-        "residual.norm.weight"
+    table = rules.rules({"norm": "norms.shared"}) + rules.rules({"norm": "norms.first"})
+    assert Places(table, ["norm.weight"], ["norms.shared.weight"], "x").found["norm.weight"][1] == [
+        "norms.shared.weight"
     ]
-    places = Places(table, ["x.norm.weight"], ["model.residual.norms.first.weight"], "x")
-    assert places.found["x.norm.weight"][1] == ["model.residual.norms.first.weight"]
+    places = Places(table, ["x.norm.weight"], ["model.norms.first.weight"], "x")
+    assert places.found["x.norm.weight"][1] == ["model.norms.first.weight"]
 
 
 def test_names_without_a_place_are_all_named():

@@ -33,6 +33,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "rotary": {"positions": "rotary"},
     "rotary-partial": {"positions": "rotary", "rotary_dim": 4},
     "relative": {"positions": "relative", "relative_num_buckets": 8, "relative_max_distance": 12},
+    "alibi": {"positions": "alibi"},
 }
 FAMILIES = {
     "encoder_decoder": (TriptychForConditionalGeneration, TriptychConfig, "tiny"),

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from triptych.modeling.attention import SelfAttention, eager_attention
+from triptych.modeling.layer import TransformerLayer
 
 
 @pytest.fixture
@@ -124,3 +125,38 @@ def test_attention_dropout_acts_in_training_only(make_attention, attn_implementa
     assert torch.equal(attention(x), attention(x))
     attention.train()
     assert not torch.allclose(attention(x), attention(x))
+
+
+# --- a part used alone
+
+
+@pytest.mark.parametrize("attn_implementation", ["eager", "sdpa", "varlen"])
+@pytest.mark.parametrize("pattern", [None, [3]])
+@pytest.mark.parametrize("length", [2, 7])
+@torch.no_grad()
+def test_a_layer_alone_sees_what_it_says(make_config, attn_implementation, pattern, length):
+    """Without a stack around it, and without a mask: a causal one hides the future, a band what is far away."""
+    for is_causal in (True, False):
+        config = make_config("decoder", attention_pattern=pattern)
+        config._attn_implementation = attn_implementation
+        torch.manual_seed(0)
+        layer, x = TransformerLayer(config, 0, is_causal, has_memory=False).eval(), torch.randn(1, length, 32)
+        outputs = layer(x)
+        for changed in range(length):
+            other = x.clone()
+            other[0, changed] = torch.randn(32)
+            differs = (layer(other) - outputs)[0].abs().amax(-1) > 1e-6
+            distance = torch.arange(length) - changed  # how far behind the changed position
+            expected = distance >= 0 if is_causal else torch.ones(length, dtype=torch.bool)
+            if pattern is not None:
+                expected &= (distance.abs() if not is_causal else distance) < 3 + (not is_causal)
+            assert torch.equal(differs, expected), (is_causal, changed)
+
+
+@torch.no_grad()
+def test_an_attention_alone_sees_what_a_layer_does(make_attention):
+    x = torch.randn(2, 5, 32)
+    causal = make_attention()
+    causal.is_causal = True
+    longer = causal(torch.cat([x, torch.randn(2, 3, 32)], dim=1))[:, :5]
+    torch.testing.assert_close(causal(x), longer)

@@ -79,7 +79,7 @@ def test_a_masked_token_is_as_good_as_not_there(make_model, family, scheme, batc
     outputs = [model(**batch(family, positions)).logits for positions in POSITIONS]
     for row, mask in enumerate(MASK.bool()):
         expected = outputs[0][row][mask]
-        if scheme["positions"] != "relative":
+        if scheme["positions"] not in ("relative", "alibi"):
             expected = model(**alone(batch(family), row)).logits[0]
         for found in outputs:
             close(found[row][mask], expected)
@@ -123,7 +123,7 @@ def in_pieces(model, inputs, cache, pieces):
 def test_continued_from_a_cache_equals_one_go(make_model, causal_family, scheme, batch, close, kind):
     """Logits, and keys and values of what is not masked, in pieces of one token and of several."""
     seen = MASK.bool()
-    bands = [None] if scheme["positions"] == "relative" else [None, [3, "full"]]
+    bands = [None] if scheme["positions"] in ("relative", "alibi") else [None, [3, "full"]]
     for attention_pattern, masked_positions in zip(bands, ("counted", "skipped"), strict=False):
         fields = {**scheme, "attention_pattern": attention_pattern, "masked_positions": masked_positions}
         model = make_model(causal_family, **fields)
@@ -177,7 +177,7 @@ def test_generation_from_masks_with_holes(make_model, causal_family, scheme, pro
     model, inputs = make_model(causal_family, **scheme, logit_scale=0.3), prompts(causal_family)
     options = OPTIONS | {"num_beams": num_beams}
     expected = model.generate(**inputs, **options, use_cache=False)[:, -STEPS:]
-    if scheme["positions"] != "relative":
+    if scheme["positions"] not in ("relative", "alibi"):
         for row in (0, 2) if model.config.is_encoder_decoder else (0, 1, 2):  # alone, 1 would get a start token
             single = model.generate(**alone(inputs, row), **options, use_cache=False)
             assert single[0, -STEPS:].tolist() == expected[row].tolist()
@@ -230,7 +230,7 @@ def test_a_batch_that_goes_on_after_its_ends(make_model, scheme, make_ragged, wo
     assert torch.equal(
         model.generate(ids, attention_mask=mask, **OPTIONS, past_key_values=cache)[:, -STEPS:], together
     )
-    if scheme["positions"] != "relative":
+    if scheme["positions"] not in ("relative", "alibi"):
         for row in range(2):
             single = model.generate(ids[row][mask[row].bool()][None], **OPTIONS, use_cache=False)
             assert single[0, -STEPS:].tolist() == together[row].tolist()

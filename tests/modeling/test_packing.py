@@ -222,44 +222,40 @@ def test_documents_on_one_side_are_refused(make_model, make_packed, missing):
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_flash_attention_gets_documents_or_refuses(flash_stand_in, make_model, family, make_packed, rows):
-    """It takes no mask. Of one row transformers tells it the documents by their positions; of more it cannot."""
+def test_flash_attention_gets_the_boundaries_of_documents(flash_stand_in, make_model, family, make_packed, rows):
+    """It takes no mask: all tokens come in one flat row, with the boundaries of its documents."""
     model, (_, packed) = make_model(family), make_packed(family)
     batch = {name: value.repeat(rows, 1) for name, value in packed.items()}
     seen = []
 
-    def kernel(module, query, key, value, attention_mask, position_ids=None, **kwargs):
-        seen.append((attention_mask, position_ids))
+    def kernel(module, query, key, value, attention_mask, cu_seq_lens_q, cu_seq_lens_k, max_length_q, **kwargs):
+        assert attention_mask is None
+        assert query.shape[0] == 1
+        seen.append((cu_seq_lens_q.diff().tolist(), cu_seq_lens_k.diff().tolist()))
+        assert max_length_q == max(seen[-1][0])
         return query.transpose(1, 2), None
 
     flash_stand_in(model, kernel)
-    if rows == 1 and family != "encoder_decoder":
-        model(**batch)
-        (mask, positions), *_ = seen
-        assert mask is None
-        assert positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 4, 5]]
-    else:
-        with pytest.raises(ValueError, match=r"'flash_attention_2' would mix the documents.*use sdpa"):
-            model(**batch)
-        assert not seen
+    model(**batch)
+    own, cross = (TARGET_LENGTHS, LENGTHS) if family == "encoder_decoder" else (LENGTHS, LENGTHS)
+    assert ((own * rows, own * rows)) in seen
+    assert ((LENGTHS * rows, LENGTHS * rows)) in seen
+    assert ((own * rows, cross * rows)) in seen
 
 
 @pytest.mark.parametrize("family", ["encoder", "decoder"])
-def test_flash_attention_refuses_documents_cut_by_a_mask(flash_stand_in, make_model, words, family):
-    """It knows the documents of a row by positions that start anew, at what is masked, too."""
+def test_flash_attention_gets_no_masked_tokens(flash_stand_in, make_model, words, family):
+    """Masked tokens are cut out, at the ends and inside of documents; what comes back there is zeros."""
     model, ids, of = make_model(family), words(1, 6), torch.tensor([[0, 0, 0, 1, 1, 1]])
     seen = []
 
-    def kernel(module, query, key, value, attention_mask, position_ids=None, **kwargs):
-        seen.append((attention_mask, position_ids.tolist()))
+    def kernel(module, query, key, value, attention_mask, cu_seq_lens_q, **kwargs):
+        seen.append(cu_seq_lens_q.tolist())
         return query.transpose(1, 2), None
 
     flash_stand_in(model, kernel)
-    far = torch.tensor([[0, 1, 2, 10, 11, 12]])
-    model(ids, document_ids=of, position_ids=far, attention_mask=torch.tensor([[0, 1, 1, 1, 1, 0]]))
-    assert seen[0] == (None, [[0, 0, 1, 0, 1, 0]])
-    with pytest.raises(ValueError, match=r"'flash_attention_2' takes no masked tokens inside a document.*use sdpa"):
-        model(ids, document_ids=of, attention_mask=torch.tensor([[1, 0, 1, 1, 1, 1]]))
+    model(ids, document_ids=of, attention_mask=torch.tensor([[1, 0, 1, 1, 1, 0]]))
+    assert seen == [[0, 2, 4]] * 2
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.fsmt.modeling_fsmt import SinusoidalPositionalEmbedding as FSMTPositions
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 from transformers.models.m2m_100.modeling_m2m_100 import M2M100SinusoidalPositionalEmbedding as M2M100Positions
@@ -13,7 +14,7 @@ from transformers.models.marian.modeling_marian import MarianSinusoidalPositiona
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from triptych import TriptychDecoderConfig
-from triptych.modeling.positions import FREQUENCIES, POSITIONS, SINUSOIDS, rotate
+from triptych.modeling.positions import FREQUENCIES, POSITIONS, SINUSOIDS, head_slopes, rotate
 
 SHORT, LONG = [1.0, 1.1, 1.3, 2.0], [2.0, 3.0, 4.0, 8.0]  # one factor per rotated pair of a head of 8
 ROPES = {
@@ -132,6 +133,7 @@ def test_each_scheme_speaks_where_it_should():
         "sinusoidal": (1, 0, 0),
         "rotary": (0, 1, 0),
         "relative": (0, 0, 1),
+        "alibi": (0, 0, 1),
     }
     assert verbs.keys() == POSITIONS.keys()
     positions = torch.arange(3)[None]
@@ -220,3 +222,42 @@ def test_relative_bias_of_later_queries_is_the_tail_of_all():
     assert whole.shape == (1, 4, 20, 20)
     assert torch.equal(scheme.bias(3, 20, 17), whole[:, :, 17:])
     assert torch.equal(scheme.bias(3, 20, torch.tensor(17)), whole[:, :, 17:])
+
+
+# --- ALiBi
+
+
+def test_slopes_by_hand():
+    """Press et al. 2022, section 3: for 8 heads 1/2, 1/4, … 1/256; for 16 the square roots lie between."""
+    assert head_slopes(8) == [2.0**-i for i in range(1, 9)]
+    assert head_slopes(16) == pytest.approx([2 ** (-i / 2) for i in range(1, 17)])
+    assert head_slopes(12) == pytest.approx([*head_slopes(8), *head_slopes(16)[0:8:2]])  # as the authors' code
+
+
+@pytest.mark.parametrize("heads", [2, 4, 6, 12, 16, 20])
+def test_slopes_equal_those_of_bloom(heads):
+    theirs = build_alibi_tensor(torch.ones(1, 2), heads, torch.float32).view(heads, 2)[:, 1]
+    torch.testing.assert_close(torch.tensor(head_slopes(heads)), theirs)
+
+
+def test_linear_biases_by_hand():
+    """Two heads, slopes 1/16 and 1/256; two queries behind one key in the cache."""
+    scheme = scheme_of(positions="alibi", num_attention_heads=2)
+    bias = scheme.bias(2, 3, past=1)
+    steps = torch.tensor([[1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
+    torch.testing.assert_close(bias[0], torch.stack([-steps / 16, -steps / 256]))
+
+
+@torch.no_grad()
+def test_buffers_are_refilled_after_a_load(make_model, family, tmp_path, words, logits_of):
+    """They are in no checkpoint, and a model is loaded without computing them."""
+    for fields in ({"positions": "alibi"}, {"positions": "rotary"}):
+        model, ids = make_model(family, **fields), words(1, 6)
+        model.save_pretrained(tmp_path)
+        again = type(model).from_pretrained(tmp_path)
+        assert torch.equal(logits_of(again, ids, None, ids), logits_of(model, ids, None, ids))
+
+
+def test_a_bias_and_a_band_are_refused(make_model, family):
+    with pytest.raises(ValueError, match="one bias for all layers"):
+        make_model(family, positions="alibi", attention_pattern=[3, "full"])

@@ -13,7 +13,7 @@ from triptych.configuration.parallelism import check_parallelism
 HEADS = [name for name in triptych.__all__ if "For" in name]
 BODIES = ["TriptychModel", "TriptychEncoderModel", "TriptychDecoderModel"]
 CHOICES = {
-    "positions": ["learned", "rotary", "relative"],
+    "positions": ["learned", "rotary", "relative", "alibi"],
     "residual": ["post", "pre", "parallel", "parallel_norms"],
     "feed_forward": ["plain", "gated"],
     "tie_word_embeddings": [True, False],

@@ -19,7 +19,7 @@ from .presets import load_preset
 
 logger = logging.get_logger(__name__)
 
-POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative")
+POSITIONS = ("none", "learned", "sinusoidal", "rotary", "relative", "alibi")
 SINUSOID_LAYOUTS = ("interleaved", "concatenated", "tensor2tensor")
 RESIDUALS = ("post", "pre", "parallel", "parallel_norms")
 NORMS = ("layer", "rms")

@@ -3,22 +3,24 @@
 Shapes: B batch, T queries, S keys, H heads, G key/value heads, d residual width, d_k and d_v widths of a head.
 """
 
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Cache, EncoderDecoderCache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..configuration import TriptychBaseConfig
-from .backends import attend_to_tokens
-from .positions import Rotation, rotate
+from .kernels import attention_function
+from .positions import rotate
+from .surroundings import Surroundings, alone
+
+Projections = tuple[Tensor, Tensor, Tensor]  # queries (B, H, T, d_k), keys (B, G, S, d_k), values (B, G, S, d_v)
 
 
 def sees_any(attention_mask: Tensor) -> Tensor:
-    """Which queries see a key at all, by a mask that is added to the scores: (B, 1, T, S) → (B, 1, T, 1) of bools."""
+    """Which queries see a key, by a mask that is added to the scores: (B, 1, T, S) → (B, 1, T, 1) of bools."""
     return (attention_mask > torch.finfo(attention_mask.dtype).min).any(dim=-1, keepdim=True)
 
 
@@ -54,7 +56,7 @@ def eager_attention(
 
 
 class AttentionWeightsTap(nn.Module):
-    """Where attention weights can be recorded (`output_attentions`); nothing passes on from here."""
+    """Where attention weights can be recorded (`output_attentions`); its output goes nowhere."""
 
     def forward(self, weights: Tensor | None) -> tuple[Tensor | None]:
         return (weights,)
@@ -63,6 +65,7 @@ class AttentionWeightsTap(nn.Module):
 class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1, …, head_h) Wᴼ, head_i = Attention(Q Wᵢ^Q, K Wᵢ^K, V Wᵢ^V)."""
 
+    kind = "full_attention"  # whose mask it takes from its surroundings
     sliding_window: int | None = None  # for kernels that take no mask; the others get the band with theirs
 
     def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool = False):
@@ -91,42 +94,44 @@ class MultiHeadAttention(nn.Module):
         """(B, S, d) → (B, G, S, d_v)"""
         return self.v_proj(x).unflatten(-1, (-1, self.value_head_dim)).transpose(1, 2)
 
-    def keys_values(
-        self, x: Tensor, memory: Tensor | None, rotation: Rotation | None, cache: Cache | None
-    ) -> tuple[Tensor, Tensor]:
-        """Where keys and values come from: all that self- and cross-attention differ in."""
+    def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
+        """Queries of x (B, T, d), and the keys and values that they meet: what self- and cross-attention differ in."""
         raise NotImplementedError
+
+    def alone(self, x: Tensor) -> Surroundings:
+        """What surrounds an attention over x (B, T, d) that is used without a stack."""
+        return Surroundings()
 
     def forward(
         self,
         x: Tensor,
         memory: Tensor | None = None,
-        mask: Tensor | None = None,
-        rotation: Rotation | None = None,
         position_bias: Tensor | None = None,
+        around: Surroundings | None = None,
         past_key_values: Cache | None = None,
-        **kwargs: Any,
     ) -> Tensor:
         """(B, T, d) → (B, T, d)"""
-        query = rotate(self.queries(x), rotation)
-        key, value = self.keys_values(x, memory, rotation, past_key_values)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
-        if memory is not None and isinstance(mask, Tensor) and mask.ndim == 2:  # flash attention, a padded memory
-            attend = partial(attend_to_tokens, attend)
+        around = self.alone(x) if around is None else around
+        query, key, value = self.project(x, memory, around, past_key_values)
+        attend = attention_function(self.config._attn_implementation, eager_attention)
         heads, weights = attend(
             self,
             query,
             key,
             value,
-            mask,
+            around.masks.get(self.kind),
             scaling=self.scaling,
             dropout=self.dropout if self.training else 0.0,
             position_bias=position_bias,
             sliding_window=self.sliding_window,
-            **kwargs,
+            **self.kernel_options(around),
         )
         self.weights(weights)
         return self.o_proj(heads.reshape(*x.shape[:-1], -1))  # serving engines give (B T, H d_v)
+
+    def kernel_options(self, around: Surroundings) -> Mapping[str, Any]:
+        """Further arguments of the kernel."""
+        return around.kernel_options
 
 
 class SelfAttention(MultiHeadAttention):
@@ -134,31 +139,41 @@ class SelfAttention(MultiHeadAttention):
 
     def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool = False):
         super().__init__(config, layer_idx, is_causal)
-        if config.attention_kind(layer_idx) == "sliding_attention":
+        self.kind = config.attention_kind(layer_idx)
+        if self.kind == "sliding_attention":
             assert config.sliding_window is not None
             self.sliding_window = config.sliding_window + (not is_causal)  # each side, then: flash counts itself in
 
-    def keys_values(
-        self, x: Tensor, memory: Tensor | None, rotation: Rotation | None, cache: Cache | None
-    ) -> tuple[Tensor, Tensor]:
-        key, value = rotate(self.keys(x), rotation), self.values(x)
-        if cache is None:
-            return key, value
-        own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
-        return own.update(key, value, self.layer_idx)
+    def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
+        query, key, value = (
+            rotate(self.queries(x), around.rotation),
+            rotate(self.keys(x), around.rotation),
+            self.values(x),
+        )
+        if cache is not None:
+            kept = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+            key, value = kept.update(key, value, self.layer_idx)
+        return query, key, value
+
+    def alone(self, x: Tensor) -> Surroundings:
+        return alone(self.config, self.kind, self.is_causal, x)
+
+    def kernel_options(self, around: Surroundings) -> Mapping[str, Any]:
+        return {"position_ids": around.position_ids, **around.kernel_options}
 
 
 class CrossAttention(MultiHeadAttention):
     """Queries from the decoder, keys and values from the encoder: computed once, kept for every later step."""
 
-    def keys_values(
-        self, x: Tensor, memory: Tensor | None, rotation: Rotation | None, cache: Cache | None
-    ) -> tuple[Tensor, Tensor]:
+    kind = "cross_attention"
+
+    def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
         assert memory is not None
+        query = self.queries(x)
         if not isinstance(cache, EncoderDecoderCache):
-            return self.keys(memory), self.values(memory)
+            return query, self.keys(memory), self.values(memory)
         if not cache.is_updated.get(self.layer_idx):
             cache.cross_attention_cache.update(self.keys(memory), self.values(memory), self.layer_idx)
             cache.is_updated[self.layer_idx] = True
         kept = cache.cross_attention_cache.layers[self.layer_idx]
-        return kept.keys, kept.values
+        return query, kept.keys, kept.values

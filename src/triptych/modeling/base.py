@@ -11,11 +11,13 @@ from ..configuration.parallelism import check_parallelism
 from ..files import naming_damage
 from . import parallelism  # noqa: F401 (registers the style that the plans of tensor parallelism name)
 from .attention import AttentionWeightsTap
-from .backends import check_backend
 from .initialization import INITIALIZERS
+from .kernels import check_kernel, register_kernels
 from .layer import TransformerLayer
 from .losses import token_cross_entropy
-from .positions import RotaryPositions
+from .positions import POSITIONS, Positions
+
+register_kernels()
 
 
 class TriptychPreTrainedModel(PreTrainedModel):
@@ -80,10 +82,12 @@ class TriptychPreTrainedModel(PreTrainedModel):
         """As transformers, for a kernel that computes what the configuration says."""
         sides = [self.config.stack_config(stack) for stack in self.config.stacks]
         for side in sides:
-            check_backend(side, attn_implementation)
+            check_kernel(side, attn_implementation, POSITIONS[side.positions].adds_bias)
         adjusted = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
         for side in sides:
-            check_backend(side, adjusted)  # kernels of the Hub are known only when they are loaded
+            check_kernel(
+                side, adjusted, POSITIONS[side.positions].adds_bias
+            )  # kernels of the Hub are known only when they are loaded
         return adjusted
 
     def token_loss(
@@ -105,5 +109,5 @@ class TriptychPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         INITIALIZERS[self.config.initializer](module, self.config)
-        if isinstance(module, RotaryPositions):
+        if isinstance(module, Positions):
             module.reset()

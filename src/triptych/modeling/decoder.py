@@ -9,8 +9,9 @@ from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychDecoderConfig
 from .base import TriptychPreTrainedModel
-from .documents import known_documents
 from .generation import TriptychGenerationMixin
+from .layout import lay_out
+from .lookup import given
 from .losses import next_token_labels
 from .stack import TransformerStack, keep_positions
 
@@ -69,20 +70,20 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedMode
         """
         # No parameter of its own: Trainer evaluates no loss on data without one of the parameters named after labels.
         shift_labels: Tensor | None = kwargs.pop("shift_labels", None)
+        tokens = given(input_ids=input_ids, inputs_embeds=inputs_embeds)
+        said = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
+        (layout,) = lay_out(self.model.side(tokens, cache=past_key_values, arguments=kwargs, **said))
         if labels is not None and shift_labels is None:
-            document_ids = known_documents(document_ids, position_ids, attention_mask, labels.shape)
-            shift_labels = next_token_labels(labels, document_ids)
+            shift_labels = next_token_labels(labels, layout.documents)
         if shift_labels is not None:
             use_cache = bool(use_cache)  # training wants none, whatever the configuration says
         outputs = self.model(
             input_ids,
-            attention_mask,
-            position_ids=position_ids,
             token_type_ids=token_type_ids,
             inputs_embeds=inputs_embeds,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            document_ids=document_ids,
+            layout=layout,
             return_dict=True,
             **kwargs,
         )

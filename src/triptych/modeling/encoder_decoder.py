@@ -10,10 +10,10 @@ from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychConfig
 from .base import TriptychPreTrainedModel
-from .documents import known_documents
 from .generation import TriptychGenerationMixin
 from .joining import join
-from .lookup import lookup
+from .layout import Layout, lay_out
+from .lookup import given, lookup
 from .losses import IGNORED, last_labels, shift_right
 from .stack import TransformerStack, keep_positions
 
@@ -98,6 +98,14 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
         return resized
 
 
+def source_tokens(input_ids: Tensor | None, inputs_embeds: Tensor | None, encoder_outputs: Any) -> Tensor:
+    """The source, as ids (B, S) or as vectors (B, S, d); encoded already, where that is all there is."""
+    if encoder_outputs is not None:
+        encoded: Tensor = encoder_outputs[0]
+        return encoded
+    return given(input_ids=input_ids, inputs_embeds=inputs_embeds)
+
+
 class TriptychModel(TwoSidedVocabulary):
     """The encoder–decoder without a head. It owns the embeddings: one matrix, or one per language."""
 
@@ -113,6 +121,23 @@ class TriptychModel(TwoSidedVocabulary):
         self.encoder.lookup = self.embed_source  # type: ignore[method-assign]
         self.decoder.lookup = self.embed_target  # type: ignore[assignment, method-assign]
         self.post_init()
+
+    def lay_out(
+        self, source: Tensor, said: dict[str, Any], target: Tensor, said_of_target: dict[str, Any], arguments: Any
+    ) -> tuple[Layout, Layout]:
+        """The layouts of source and target.
+
+        Args:
+            source, target: the tokens of each side, ids (B, S) and (B, T), or vectors.
+            said, said_of_target: what the caller says of them: masks, positions, documents, the cache.
+            arguments: the further arguments of the call; boundaries of documents are taken out of them.
+        """
+        sides = (
+            self.encoder.side(source, arguments=arguments, **said),
+            self.decoder.side(target, arguments=arguments, prefix="decoder_", **said_of_target),
+        )
+        layout, layout_of_target = lay_out(*sides)
+        return layout, layout_of_target
 
     @property
     def target_embeddings(self) -> nn.Embedding:
@@ -145,9 +170,10 @@ class TriptychModel(TwoSidedVocabulary):
         use_cache: bool | None = None,
         document_ids: Tensor | None = None,
         decoder_document_ids: Tensor | None = None,
+        layouts: tuple[Layout, Layout] | None = None,
         **kwargs: Any,
     ) -> Seq2SeqModelOutput:
-        """Encode the source, unless `encoder_outputs` are given, and decode.
+        """Encodes the source, unless `encoder_outputs` are given, and decodes.
 
         Args:
             input_ids: (B, S) source token ids, with `attention_mask` (B, S); or `inputs_embeds` (B, S, d).
@@ -155,7 +181,10 @@ class TriptychModel(TwoSidedVocabulary):
                 `decoder_inputs_embeds` (B, T, d).
             past_key_values: the cache of the P target positions before these.
             document_ids, decoder_document_ids: (B, S), (B, T) packing: several pairs in one row; a target sees
-                itself and the source with its own id.
+                itself and the source of the same id. `position_ids` and `decoder_position_ids` that return to 0 say
+                the same; and for flat rows (1, S), (1, T) `cu_seq_lens_q`, `max_length_q` of the source and
+                `decoder_cu_seq_lens_q`, `decoder_max_length_q` of the target; see `TransformerStack.forward`.
+            layouts: of source and target, in place of masks, positions and documents: what a head has made of them.
 
         Raises:
             ValueError: the decoder has no input, or documents are known on one side only.
@@ -164,32 +193,37 @@ class TriptychModel(TwoSidedVocabulary):
             raise ValueError(
                 f"{type(self).__name__} needs decoder_input_ids or decoder_inputs_embeds (or labels, with a head)"
             )
+        encoder_outputs = (
+            BaseModelOutput(*encoder_outputs) if isinstance(encoder_outputs, (tuple, list)) else encoder_outputs
+        )
+        if layouts is None:
+            source = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
+            target = {
+                "attention_mask": decoder_attention_mask,
+                "position_ids": decoder_position_ids,
+                "document_ids": decoder_document_ids,
+                "cache": past_key_values,
+            }
+            read = source_tokens(input_ids, inputs_embeds, encoder_outputs)
+            written = given(decoder_input_ids=decoder_input_ids, decoder_inputs_embeds=decoder_inputs_embeds)
+            layouts = self.lay_out(read, source, written, target, kwargs)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids,
-                attention_mask,
-                position_ids=position_ids,
                 token_type_ids=token_type_ids,
                 inputs_embeds=inputs_embeds,
-                document_ids=document_ids,
+                layout=layouts[0],
                 return_dict=True,
                 **kwargs,
             )
-        elif isinstance(encoder_outputs, (tuple, list)):
-            encoder_outputs = BaseModelOutput(*encoder_outputs)
-        memory = encoder_outputs.last_hidden_state
-        memory_documents = known_documents(document_ids, position_ids, attention_mask, memory.shape[:2])
         decoder_outputs = self.decoder(
             decoder_input_ids,
-            decoder_attention_mask,
-            position_ids=decoder_position_ids,
             inputs_embeds=decoder_inputs_embeds,
-            encoder_hidden_states=memory,
-            encoder_attention_mask=attention_mask,
+            encoder_hidden_states=encoder_outputs.last_hidden_state,
             past_key_values=past_key_values,
             use_cache=use_cache,
-            document_ids=decoder_document_ids,
-            encoder_document_ids=memory_documents,
+            layout=layouts[1],
+            encoder_layout=layouts[0],
             return_dict=True,
             **kwargs,
         )
@@ -295,13 +329,20 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabula
             num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
             logits_to_keep: compute only the last so many logits (0: all), or those at the given positions.
         """
+        source = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
+        target = {
+            "attention_mask": decoder_attention_mask,
+            "position_ids": decoder_position_ids,
+            "document_ids": decoder_document_ids,
+            "cache": past_key_values,
+        }
+        layouts = None
         if labels is not None:
             use_cache = bool(use_cache)  # training wants none, whatever the configuration says
             if decoder_input_ids is None and decoder_inputs_embeds is None:
-                decoder_document_ids = known_documents(
-                    decoder_document_ids, decoder_position_ids, decoder_attention_mask, labels.shape
-                )
-                decoder_input_ids = decoder_input(self.config, labels, decoder_document_ids)
+                read = source_tokens(input_ids, inputs_embeds, encoder_outputs)
+                layouts = self.model.lay_out(read, source, labels, target, kwargs)
+                decoder_input_ids = decoder_input(self.config, labels, layouts[1].documents)
         outputs = self.model(
             input_ids,
             attention_mask,
@@ -317,6 +358,7 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, TwoSidedVocabula
             use_cache=use_cache,
             document_ids=document_ids,
             decoder_document_ids=decoder_document_ids,
+            layouts=layouts,
             return_dict=True,
             **kwargs,
         )

@@ -21,11 +21,13 @@ from transformers import (
 )
 from transformers.generation.logits_process import UnbatchedClassifierFreeGuidanceLogitsProcessor
 
-from .backends import check_continuous_batching
 from .documents import positions_in_row
 from .generation_options import TriptychGenerationConfig, adopt
 from .guidance import ClassifierFreeGuidance, last_tokens
+from .kernels import check_continuous_batching
+from .layout import Layout
 from .masks import self_attention_masks
+from .positions import POSITIONS
 
 # Three ways to say how long an output may be; the strongest place that names one of them decides.
 LENGTH_OPTIONS = ("max_length", "max_new_tokens", "max_length_beyond_source")
@@ -266,7 +268,7 @@ class TriptychGenerationMixin(GenerationMixin):
         Raises:
             ValueError: an encoder–decoder, relative positions, or values and keys of different widths.
         """
-        check_continuous_batching(self.config)
+        check_continuous_batching(self.config, POSITIONS[self.config.positions].adds_bias)
         return super().init_continuous_batching(*args, **kwargs)
 
     def create_masks_for_generate(
@@ -278,7 +280,8 @@ class TriptychGenerationMixin(GenerationMixin):
             own = past_key_values.self_attention_cache
         side = self.config.get_text_config(decoder=True)
         kinds = {side.attention_kind(i) for i in range(side.num_hidden_layers)}
-        return self_attention_masks(side, kinds, True, inputs_embeds, attention_mask, own, None)
+        none_given = torch.arange(inputs_embeds.shape[1])[None]
+        return self_attention_masks(side, kinds, True, inputs_embeds, Layout(none_given, attention_mask), own)
 
     @wraps(GenerationMixin.prepare_inputs_for_generation)  # by whose arguments transformers decides what it can do
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -1,6 +1,18 @@
-"""Reading a row of an embedding table, with an error that a person understands."""
+"""Reading rows of an embedding table, and which input there is to read, with errors that a person understands."""
 
 from torch import Tensor, nn
+
+
+def given(**inputs: Tensor | None) -> Tensor:
+    """The one of two inputs that is given, such as `input_ids` (B, T) or `inputs_embeds` (B, T, d).
+
+    Raises:
+        ValueError: both are given, or neither.
+    """
+    found = [value for value in inputs.values() if value is not None]
+    if len(found) != 1:
+        raise ValueError(f"give exactly one of {' and '.join(inputs)}")
+    return found[0]
 
 
 def lookup(table: nn.Embedding, ids: Tensor, name: str, size: str) -> Tensor:

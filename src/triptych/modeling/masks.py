@@ -1,8 +1,9 @@
-"""Who sees whom: transformers' mask functions, asked for the two attentions of a stack.
+"""Who sees whom: the masks of the two attentions of a stack, as the attention kernel takes them.
 
 Shapes: B batch, T positions of the stack, S positions of the memory, P positions in the cache, d residual width.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,10 +15,12 @@ from transformers.masking_utils import (
     create_causal_mask,
     create_sliding_window_causal_mask,
 )
-from transformers.utils.generic import is_flash_attention_requested
 
 from ..configuration import TriptychBaseConfig
 from .documents import same_document, starts
+from .kernels import kernel_of
+from .layout import Layout
+from .runs import Boundaries, Runs, boundaries_of, seen_pieces
 
 CAUSAL = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
 BIDIRECTIONAL = {
@@ -26,81 +29,92 @@ BIDIRECTIONAL = {
 }
 
 
-def check_attention_mask(name: str, mask: Any, rows: int, length: int, past: int | Tensor = 0) -> None:
-    """Refuse a mask that does not fit `rows` of `length` tokens behind `past` others.
-
-    Raises:
-        ValueError: neither (B, P + T) nor (B or 1, …, T, S), or of other rows or another length.
-    """
-    if not isinstance(mask, Tensor):  # none, one of flex attention, or one per kind of layer
-        return
-    shape, covered = tuple(mask.shape), mask.shape[-1]
-    if mask.ndim == 4 and shape[0] in (1, rows):
-        return
-    if mask.ndim != 2 or shape[0] != rows:
-        raise ValueError(
-            f"{name} has the shape {shape}; it must be ({rows}, tokens seen so far), 1 for a token and 0 for padding, "
-            f"or ({rows}, 1, queries, keys)"
-        )
-    if (
-        isinstance(past, int) and covered != past + length
-    ):  # a static cache counts in a tensor, which is not waited for
-        raise ValueError(f"{name} covers {covered} positions, not the {past + length} seen so far")
-
-
 def self_attention_masks(
-    config: TriptychBaseConfig,
-    kinds: set[str],
-    is_causal: bool,
-    x: Tensor,
-    attention_mask: Any,
-    cache: Cache | None,
-    documents: Tensor | None,
+    config: TriptychBaseConfig, kinds: Iterable[str], is_causal: bool, x: Tensor, layout: Layout, cache: Any = None
 ) -> dict[str, Any]:
-    """One mask for each kind of layer, as the attention backend takes it (None: nothing is hidden, or all by rule).
+    """One mask for each kind of layer.
 
-    x (B, T, d), attention_mask (B, P + T) or as the backend takes it, documents (B, T)
+    None: every token is seen, or the kernel hides by itself what a causal layer must not see. `Runs`: the kernel gets
+    boundaries.
+
+    Args:
+        kinds: transformers' words for what a layer sees, `full_attention` or `sliding_attention`.
+        x: (B, T, d), what the layers read; only its shape, dtype and device matter.
+        cache: of the P positions before these.
     """
+    if isinstance(layout.attention_mask, dict):  # from continuous batching, or made before a compiled step
+        return layout.attention_mask
+    if layout.boundaries is not None:
+        return dict.fromkeys(kinds, Runs(layout.boundaries, layout.boundaries))
+    attention_mask = layout.attention_mask
+    if attention_mask is None and cache is not None and cache.is_compileable:
+        attention_mask = mask_of_filled(config, x, cache)
     options: dict[str, Any] = {"attention_mask": attention_mask, "past_key_values": cache}
-    if documents is not None:
-        runs = starts(documents).cumsum(-1)
-        options["and_mask_function"] = same_document(runs, runs)
-        if is_flash_attention_requested(config):  # it is told the documents, and what is masked, by their positions
-            options["attention_mask"] = None
-    if isinstance(attention_mask, dict):  # continuous batching
-        return attention_mask
-    if attention_mask is None and cache is not None and cache.is_compileable and is_flash_attention_requested(config):
-        seen = int(cache.get_seq_length()) + x.shape[1]  # flash attention must be told that the rest is not filled yet
-        options["attention_mask"] = torch.ones(x.shape[0], seen, dtype=torch.bool, device=x.device)
+    if layout.documents is not None:
+        numbers = starts(layout.documents).cumsum(-1)
+        options["and_mask_function"] = same_document(numbers, numbers)
     create = CAUSAL if is_causal else BIDIRECTIONAL
     return {kind: create[kind](config=config, inputs_embeds=x, **options) for kind in kinds}
 
 
-def memory_mask(
-    config: TriptychBaseConfig,
-    x: Tensor,
-    memory: Tensor,
-    attention_mask: Tensor | None,
-    documents: Tensor | None,
-    memory_documents: Tensor | None,
-) -> Any:
-    """Which positions of the memory (B, S, d) are seen from x (B, T, d): all but padding, and of the own document.
+def mask_of_filled(config: TriptychBaseConfig, x: Tensor, cache: Cache) -> Tensor | None:
+    """The mask (B, P + T) by which a kernel that takes no mask knows how much of a static cache is filled."""
+    if kernel_of(config._attn_implementation).static_cache:
+        return None
+    return torch.ones(x.shape[0], int(cache.get_seq_length()) + x.shape[1], dtype=torch.bool, device=x.device)
+
+
+def memory_mask(config: TriptychBaseConfig, x: Tensor, memory: Tensor, layout: Layout, source: Layout) -> Any:
+    """Which positions of the memory (B, S, d) are seen from x (B, T, d): all but padding, of the same document.
+
+    Args:
+        layout: of x.
+        source: of the memory.
 
     Raises:
         ValueError: documents on one side only.
     """
-    if (documents is None) != (memory_documents is None):
+    if (layout.documents is None) != (source.documents is None):
         raise ValueError(
             "the documents of one side are known and those of the other are not, so cross-attention would mix them; "
             "give both document_ids and decoder_document_ids"
         )
-    own = None
-    if documents is not None and memory_documents is not None:
-        own = same_document(documents, memory_documents.expand(memory.shape[0], -1))
+    by_number = layout.pieces is None or source.pieces is None  # the caller has counted: in order, one for each
+    if layout.boundaries is not None and source.boundaries is not None and by_number:
+        check_as_many(layout.boundaries, source.boundaries)
+        return Runs(layout.boundaries, source.boundaries)
+    if source.pieces is not None and (layout.documents is None or layout.pieces is not None):
+        return memory_runs(x, memory, layout, source)
+    within = None
+    if layout.documents is not None and source.documents is not None:
+        within = same_document(layout.documents, source.documents)
     return create_bidirectional_mask(
         config=config,
         inputs_embeds=x,
-        attention_mask=attention_mask,
+        attention_mask=source.attention_mask,
         encoder_hidden_states=memory,
-        and_mask_function=own,
+        and_mask_function=within,
     )
+
+
+def memory_runs(x: Tensor, memory: Tensor, layout: Layout, source: Layout) -> Runs:
+    """The boundaries of queries (B, T) and of the tokens of the memory (B, S) that each of them sees."""
+    rows, length = x.shape[:2]
+    assert source.pieces is not None
+    if layout.pieces is not None and layout.boundaries is not None:
+        queries, pieces = layout.boundaries, layout.pieces
+    else:  # every row is one sequence, masked tokens included
+        starts = torch.arange(0, (rows + 1) * length, length, dtype=torch.int32, device=x.device)
+        queries, pieces = Boundaries(starts, length), [((row, 0), torch.empty(0)) for row in range(rows)]
+    size = memory.shape[0] * memory.shape[1]
+    return Runs(queries, boundaries_of(seen_pieces(pieces, source.pieces), size, x.device))
+
+
+def check_as_many(targets: Boundaries, sources: Boundaries) -> None:
+    """Raises ValueError where there are not as many sources as targets in a flat row."""
+    found = len(targets.starts) - 1, len(sources.starts) - 1
+    if found[0] != found[1]:
+        raise ValueError(
+            f"decoder_cu_seq_lens_q cuts the targets into {found[0]} documents, but cu_seq_lens_q the sources into "
+            f"{found[1]}; each target needs its own source"
+        )

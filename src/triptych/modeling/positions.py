@@ -4,7 +4,8 @@
 - `rotation`: turns queries and keys (rotary),
 - `bias`: added to the attention scores (relative).
 
-A scheme is silent wherever it does not override the verb.
+A scheme is silent wherever it does not override the verb. It says itself what an attention kernel must do for it
+(`adds_bias`), and refills its own buffers after a load (`reset`).
 
 Shapes: B batch, T queries, S keys, H heads, d width of the residual stream, r rotated width of a head.
 """
@@ -24,10 +25,19 @@ Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32, each (B or 1, 1, T
 
 
 class Positions(nn.Module):
-    """No positions: silence at all three places."""
+    """No positions: silence at all three places.
+
+    Args:
+        is_causal: whether the stack sees only what stands before a position.
+    """
+
+    adds_bias = False  # whether attention kernels have to add a bias to the scores
 
     def __init__(self, config: TriptychBaseConfig, is_causal: bool):
         super().__init__()
+
+    def reset(self) -> None:
+        """Computes the buffers, which no checkpoint holds, anew: a load leaves them without values."""
 
     def embed(self, position_ids: Tensor, dtype: torch.dtype) -> Tensor | float:
         """What is added to the token embeddings: (B or 1, T, d)."""
@@ -134,7 +144,6 @@ class RotaryPositions(Positions):
         self.register_buffer("original_inv_freq", frequencies.clone(), persistent=False)
 
     def reset(self) -> None:
-        """Refill the buffers, which no checkpoint holds, after a load through the meta device."""
         frequencies, self.attention_scaling = FREQUENCIES[self.rope_type](self.config)
         init.copy_(self.inv_freq, frequencies)
         init.copy_(self.original_inv_freq, frequencies)
@@ -165,6 +174,8 @@ def rotate(x: Tensor, rotation: Rotation | None) -> Tensor:
 class RelativePositions(Positions):
     """A learned bias per head and distance bucket, one table for all layers (Raffel et al. 2020, section 2.1)."""
 
+    adds_bias = True
+
     def __init__(self, config: TriptychBaseConfig, is_causal: bool):
         super().__init__(config, is_causal)
         self.bidirectional = not is_causal
@@ -194,10 +205,42 @@ class RelativePositions(Positions):
         return first + torch.where(distance < exact, distance, far)
 
 
+def head_slopes(heads: int) -> list[float]:
+    """2^(-8/n), 2^(-16/n), … for n heads, where n is a power of two; else those of the next smaller power, and every
+    second one of the next greater: Press et al. 2022, section 3, and the code of its authors.
+    """
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+    return slopes + [2 ** (-4 * (2 * i + 1) / power) for i in range(heads - power)]
+
+
+class LinearBiases(Positions):
+    """ALiBi, -m · distance for a head with the slope m: Press et al. 2022, section 3. In an encoder on both sides."""
+
+    adds_bias = True
+    slopes: Tensor
+
+    def __init__(self, config: TriptychBaseConfig, is_causal: bool):
+        super().__init__(config, is_causal)
+        self.heads = config.num_attention_heads
+        self.register_buffer("slopes", torch.tensor(head_slopes(self.heads)), persistent=False)
+
+    def reset(self) -> None:
+        init.copy_(self.slopes, torch.tensor(head_slopes(self.heads)))
+
+    def bias(
+        self, query_length: int, key_length: int, past: int | Tensor, device: torch.device | None = None
+    ) -> Tensor:
+        queries = torch.arange(query_length, device=device)[:, None] + past
+        keys = torch.arange(key_length, device=device)[None, :]
+        return -self.slopes[None, :, None, None] * (keys - queries).abs()
+
+
 POSITIONS = {
     "none": Positions,
     "learned": LearnedPositions,
     "sinusoidal": SinusoidalPositions,
     "rotary": RotaryPositions,
     "relative": RelativePositions,
+    "alibi": LinearBiases,
 }

@@ -14,8 +14,8 @@ from ..configuration import TriptychEncoderConfig
 from .base import TriptychPreTrainedModel
 from .encoder import TriptychEncoderModel
 from .losses import IGNORED, token_cross_entropy
+from .norms import build_norm
 from .pooling import sequence_vector
-from .residual import build_norm
 
 
 class PredictionTransform(nn.Module):

@@ -1,9 +1,12 @@
 """Half precision: weights of several dtypes in one model, and sums that float16 cannot hold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from ..configuration import TriptychBaseConfig
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # in which a linear map computes; a quantised one has others
 
@@ -28,6 +31,27 @@ def bounded(x: Tensor, always: bool) -> Tensor:
     limit = torch.finfo(x.dtype).max - 1000
     cut = x.clamp(-limit, limit)
     return cut if always else torch.where(x.isinf().any(), cut, x)
+
+
+def unlimited(x: Tensor) -> Tensor:
+    """x itself."""
+    return x
+
+
+Limit = Callable[[Tensor], Tensor]
+
+
+def limits_of(config: TriptychBaseConfig, is_causal: bool) -> tuple[Limit, Limit]:
+    """What is done in a layer to each sum on the residual path, and to the output, so that float16 can hold them.
+
+    Models like T5 limit each sum where it has overflowed. Other encoders of an encoder–decoder limit the output, as
+    transformers' BART, Marian and mBART do. (What only float16 needs is the identity in every other dtype.)
+    """
+    if config.outgrows_float16:
+        return partial(bounded, always=False), unlimited
+    if config.is_encoder_decoder and not is_causal:
+        return unlimited, partial(bounded, always=config.residual != "post")
+    return unlimited, unlimited
 
 
 @torch.no_grad()

@@ -1,89 +1,63 @@
-"""Norms, and the path around the sublayers: where the norm stands relative to the residual connection."""
+"""The residual path: where the norms of a layer stand relative to what its sublayers add to the stream.
 
-from collections.abc import Callable, Iterable
+Every path is a function of a layer, of its input x (B, T, d), and of `run`, which calls a sublayer by its name and
+applies dropout to its output. A layer names its `sublayers` in the order of Figure 1, and has one of its `norms` for
+each of them, or a single one for all.
+"""
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from ..configuration import TriptychBaseConfig
-from .precision import bounded
+from torch import Tensor
 
-Sublayers = dict[str, Callable[[Tensor], Tensor]]
-
-
-class RMSNorm(nn.RMSNorm):
-    """torch's; weights of half precision multiply what has been rounded to their dtype, as in T5 and Llama."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.weight.dtype == torch.float32:
-            return super().forward(x)
-        return F.rms_norm(x, self.normalized_shape, eps=self.eps).to(self.weight.dtype) * self.weight
+Run = Callable[[str, Tensor], Tensor]
 
 
-NORMS = {
-    "layer": lambda config: nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias),
-    "rms": lambda config: RMSNorm(config.hidden_size, eps=config.norm_eps),
-}
-
-
-def build_norm(config: TriptychBaseConfig) -> nn.Module:
-    """The configured normalisation over d_model."""
-    return NORMS[config.norm](config)
-
-
-class PostNorm(nn.Module):
+def post_norm(layer: Any, x: Tensor, run: Run) -> Tensor:
     """LayerNorm(x + Sublayer(x)): section 3.1."""
-
-    def __init__(self, config: TriptychBaseConfig, sublayers: Iterable[str]):
-        super().__init__()
-        self.norms = nn.ModuleDict({name: build_norm(config) for name in sublayers})
-        self.dropout = nn.Dropout(config.dropout)
-        self.outgrows_float16 = config.outgrows_float16
-
-    def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
-        for name, sublayer in sublayers.items():
-            x = self.norms[name](x + self.dropout(sublayer(x)))
-        return x
+    for name in layer.sublayers:
+        x = layer.norms[name](x + run(name, x))
+    return x
 
 
-class PreNorm(PostNorm):
+def pre_norm(layer: Any, x: Tensor, run: Run) -> Tensor:
     """x + Sublayer(LayerNorm(x)): Xiong et al. 2020, figure 1(b)."""
-
-    def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
-        for name, sublayer in sublayers.items():
-            x = x + self.dropout(sublayer(self.norms[name](x)))
-            if self.outgrows_float16:
-                x = bounded(x, always=False)
-        return x
+    for name in layer.sublayers:
+        x = layer.limit_sum(x + run(name, layer.norms[name](x)))
+    return x
 
 
-class Parallel(nn.Module):
+def parallel(layer: Any, x: Tensor, run: Run) -> Tensor:
     """x + Attention(LayerNorm(x)) + FFN(LayerNorm(x)), one norm for all: GPT-J; Chowdhery et al. 2022, section 2."""
-
-    def __init__(self, config: TriptychBaseConfig, sublayers: Iterable[str]):
-        super().__init__()
-        self.norm = build_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
-        h = self.norm(x)
-        return x + sum(self.dropout(sublayer(h)) for sublayer in sublayers.values())
+    h = layer.norms[SHARED_NORM](x)
+    return x + sum(run(name, h) for name in layer.sublayers)
 
 
-class ParallelNorms(PostNorm):
+def parallel_norms(layer: Any, x: Tensor, run: Run) -> Tensor:
     """x + Attention(LayerNorm₁(x)) + FFN(LayerNorm₂(x)), a norm for each: GPT-NeoX; Black et al. 2022, section 2.1."""
-
-    def forward(self, x: Tensor, sublayers: Sublayers) -> Tensor:
-        return x + sum(self.dropout(sublayer(self.norms[name](x))) for name, sublayer in sublayers.items())
+    return x + sum(run(name, layer.norms[name](x)) for name in layer.sublayers)
 
 
-RESIDUALS = {"post": PostNorm, "pre": PreNorm, "parallel": Parallel, "parallel_norms": ParallelNorms}
+SHARED_NORM = "shared"  # the name of the norm that all sublayers read through, where there is only one
 
-# Post-norm ends every layer with a norm; the others leave the sum of all sublayers, which wants one at the end.
-FINAL_NORMS = {
-    "post": lambda config: nn.Identity(),
-    "pre": build_norm,
-    "parallel": build_norm,
-    "parallel_norms": build_norm,
+
+class ResidualPath(NamedTuple):
+    """A residual path, and which norms it needs.
+
+    Args:
+        add: the function that adds the outputs of all sublayers to x.
+        shares_norm: whether one norm serves all sublayers; else each sublayer has its own.
+        ends_with_norm: whether each layer ends with a norm. Where none does, the stack needs one at its end.
+    """
+
+    add: Callable[[Any, Tensor, Run], Tensor]
+    shares_norm: bool = False
+    ends_with_norm: bool = False
+
+
+RESIDUALS = {
+    "post": ResidualPath(post_norm, ends_with_norm=True),
+    "pre": ResidualPath(pre_norm),
+    "parallel": ResidualPath(parallel, shares_norm=True),
+    "parallel_norms": ResidualPath(parallel_norms),
 }

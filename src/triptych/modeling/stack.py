@@ -3,6 +3,8 @@
 Shapes: B batch, T positions of this stack, S positions of the memory, P positions in the cache, d residual width.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,12 +16,15 @@ from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration import TriptychBaseConfig
 from .base import TriptychPreTrainedModel
-from .documents import default_position_ids, kernel_positions, packed_documents
+from .kernels import kernel_of
 from .layer import TransformerLayer
-from .lookup import lookup
-from .masks import check_attention_mask, memory_mask, self_attention_masks
+from .layout import Layout, Side, lay_out, take_boundaries
+from .lookup import given, lookup
+from .masks import memory_mask, self_attention_masks
+from .norms import build_norm
 from .positions import POSITIONS
-from .residual import FINAL_NORMS, build_norm
+from .residual import RESIDUALS
+from .surroundings import Surroundings
 
 
 class Segments(nn.Module):
@@ -81,6 +86,11 @@ def check_past(config: TriptychBaseConfig, depth: int, cache: Any) -> None:
         )
 
 
+def own_cache(cache: Any) -> Any:
+    """The part of a cache that holds keys and values of self-attention."""
+    return cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+
+
 class TransformerStack(TriptychPreTrainedModel):
     """N layers over embedded tokens. `is_causal` and `has_memory` say which half of Figure 1 it is.
 
@@ -89,23 +99,32 @@ class TransformerStack(TriptychPreTrainedModel):
 
     Args:
         embed_tokens: the embedding matrix of a stack that stands alone.
+
+    Raises:
+        ValueError: the scheme of positions adds a bias to the scores, and some layers attend within a band.
     """
 
     is_causal = False
     has_memory = False
+    first_position = 0  # what a caller's `position_ids` call the first position
 
     def __init__(self, config: TriptychBaseConfig, num_layers: int, embed_tokens: nn.Embedding | None = None):
         super().__init__(config)
         if embed_tokens is not None:  # before all others: peft takes the first matrix with as many rows as tokens
             self.embed_tokens = embed_tokens
         self.positions = POSITIONS[config.positions](config, self.is_causal)
+        if self.positions.adds_bias and config.sliding_window is not None:
+            raise ValueError(
+                f"positions={config.positions!r} has one bias for all layers, but attention_pattern="
+                f"{config.attention_pattern} gives some of them a band; set attention_pattern=None"
+            )
         self.segments = Segments(config) if config.type_vocab_size and not self.has_memory else NoSegments()
         self.embedding_norm = build_norm(config) if config.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
             TransformerLayer(config, i, self.is_causal, self.has_memory) for i in range(num_layers)
         )
-        self.norm = FINAL_NORMS[config.residual](config)
+        self.norm = nn.Identity() if RESIDUALS[config.residual].ends_with_norm else build_norm(config)
         self.gradient_checkpointing = False
 
     def lookup(self, input_ids: Tensor) -> Tensor:
@@ -132,101 +151,129 @@ class TransformerStack(TriptychPreTrainedModel):
         use_cache: bool | None = None,
         document_ids: Tensor | None = None,
         encoder_document_ids: Tensor | None = None,
+        layout: Layout | None = None,
+        encoder_layout: Layout | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Embed, run the layers, normalise.
+        """Embeds the tokens, runs the layers and normalises.
 
         Args:
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, d), rows of the embedding matrix.
-            attention_mask: (B, P + T), 1 for tokens and 0 for padding; or a mask as the attention backend takes it.
+            attention_mask: (B, P + T), 1 for tokens and 0 for padding; or a mask as the attention kernel takes it.
             position_ids: (B, T); by default 0, 1, 2, … from the first token that is not masked, so that left padding
                 changes nothing. Whether masked tokens after it are counted is `config.masked_positions`. Relative
-                positions are distances in the row, and count them always. Where they are given, the first position is
-                0, or an encoder's `first_position_id`.
+                positions and ALiBi are distances in the row, and always count them. Where they are given, the first
+                position is 0, or an encoder's `first_position_id`.
             token_type_ids: (B, T) segments.
             encoder_hidden_states: the memory, (B, S, d), with `encoder_attention_mask` (B, S).
             past_key_values: keys and values of the P positions before these; with `use_cache` they are returned too.
             document_ids: (B, T) packing: tokens see only those of their own document, whose positions count from 0.
-                `position_ids` say the same: a document begins at every unmasked position 0 and nowhere else. A masked
-                token lies within the document before it. A row of documents has no next step, so no cache is kept.
+                `position_ids` say the same: a document begins at every unmasked position 0 and nowhere else. So do,
+                for one flat row (1, T), the arguments of transformers' collators: `cu_seq_lens_q` (documents + 1,),
+                the first token of each document and T, with `max_length_q`, the length of the longest, and the same
+                as `cu_seq_lens_k`, `max_length_k`. A masked token lies within the document before it. A row of
+                documents has no next step, so no cache is kept.
             encoder_document_ids: (B, S) the documents of the memory; a document sees the one of its own id.
+            layout, encoder_layout: in place of masks, positions and documents of the tokens and of the memory: what
+                the model around the stack has made of them.
 
         Raises:
             ValueError: not exactly one of `input_ids` and `inputs_embeds`, a memory where none is attended to or none
-                where one is, an attention mask of another length than P + T, or documents with a cache, with flash
-                attention, or on one side of the cross-attention only.
+                where one is, an attention mask of another length than P + T, or documents with a cache, or on one
+                side of the cross-attention only.
             IndexError: a token, position or segment id that has no embedding.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("give exactly one of input_ids and inputs_embeds")
-        if self.has_memory != (encoder_hidden_states is not None):
+        self.check_memory(encoder_hidden_states)
+        x = self.vectors(input_ids, inputs_embeds)
+        if layout is None:
+            said = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
+            (layout,) = lay_out(self.side(x, cache=past_key_values, arguments=kwargs, **said))
+        if encoder_hidden_states is not None and encoder_layout is None:
+            said = {"attention_mask": encoder_attention_mask, "document_ids": encoder_document_ids}
+            (encoder_layout,) = lay_out(self.side(encoder_hidden_states, mask_name=MASK_OF_SOURCE, **said))
+        if use_cache and past_key_values is None and self.is_causal and layout.documents is None:
+            past_key_values = self.new_cache()
+
+        x = self.embed(x, layout, token_type_ids)
+        around = self.surround(x, layout, past_key_values, kwargs)
+        if encoder_hidden_states is not None and encoder_layout is not None:
+            around = self.surround_memory(around, x, layout, encoder_hidden_states, encoder_layout)
+        bias = self.position_bias(x, own_cache(past_key_values))
+        for layer in self.layers[: self.depth]:
+            x = layer(x, encoder_hidden_states, bias, around, past_key_values=past_key_values)
+        return self.output(self.norm(x), past_key_values if use_cache else None, layout.attention_mask)
+
+    def check_memory(self, memory: Tensor | None) -> None:
+        """Raises ValueError for a memory where none is attended to, and for none where one is."""
+        if self.has_memory != (memory is not None):
             needs = "needs" if self.has_memory else "has no cross-attention, so it takes no"
             raise ValueError(f"{type(self).__name__} {needs} encoder_hidden_states")
-        if self.has_memory and kwargs.get("cu_seq_lens_q") is not None:
-            raise ValueError(
-                "cu_seq_lens_q says where the documents of one sequence begin, and an encoder–decoder has two; "
-                "give document_ids and decoder_document_ids"
-            )
-        x: Any = inputs_embeds if input_ids is None else self.lookup(input_ids)
-        length = x.shape[1]
 
-        own = past_key_values
-        if isinstance(past_key_values, EncoderDecoderCache):
-            own = past_key_values.self_attention_cache
-        check_past(self.config, self.depth, own)
-        past = 0 if own is None else own.get_seq_length()
-        check_attention_mask("attention_mask", attention_mask, x.shape[0], length, past)
-        if position_ids is not None:
-            position_ids = self.count_from_zero(position_ids, attention_mask)
-        documents = packed_documents(
-            self.config, document_ids, position_ids, attention_mask, past_key_values, x.shape[:2]
+    def vectors(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """The embeddings of tokens: (B, T) or (B, T, d) → (B, T, d)."""
+        tokens = given(input_ids=input_ids, inputs_embeds=inputs_embeds)
+        return self.lookup(tokens) if inputs_embeds is None else tokens
+
+    def side(
+        self, tokens: Tensor, cache: Cache | None = None, arguments: Any = None, prefix: str = "", **said: Any
+    ) -> Side:
+        """What a caller says of tokens, ids (B, T) or vectors (B, T, d).
+
+        Args:
+            arguments: the further arguments of the call; the boundaries of documents are taken out of them.
+            prefix: with what the names of those boundaries begin.
+        """
+        arguments = {} if arguments is None else arguments
+        is_served = arguments.get("cache") is not None  # transformers' continuous batching
+        return Side(
+            config=self.config,
+            shape=(tokens.shape[0], tokens.shape[1]),
+            device=tokens.device,
+            boundaries=take_boundaries(arguments, prefix),
+            cache=self.checked_cache(cache),
+            first_position=self.first_position,
+            is_served=is_served,
+            **said,
         )
-        if use_cache and past_key_values is None and self.is_causal and documents is None:
-            past_key_values = self.new_cache()
-            own = past_key_values.self_attention_cache if self.has_memory else past_key_values
 
-        kinds = [self.config.attention_kind(i) for i in range(self.depth)]
-        masks = self_attention_masks(self.config, set(kinds), self.is_causal, x, attention_mask, own, documents)
-        seen_memory = None
-        if encoder_hidden_states is not None:
-            sources, source_length = encoder_hidden_states.shape[:2]
-            if sources != x.shape[0]:
-                raise ValueError(f"there are {sources} sources, but {x.shape[0]} targets; a batch needs one for each")
-            check_attention_mask("the source's attention_mask", encoder_attention_mask, sources, source_length)
-            seen_memory = memory_mask(
-                self.config, x, encoder_hidden_states, encoder_attention_mask, documents, encoder_document_ids
+    def checked_cache(self, cache: Cache | None) -> Any:
+        """The part of a cache that this stack writes to; raises ValueError where it is one of another model."""
+        kept = own_cache(cache)
+        check_past(self.config, self.depth, kept)
+        return kept
+
+    def embed(self, x: Tensor, layout: Layout, token_type_ids: Tensor | None = None) -> Tensor:
+        """What enters the first layer: embeddings of tokens, positions and segments, section 3.4. (B, T, d)"""
+        x = x * self.config.embedding_factor + self.positions.embed(layout.position_ids, x.dtype)
+        return self.dropout(self.embedding_norm(self.segments(x, token_type_ids)))
+
+    def surround(self, x: Tensor, layout: Layout, cache: Cache | None, options: Mapping[str, Any]) -> Surroundings:
+        """What surrounds the layers over x (B, T, d): masks, the rotation by positions, options of the kernel."""
+        kinds = {self.config.attention_kind(i) for i in range(self.depth)}
+        masks = self_attention_masks(self.config, kinds, self.is_causal, x, layout, own_cache(cache))
+        rotation = self.positions.rotation(layout.position_ids)
+        return Surroundings(masks, rotation, layout.position_ids, options)
+
+    def surround_memory(
+        self, around: Surroundings, x: Tensor, layout: Layout, memory: Tensor, encoder_layout: Layout
+    ) -> Surroundings:
+        """The same, with the mask of cross-attention from x (B, T, d) to the memory (B, S, d)."""
+        if memory.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"there are {memory.shape[0]} sources, but {x.shape[0]} targets; a batch needs one for each"
             )
-        if position_ids is None:
-            position_ids = default_position_ids(self.config, attention_mask, length, past, x.device, documents)
+        mask = memory_mask(self.config, x, memory, layout, encoder_layout)
+        return replace(around, masks={**around.masks, "cross_attention": mask})
 
-        x = x * self.config.embedding_factor + self.positions.embed(position_ids, x.dtype)
-        x = self.dropout(self.embedding_norm(self.segments(x, token_type_ids)))
-        keys = length if own is None else own.get_mask_sizes(length, 0)[0]
-        bias = self.positions.bias(length, keys, past, x.device)
-        if bias is not None and self.config._attn_implementation == "flex_attention":
-            bias = bias.expand(x.shape[0], -1, -1, -1)  # a view; flex reads a bias at the row of the batch
-        rotation = self.positions.rotation(position_ids)
-        if documents is not None:
-            position_ids = kernel_positions(documents, attention_mask)
-        for kind, layer in zip(kinds, self.layers, strict=False):
-            x = layer(
-                x,
-                encoder_hidden_states,
-                bias,
-                mask=masks[kind],
-                memory_mask=seen_memory,
-                rotation=rotation,
-                position_ids=position_ids,
-                past_key_values=past_key_values,
-                **kwargs,
-            )
-        return self.output(self.norm(x), past_key_values if use_cache else None, attention_mask)
+    def position_bias(self, x: Tensor, cache: Cache | None) -> Tensor | None:
+        """What the positions add to the scores of all layers: (1 or B, H, T, P + T)."""
+        length = x.shape[1]
+        keys = length if cache is None else cache.get_mask_sizes(length, 0)[0]
+        bias = self.positions.bias(length, keys, 0 if cache is None else cache.get_seq_length(), x.device)
+        needs_rows = bias is not None and not kernel_of(self.config._attn_implementation).shared_bias
+        return bias.expand(x.shape[0], -1, -1, -1) if bias is not None and needs_rows else bias
 
-    def count_from_zero(self, position_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """The positions that a caller has numbered, (B or 1, T), with 0 for the first."""
-        return position_ids
-
-    def output(self, hidden: Tensor, past_key_values: Cache | None, attention_mask: Tensor | None) -> Any:
+    def output(self, hidden: Tensor, past_key_values: Cache | None, attention_mask: Any) -> Any:
         """What the stack returns for its last hidden state (B, T, d)."""
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden, past_key_values=past_key_values)
 
@@ -234,3 +281,6 @@ class TransformerStack(TriptychPreTrainedModel):
         """An empty cache for the keys and values of this stack, and of its memory if it has one."""
         cache = DynamicCache(config=self.config)
         return EncoderDecoderCache(cache, DynamicCache(config=self.config)) if self.has_memory else cache
+
+
+MASK_OF_SOURCE = "the source's attention_mask"  # in errors

@@ -60,7 +60,7 @@ FALCON = Architecture(
         *rules(
             {
                 "word_embeddings": "embed_tokens",
-                "h.{i}.input_layernorm": "layers.{i}.residual.norm",
+                "h.{i}.input_layernorm": "layers.{i}.norms.shared",
                 "h.{i}.self_attention.dense": "layers.{i}.self_attention.o_proj",
                 "h.{i}.mlp.dense_h_to_4h": "layers.{i}.feed_forward.up_proj",
                 "h.{i}.mlp.dense_4h_to_h": "layers.{i}.feed_forward.down_proj",
@@ -73,10 +73,10 @@ FALCON = Architecture(
         ),
         *rules(  # 40B; if the sublayers follow each other, the first norm has the same name as in 7B
             {
-                "h.{i}.ln_attn": "layers.{i}.residual.norms.self_attention",
-                "h.{i}.input_layernorm": "layers.{i}.residual.norms.self_attention",
-                "h.{i}.ln_mlp": "layers.{i}.residual.norms.feed_forward",
-                "h.{i}.post_attention_layernorm": "layers.{i}.residual.norms.feed_forward",
+                "h.{i}.ln_attn": "layers.{i}.norms.self_attention",
+                "h.{i}.input_layernorm": "layers.{i}.norms.self_attention",
+                "h.{i}.ln_mlp": "layers.{i}.norms.feed_forward",
+                "h.{i}.post_attention_layernorm": "layers.{i}.norms.feed_forward",
             }
         ),
         Rule(

@@ -45,8 +45,8 @@ GPT2 = Architecture(
             {
                 "wte": "embed_tokens",
                 "wpe": "positions.table",
-                "h.{i}.ln_1": "layers.{i}.residual.norms.self_attention",
-                "h.{i}.ln_2": "layers.{i}.residual.norms.feed_forward",
+                "h.{i}.ln_1": "layers.{i}.norms.self_attention",
+                "h.{i}.ln_2": "layers.{i}.norms.feed_forward",
                 "ln_f": "norm",
                 "lm_head": "lm_head",
                 "score": "score",

@@ -46,9 +46,9 @@ GPT_NEOX = Architecture(
         *rules(
             {
                 "embed_in": "embed_tokens",
-                "layers.{i}.input_layernorm": "layers.{i}.residual.norms.self_attention",
+                "layers.{i}.input_layernorm": "layers.{i}.norms.self_attention",
                 "layers.{i}.attention.dense": "layers.{i}.self_attention.o_proj",
-                "layers.{i}.post_attention_layernorm": "layers.{i}.residual.norms.feed_forward",
+                "layers.{i}.post_attention_layernorm": "layers.{i}.norms.feed_forward",
                 "layers.{i}.mlp.dense_h_to_4h": "layers.{i}.feed_forward.up_proj",
                 "layers.{i}.mlp.dense_4h_to_h": "layers.{i}.feed_forward.down_proj",
                 "final_layer_norm": "norm",

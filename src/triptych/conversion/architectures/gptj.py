@@ -40,7 +40,7 @@ GPTJ = Architecture(
         *rules(
             {
                 "wte": "embed_tokens",
-                "h.{i}.ln_1": "layers.{i}.residual.norm",
+                "h.{i}.ln_1": "layers.{i}.norms.shared",
                 "h.{i}.attn.v_proj": "layers.{i}.self_attention.v_proj",
                 "h.{i}.attn.out_proj": "layers.{i}.self_attention.o_proj",
                 "h.{i}.mlp.fc_in": "layers.{i}.feed_forward.up_proj",

@@ -37,8 +37,8 @@ OPENAI_GPT = Architecture(
             {
                 "tokens_embed": "embed_tokens",
                 "positions_embed": "positions.table",
-                "h.{i}.ln_1": "layers.{i}.residual.norms.self_attention",
-                "h.{i}.ln_2": "layers.{i}.residual.norms.feed_forward",
+                "h.{i}.ln_1": "layers.{i}.norms.self_attention",
+                "h.{i}.ln_2": "layers.{i}.norms.feed_forward",
                 "lm_head": "lm_head",
                 "score": "score",
             }

@@ -12,7 +12,7 @@ STACK = {
     "block.{i}.layer.0.SelfAttention.k": "layers.{i}.self_attention.k_proj",
     "block.{i}.layer.0.SelfAttention.v": "layers.{i}.self_attention.v_proj",
     "block.{i}.layer.0.SelfAttention.o": "layers.{i}.self_attention.o_proj",
-    "block.{i}.layer.0.layer_norm": "layers.{i}.residual.norms.self_attention",
+    "block.{i}.layer.0.layer_norm": "layers.{i}.norms.self_attention",
     "block.0.layer.0.SelfAttention.relative_attention_bias": "positions.table",
     "final_layer_norm": "norm",
 }
@@ -21,7 +21,7 @@ CROSS_ATTENTION = {
     "block.{i}.layer.1.EncDecAttention.k": "layers.{i}.cross_attention.k_proj",
     "block.{i}.layer.1.EncDecAttention.v": "layers.{i}.cross_attention.v_proj",
     "block.{i}.layer.1.EncDecAttention.o": "layers.{i}.cross_attention.o_proj",
-    "block.{i}.layer.1.layer_norm": "layers.{i}.residual.norms.cross_attention",
+    "block.{i}.layer.1.layer_norm": "layers.{i}.norms.cross_attention",
 }
 ENCODER_FIELDS = {
     "vocab_size": "vocab_size",
@@ -57,7 +57,7 @@ def feed_forward(index: int) -> dict[str, str]:
         f"block.{{i}}.layer.{index}.DenseReluDense.wi_0": "layers.{i}.feed_forward.gate_proj",
         f"block.{{i}}.layer.{index}.DenseReluDense.wi_1": "layers.{i}.feed_forward.up_proj",
         f"block.{{i}}.layer.{index}.DenseReluDense.wo": "layers.{i}.feed_forward.down_proj",
-        f"block.{{i}}.layer.{index}.layer_norm": "layers.{i}.residual.norms.feed_forward",
+        f"block.{{i}}.layer.{index}.layer_norm": "layers.{i}.norms.feed_forward",
     }
 
 

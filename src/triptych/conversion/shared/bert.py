@@ -23,10 +23,10 @@ BODY = {
     "encoder.layer.{i}.attention.self.key": "layers.{i}.self_attention.k_proj",
     "encoder.layer.{i}.attention.self.value": "layers.{i}.self_attention.v_proj",
     "encoder.layer.{i}.attention.output.dense": "layers.{i}.self_attention.o_proj",
-    "encoder.layer.{i}.attention.output.LayerNorm": "layers.{i}.residual.norms.self_attention",
+    "encoder.layer.{i}.attention.output.LayerNorm": "layers.{i}.norms.self_attention",
     "encoder.layer.{i}.intermediate.dense": "layers.{i}.feed_forward.up_proj",
     "encoder.layer.{i}.output.dense": "layers.{i}.feed_forward.down_proj",
-    "encoder.layer.{i}.output.LayerNorm": "layers.{i}.residual.norms.feed_forward",
+    "encoder.layer.{i}.output.LayerNorm": "layers.{i}.norms.feed_forward",
 }
 # Before its map to labels, the head for sequences has a dense layer; all other heads have only the map.
 CLASSIFIERS = {

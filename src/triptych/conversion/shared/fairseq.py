@@ -12,15 +12,15 @@ LAYERS = {
     "{side}.layers.{i}.self_attn.k_proj": "{side}.layers.{i}.self_attention.k_proj",
     "{side}.layers.{i}.self_attn.v_proj": "{side}.layers.{i}.self_attention.v_proj",
     "{side}.layers.{i}.self_attn.out_proj": "{side}.layers.{i}.self_attention.o_proj",
-    "{side}.layers.{i}.self_attn_layer_norm": "{side}.layers.{i}.residual.norms.self_attention",
+    "{side}.layers.{i}.self_attn_layer_norm": "{side}.layers.{i}.norms.self_attention",
     "{side}.layers.{i}.encoder_attn.q_proj": "{side}.layers.{i}.cross_attention.q_proj",
     "{side}.layers.{i}.encoder_attn.k_proj": "{side}.layers.{i}.cross_attention.k_proj",
     "{side}.layers.{i}.encoder_attn.v_proj": "{side}.layers.{i}.cross_attention.v_proj",
     "{side}.layers.{i}.encoder_attn.out_proj": "{side}.layers.{i}.cross_attention.o_proj",
-    "{side}.layers.{i}.encoder_attn_layer_norm": "{side}.layers.{i}.residual.norms.cross_attention",
+    "{side}.layers.{i}.encoder_attn_layer_norm": "{side}.layers.{i}.norms.cross_attention",
     "{side}.layers.{i}.fc1": "{side}.layers.{i}.feed_forward.up_proj",
     "{side}.layers.{i}.fc2": "{side}.layers.{i}.feed_forward.down_proj",
-    "{side}.layers.{i}.final_layer_norm": "{side}.layers.{i}.residual.norms.feed_forward",
+    "{side}.layers.{i}.final_layer_norm": "{side}.layers.{i}.norms.feed_forward",
     "{side}.layer_norm": "{side}.norm",
 }
 # Each stack uses a separate matrix. `shared` is the same matrix if all are tied; otherwise no stack uses it.

@@ -3,6 +3,10 @@
 Flash attention needs a GPU, so its kernel is one by hand here; all of transformers' code around it is the real one.
 """
 
+import inspect
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, modeling_flash_attention_utils
@@ -10,6 +14,9 @@ from transformers.integrations.flash_attention import flash_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, flash_attention_mask, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
+
+import triptych
+from triptych.modeling.kernels import KERNELS, kernel_of
 
 FLASH = "flash_by_hand"
 
@@ -94,8 +101,8 @@ def test_flash_equals_sdpa(flash, make_model, family, make_batch, gradients, ass
 def test_flash_is_exact_with_padding_in_every_scheme(
     flash, make_model, family, scheme, make_ragged, logits_of, close, side
 ):
-    if scheme["positions"] == "relative":
-        with pytest.raises(ValueError, match="cannot add the bias of positions='relative'"):
+    if scheme["positions"] in ("relative", "alibi"):
+        with pytest.raises(ValueError, match=r"cannot add the bias of positions='(relative|alibi)'"):
             make_model(family, **scheme, attn_implementation=FLASH)
         return
     model = make_model(family, **scheme, attn_implementation=FLASH)
@@ -161,12 +168,47 @@ def test_documents_that_the_caller_counted_reach_flash(flash, make_model, make_r
     close(packed, torch.cat([model(row[None]).logits[0] for row in rows]))
 
 
-def test_one_count_of_documents_for_two_sequences_is_refused(flash, make_model, words):
+@torch.no_grad()
+def test_documents_of_both_sides_reach_flash(flash, make_model, make_ragged, close):
+    sources, targets = make_ragged(4, 3, 5).rows, make_ragged(2, 6, 3, seed=9).rows
     model = make_model("encoder_decoder", attn_implementation=FLASH)
-    starts = torch.tensor([0, 2, 5], dtype=torch.int32)
-    counted = {"cu_seq_lens_q": starts, "cu_seq_lens_k": starts, "max_length_q": 3, "max_length_k": 3}
-    with pytest.raises(ValueError, match=r"cu_seq_lens_q .* give document_ids and decoder_document_ids"):
-        model(words(1, 5), decoder_input_ids=words(1, 5), **counted)
+    counted = {}
+    for prefix, rows in (("", sources), ("decoder_", targets)):
+        starts = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0).int()
+        counted |= {f"{prefix}cu_seq_lens_q": starts, f"{prefix}max_length_q": max(len(row) for row in rows)}
+    packed = model(torch.cat(sources)[None], decoder_input_ids=torch.cat(targets)[None], **counted).logits[0]
+    assert {tuple(map(tuple, call["starts"])) for call in flash} == {
+        ((0, 4, 7, 12), (0, 4, 7, 12)),
+        ((0, 2, 8, 11), (0, 2, 8, 11)),
+        ((0, 2, 8, 11), (0, 4, 7, 12)),
+    }
+    apart = [model(s[None], decoder_input_ids=t[None]).logits[0] for s, t in zip(sources, targets, strict=True)]
+    close(packed, torch.cat(apart))
+
+
+# --- the table
+
+
+def test_the_table_of_kernels():
+    """Each entry is one of transformers or of this package; what is not in it is classified as transformers does."""
+    known = {*AttentionInterface._global_mapping, "eager"}
+    assert set(KERNELS) <= known
+    assert {name for name in known if not name.startswith("paged|")} - set(KERNELS) <= {"flash_by_hand"}
+    for name, kernel in KERNELS.items():
+        if name != "eager":
+            arguments = inspect.signature(AttentionInterface._global_mapping[name]).parameters
+            assert kernel.bias == ("position_bias" in arguments), name
+    assert kernel_of("kernels-community/flash-attn2") == KERNELS["flash_attention_2"]
+    assert kernel_of("paged|flash_attention_2") == kernel_of("paged|sdpa")
+    assert not kernel_of("paged|sdpa").bias
+    assert kernel_of("of-an-engine").knows_requests
+
+
+def test_no_other_module_looks_at_the_name_of_a_kernel():
+    """What a kernel can do is asked of the table."""
+    wanted = re.compile(r"""["'](flash|paged\|)|is_flash_attention_requested""")
+    files = (Path(triptych.__file__).parent / "modeling").glob("*.py")
+    assert [path.name for path in files if wanted.search(path.read_text(encoding="utf-8"))] == ["kernels.py"]
 
 
 # --- kernels that cannot add a bias
@@ -290,8 +332,8 @@ def alone(model, prompts):
 def test_continuous_batching_generates_the_same(make_model, scheme, make_ragged):
     prompts = [row.tolist() for row in make_ragged(7, 3, 5).rows]
     model = make_model("decoder", **scheme)
-    if scheme["positions"] == "relative":
-        with pytest.raises(ValueError, match=r"continuous batching .* positions='relative'"):
+    if scheme["positions"] in ("relative", "alibi"):
+        with pytest.raises(ValueError, match=r"continuous batching .* positions='(relative|alibi)'"):
             batched(model, prompts)
         return
     assert batched(model, prompts) == alone(model, prompts)
