@@ -19,7 +19,8 @@ from pathlib import Path
 from triptych.data import load_corpus
 from triptych.files import read_object
 from triptych.training.command_line import run_script
-from triptych.training.translation import parse_translation_options
+from triptych.training.script import parse_options
+from triptych.training.tasks.translation import TranslationTask
 
 SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
@@ -34,7 +35,7 @@ SENTENCES = ["The window is open.", "Turn on the light in the kitchen.", "Please
 
 
 def run(*command: str) -> None:
-    """Runs a command as a user would, showing it; a failure ends the demo with the command's own message."""
+    """Shows and runs a command. A failure ends the demo; the command has printed its message."""
     print(f"\n$ {shlex.join(command)}", flush=True)
     try:
         subprocess.run(command, check=True)
@@ -43,7 +44,7 @@ def run(*command: str) -> None:
 
 
 def train(output_dir: Path, options: list[str]) -> None:
-    """Starts the run, continues one that was killed, or leaves a complete one alone."""
+    """Starts the run, continues a run that was killed, or does nothing where the run is complete."""
     complete, started = (output_dir / "test_metrics.json").exists(), (output_dir / "run.json").exists()
     if complete and "--overwrite" not in options:
         print(f"{output_dir} holds a trained model; `make demo ARGS=--overwrite` trains it anew.", flush=True)
@@ -56,7 +57,7 @@ def train(output_dir: Path, options: list[str]) -> None:
 
 
 def show(output_dir: Path) -> None:
-    """The scores on the held-out test part, and examples spread over it."""
+    """Prints the scores on the held-out test part, and examples spread over it."""
     pairs = load_corpus("en-de")["test"]
     outputs = (output_dir / "test_translations.txt").read_text(encoding="utf-8").splitlines()
     rows = list(zip(pairs["source"], pairs["target"], outputs, strict=True))
@@ -68,7 +69,7 @@ def show(output_dir: Path) -> None:
 
 
 def translate(output_dir: Path) -> None:
-    """Proves in a fresh process that the directory is all that it takes."""
+    """Translates in a fresh process: the directory is all that it needs."""
     command = [sys.executable, str(SCRIPTS / "translate.py"), str(output_dir)]
     run(*command, *SENTENCES)
     print(f"\nTo translate something else:\n\n  {shlex.join(command)} 'Your sentence.'")
@@ -80,8 +81,8 @@ def main() -> None:
     )
     parser.add_argument("--output_dir", type=Path, default=Path("runs", "demo"))
     arguments, options = parser.parse_known_args()
-    # Also where there is nothing left to train: an option that does not exist is a mistake.
-    parse_translation_options(args=["--corpus", "en-de", "--output_dir", str(arguments.output_dir), *options])
+    # An option that does not exist is a mistake, also where there is nothing left to train.
+    parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", str(arguments.output_dir), *options])
     train(arguments.output_dir, options)
     show(arguments.output_dir)
     translate(arguments.output_dir)

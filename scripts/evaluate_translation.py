@@ -3,8 +3,8 @@ Scores a translator: sacreBLEU with its signature, and chrF.
 
     python scripts/evaluate_translation.py translator --test_file test.tsv --output_file translations.txt
 
-DIR is anything that `AutoModelForSeq2SeqLM` loads. The options of generation come from its generation_config unless
-they are given here. With several processes (see train_translation.py) these share the sentences.
+The directory can hold any model that `AutoModelForSeq2SeqLM` loads. The options of generation come from the model's
+generation_config, unless they are given here. Several processes (see train_translation.py) share the sentences.
 """
 
 import sys
@@ -24,15 +24,15 @@ from triptych.tokenization import load_tokenizers, set_languages
 from triptych.training import create_accelerator
 from triptych.training.arguments import option
 from triptych.training.command_line import OptionParser, run_script
-from triptych.training.data_options import DataOptions, several
-from triptych.training.record import is_run_entry
+from triptych.training.data_options import PairOptions, several
+from triptych.training.run_directory.record import is_run_entry
 from triptych.training.translate import one_line, score_translations, translate
 
 GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_beyond_source", "max_new_tokens")
 
 
-@dataclass
-class EvaluationArguments(DataOptions):
+@dataclass(kw_only=True)
+class EvaluationArguments(PairOptions):
     """What to translate, and how."""
 
     test_file: list[str] | None = field(
@@ -65,7 +65,7 @@ class EvaluationArguments(DataOptions):
             raise ValueError("give length_penalty or gnmt_length_penalty, not both")
 
     def pairs(self) -> tuple[datasets.Dataset, list[str]]:
-        """The pairs, and what there is to say about them."""
+        """Returns the pairs, and remarks about them for the user."""
         given = [name for name in ("test_file", "dataset_name", "corpus") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError("give one of --test_file, --dataset_name and --corpus")
@@ -77,16 +77,17 @@ class EvaluationArguments(DataOptions):
         return splits["test"], told({"test": counts["test"]})
 
     def inputs(self) -> list[Path]:
-        """The local files that the pairs may come from: those that are named, or all in a data set's directory."""
+        """Returns the local files from which the pairs can come: the named ones, or all of a data set's directory."""
         directory = Path(self.dataset_name) if self.dataset_name else None
         return [*map(Path, self.test_file or ()), *(directory.rglob("*") if directory and directory.is_dir() else ())]
 
     def generate_options(self) -> dict[str, Any]:
+        """Returns the given options of generation."""
         return {name: value for name in GENERATION if (value := getattr(self, name)) is not None}
 
 
 def is_of_the_model(path: str) -> bool:
-    """Whether a path, relative to the model's directory, is of the model or of the run that trained it."""
+    """Says whether a path in the directory of the model belongs to the model, or to the run that trained it."""
     return is_checkpoint_entry(path) or is_run_entry(path) or path.endswith((".safetensors", ".bin"))
 
 

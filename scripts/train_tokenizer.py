@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import datasets
 from transformers import PreTrainedTokenizerBase
@@ -27,19 +26,16 @@ from triptych.data.sieve import told
 from triptych.files import MODEL_FILE, check_destination, is_checkpoint_entry, new_directory
 from triptych.tokenization import FAMILIES, MODELS, NORMALIZATIONS, save_tokenizers, train_tokenizer
 from triptych.tokenization.train import in_slices
+from triptych.training.arguments import option
 from triptych.training.command_line import OptionParser
-from triptych.training.data_options import DataOptions, several
+from triptych.training.data_options import PairOptions, several
 
 WRITER = "train_tokenizer.py"
 SAMPLE = 10_000  # texts that the summary counts tokens in
 
 
-def option(default: Any, help: str, **extra: Any) -> Any:
-    return field(default=default, metadata={"help": help, **extra})
-
-
 @dataclass(kw_only=True)
-class Arguments(DataOptions):
+class Arguments(PairOptions):
     """What to train on, what to train, and where to put it."""
 
     output_dir: str = field(metadata={"help": "Directory of the tokenizer; a new or an empty one."})
@@ -73,6 +69,10 @@ class Arguments(DataOptions):
         return self.text_column or (
             "text" if plain and not (self.separate and len(self.train_file or ()) == 2) else None
         )
+
+    def columns(self) -> dict[str, str]:
+        """Extends `PairOptions.columns`: one column, where the texts are not pairs."""
+        return {"text_column": self.one_column} if self.one_column else super().columns()
 
 
 def main() -> None:
@@ -134,7 +134,7 @@ def summary(tokenizer: PreTrainedTokenizerBase, columns: list[Iterable[str]]) ->
 
 def read_columns(arguments: Arguments) -> dict[str, Iterable[str]]:
     """Column name → its texts, of all files or of the data set's training part."""
-    splits, counts = arguments.read({"train": arguments.train_file}, arguments.one_column)
+    splits, counts = arguments.read({"train": arguments.train_file})
     if "train" not in splits:
         raise ValueError(f"{arguments.dataset_name} has no split 'train'; it has {', '.join(splits)}")
     for remark in told({"train": counts["train"]}):

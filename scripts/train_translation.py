@@ -20,28 +20,9 @@ starts one process, whatever the number. An update has the same `--max_tokens` h
 the result is the same.
 """
 
-import datasets
-import transformers
-
 from triptych.training.command_line import run_script
-from triptych.training.translation import TranslationTraining, parse_translation_options
-
-
-def main() -> None:
-    arguments, loop_arguments, config_fields = parse_translation_options(__doc__)
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-
-    training = TranslationTraining(arguments, loop_arguments, config_fields)
-    say = training.accelerator.print
-    say("\n".join(training.summary()))
-    result = training.run()
-    say(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
-    scores = training.test()
-    if scores is not None:
-        say(f"test BLEU {scores['bleu']:.2f} ({scores['bleu_signature']})")
-        say(f"test chrF {scores['chrf']:.2f} ({scores['chrf_signature']})")
-
+from triptych.training.script import train
+from triptych.training.tasks.translation import TranslationTask
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(lambda: train(TranslationTask, __doc__))

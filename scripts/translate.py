@@ -25,10 +25,10 @@ from triptych.training.translate import one_line
 
 
 def read_lines(stream: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a stream of UTF-8, without their ends.
+    """Gives the lines of a stream of UTF-8, without their ends.
 
     Raises:
-        ValueError: a line that is not UTF-8.
+        ValueError: a line is not UTF-8.
     """
     for number, line in enumerate(stream, 1):
         encoding = "utf-8-sig" if number == 1 else "utf-8"
@@ -42,15 +42,15 @@ def read_lines(stream: Iterable[bytes]) -> Iterator[str]:
 
 
 def translations(translate: Any, texts: Iterable[str], origin: str) -> Iterator[str]:
-    """The translation of each of the texts, in one line, as soon as its batch is done.
+    """Gives the translation of each text, in one line, as soon as its batch is done.
 
     Args:
-        origin: what the warning about a text in pieces calls it, before its number.
+        origin: what the warning about a text in pieces calls the text, before its number.
 
     Raises:
-        ValueError: what reading the texts raises, after the translations of all texts before.
+        ValueError: reading a text raised it; the translations of all texts before come first.
     """
-    counts: deque[int] = deque()  # of pieces, for each text that is read and not yet translated
+    counts: deque[int] = deque()  # the number of pieces of each text that is read and not yet translated
     failures: list[ValueError] = []
 
     def pieces() -> Iterator[str]:
@@ -77,7 +77,7 @@ def translations(translate: Any, texts: Iterable[str], origin: str) -> Iterator[
 
 
 def labelled(translate: Any, sentences: list[str]) -> Iterator[str]:
-    """Each sentence of the command line with its translation."""
+    """Gives each sentence of the command line with its translation."""
     for sentence, translation in zip(sentences, translations(translate, sentences, "sentence"), strict=True):
         yield f"{sentence} -> {translation}"
 

@@ -7,12 +7,28 @@ Prints the published models that Triptych has the sizes of, with the parameters 
 Every model is built without memory for its weights, so the largest takes no longer than the smallest.
 """
 
+import torch
+
 import triptych
-from triptych.modeling.size import counted_model
+from triptych.modeling import TriptychPreTrainedModel
 from triptych.training.command_line import OptionParser, run_script
 
 HEADINGS = ("name", "family", "layers", "width", "heads", "parameters", "published", "source")
 ALIGNMENT = "<<>>>>><"
+
+
+def counted_model(preset: str) -> TriptychPreTrainedModel:
+    """The model whose parameters the published figure of the preset counts, on the meta device: shapes only.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    class_name, _, part = triptych.preset_info(preset)["counted"].partition(".")
+    model_class = getattr(triptych, class_name)
+    config = model_class.config_class.from_preset(preset)
+    with torch.device("meta"):
+        model: TriptychPreTrainedModel = model_class(config).get_submodule(part)  # the whole model where it is empty
+    return model
 
 
 def row(name: str) -> tuple[str, ...]:

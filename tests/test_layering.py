@@ -1,7 +1,7 @@
 """Imports point one way, and only to what pyproject.toml declares.
 
-    files <- configuration <- modeling <- {tokenization, data, conversion, inference, inspection}
-                  <- {training, pipelines, hub} <- __init__ <- scripts
+    files <- configuration <- modeling <- {warm_starts, tokenization, data, conversion, inference, inspection}
+                  <- {training, pipelines, hub} <- auto, __init__ <- scripts
 
 Read from the source with `ast`, so imports inside functions and under TYPE_CHECKING count as well.
 """
@@ -22,9 +22,10 @@ LEVELS = (
     {"files"},
     {"configuration"},
     {"modeling"},
-    {"tokenization", "data", "conversion", "inference", "inspection"},
+    {"warm_starts", "tokenization", "data", "conversion", "inference", "inspection"},
     {"training", "pipelines", "hub"},
 )
+ROOTS = {"__init__", "auto"}  # what an import gives, and what it registers: they may import everything
 LEVEL = {area: level for level, areas in enumerate(LEVELS) for area in areas}
 
 # The model runs wherever transformers runs: what trains, measures or loads data has no place in it.
@@ -66,7 +67,7 @@ def order_violations(source: Path) -> list[str]:
         }
         for line, name in imports_of(file, package):
             root, *rest = name.split(".")
-            if root != PACKAGE or area == "__init__":
+            if root != PACKAGE or area in ROOTS:
                 continue
             target = rest[0] if rest else ""
             where = f"{file.relative_to(source)}:{line}"
@@ -91,7 +92,7 @@ def test_every_area_has_a_level():
     areas = {area for _, package, area in modules(REPOSITORY / "src") if package != PACKAGE}
     assert areas, "no package found"
     assert areas <= LEVEL.keys(), "give a new area its place in LEVELS"
-    assert {area for _, package, area in modules(REPOSITORY / "src") if package == PACKAGE} == {"__init__"}
+    assert {area for _, package, area in modules(REPOSITORY / "src") if package == PACKAGE} == {*ROOTS}
 
 
 def test_imports_point_one_way():
@@ -106,7 +107,7 @@ def test_imports_point_one_way():
         ("modeling/attention.py", "def f():\n    from ..data.batching import x", "modeling imports data"),
         ("data/batching.py", "from ..tokenization import x", "data imports tokenization"),
         ("training/metrics/bleu.py", "from ...pipelines.factory import x", "training imports pipelines"),
-        ("configuration/base.py", "from ..modeling.attention import x", "configuration imports modeling"),
+        ("configuration/common.py", "from ..modeling.attention import x", "configuration imports modeling"),
         ("files/reading.py", "from ..configuration import x", "files imports configuration"),
         ("hub/card.py", "from triptych.configuration import x", "inside the package imports are relative"),
         ("hub/card.py", "import triptych", "inside the package imports are relative"),
@@ -144,6 +145,108 @@ def test_the_model_needs_no_more_than_transformers():
         if name.split(".")[0] not in BARE_LIBRARIES | {PACKAGE} | sys.stdlib_module_names
     ]
     assert not found
+
+
+# configuration/ and modeling/ travel with checkpoints as one file each, made by concatenation. So a name means one
+# thing in both, their files import each other with `from .file import name`, and they need no other part of the
+# package.
+
+
+def core_files(source: Path) -> list[Path]:
+    """The files of configuration/ and modeling/, without their tables of contents."""
+    folders = [source / PACKAGE / area for area in ("configuration", "modeling")]
+    return [file for folder in folders for file in sorted(folder.rglob("*.py")) if file.stem != "__init__"]
+
+
+def top_level_names(file: Path) -> Iterator[str]:
+    """The functions, classes and constants that `file` defines."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
+        elif not isinstance(node, (ast.Import, ast.ImportFrom, ast.Expr)):
+            yield f"a statement in line {node.lineno}"
+
+
+def names_that_are_not_unique(source: Path) -> list[str]:
+    """Every name of a file, or of something at its top level, that configuration/ and modeling/ have twice."""
+    places: dict[str, list[str]] = {}
+    for file in core_files(source):
+        for name in (f"{file.stem}.py", *dict.fromkeys(top_level_names(file))):
+            places.setdefault(name, []).append(f"{file.parent.name}/{file.name}")
+    return [f"{name}: {', '.join(files)}" for name, files in places.items() if len(files) > 1]
+
+
+def other_imports_of_the_core(source: Path) -> list[str]:
+    """Every import between files of configuration/ and modeling/ that is not `from .file import name`, and every
+    import of another part of the package but `files`."""
+    found = []
+    for file in core_files(source):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            module, names = node.module or "", {alias.name for alias in node.names}
+            area = file.parent.name
+            if node.level == 1:
+                is_right = (file.parent / f"{module}.py").is_file()
+            else:
+                target = source / PACKAGE / module.replace(".", "/")
+                of_configuration = module.split(".")[0] == "configuration" and area == "modeling"
+                is_right = node.level == 2 and (of_configuration or module == "files")
+                is_right = is_right and (target.is_dir() or target.with_suffix(".py").is_file())
+                is_right = is_right and not any((target / f"{name}.py").is_file() for name in names)
+            renamed = [alias for alias in node.names if alias.asname not in (None, alias.name)]
+            if not is_right or renamed:
+                found.append(f"{area}/{file.name}:{node.lineno}")
+    return found
+
+
+def test_the_core_can_travel_as_two_files():
+    assert len(core_files(REPOSITORY / "src")) > 20
+    assert not names_that_are_not_unique(REPOSITORY / "src")
+    assert not other_imports_of_the_core(REPOSITORY / "src")
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "complaint"),
+    [
+        ("modeling/other.py", "NORMS = {}", "NORMS: configuration/choices.py, modeling/other.py"),
+        ("modeling/other.py", "def NORMS(): ...", "NORMS: configuration/choices.py, modeling/other.py"),
+        ("modeling/other.py", "x, NORMS = 1, 2", "NORMS: configuration/choices.py, modeling/other.py"),
+        ("modeling/choices.py", "x = 1", "choices.py: configuration/choices.py, modeling/choices.py"),
+    ],
+)
+def test_a_name_that_is_there_twice_is_found(tmp_path: Path, file: str, code: str, complaint: str):
+    for path, text in (("configuration/choices.py", "NORMS: tuple = ()"), (file, code)):
+        (tmp_path / PACKAGE / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / PACKAGE / path).write_text(text)
+    assert names_that_are_not_unique(tmp_path) == [complaint]
+
+
+@pytest.mark.parametrize(
+    ("code", "is_right"),
+    [
+        ("from .layer import Layer", True),
+        ("from ..configuration import Config", True),
+        ("from ..configuration.choices import NORMS", True),
+        ("from ..files import write", True),
+        ("import torch", True),
+        ("from . import layer", False),
+        ("from .layer import Layer as Other", False),
+        ("from .. import configuration", False),
+        ("from ..configuration import choices", False),
+        ("from ..data import read", False),
+        ("from .elsewhere import x", False),
+    ],
+)
+def test_an_import_that_does_not_travel_is_found(tmp_path: Path, code: str, is_right: bool):
+    for path in ("configuration/__init__", "configuration/choices", "modeling/layer", "files", "data/__init__"):
+        (tmp_path / PACKAGE / f"{path}.py").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / PACKAGE / f"{path}.py").write_text("")
+    (tmp_path / PACKAGE / "modeling" / "stack.py").write_text(code)
+    assert other_imports_of_the_core(tmp_path) == ([] if is_right else ["modeling/stack.py:1"])
 
 
 def test_every_library_is_declared():

@@ -1,11 +1,13 @@
 """Triptych: the Transformer of "Attention Is All You Need", in three panels, for the Hugging Face ecosystem.
 
-Importing the package registers its models with transformers' Auto classes; that is the only side effect.
+`triptych.auto` says what an import registers with other libraries.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import modeling
+from .auto import register
 from .configuration import (
     TriptychConfig,
     TriptychDecoderConfig,
@@ -14,28 +16,8 @@ from .configuration import (
     preset_names,
     preset_recipe,
 )
-from .modeling import (
-    TriptychDecoderForCausalLM,
-    TriptychDecoderForQuestionAnswering,
-    TriptychDecoderForSequenceClassification,
-    TriptychDecoderForTokenClassification,
-    TriptychDecoderModel,
-    TriptychEncoderForMaskedLM,
-    TriptychEncoderForMultipleChoice,
-    TriptychEncoderForNextSentencePrediction,
-    TriptychEncoderForPreTraining,
-    TriptychEncoderForQuestionAnswering,
-    TriptychEncoderForSequenceClassification,
-    TriptychEncoderForTokenClassification,
-    TriptychEncoderModel,
-    TriptychForConditionalGeneration,
-    TriptychForQuestionAnswering,
-    TriptychForSequenceClassification,
-    TriptychModel,
-    keep_layers,
-    replace_vocabulary,
-)
-from .modeling.auto import register
+from .modeling import *  # noqa: F403 (every public model; type checkers follow its __all__)
+from .warm_starts import keep_layers, replace_vocabulary
 
 if TYPE_CHECKING:
     from .conversion import from_hf, to_hf
@@ -46,24 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "TriptychConfig",
     "TriptychDecoderConfig",
-    "TriptychDecoderForCausalLM",
-    "TriptychDecoderForQuestionAnswering",
-    "TriptychDecoderForSequenceClassification",
-    "TriptychDecoderForTokenClassification",
-    "TriptychDecoderModel",
     "TriptychEncoderConfig",
-    "TriptychEncoderForMaskedLM",
-    "TriptychEncoderForMultipleChoice",
-    "TriptychEncoderForNextSentencePrediction",
-    "TriptychEncoderForPreTraining",
-    "TriptychEncoderForQuestionAnswering",
-    "TriptychEncoderForSequenceClassification",
-    "TriptychEncoderForTokenClassification",
-    "TriptychEncoderModel",
-    "TriptychForConditionalGeneration",
-    "TriptychForQuestionAnswering",
-    "TriptychForSequenceClassification",
-    "TriptychModel",
     "from_hf",
     "keep_layers",
     "pipeline",
@@ -73,11 +38,12 @@ __all__ = [
     "replace_vocabulary",
     "to_hf",
 ]
+__all__ += modeling.__all__
 
 register()
 
 
-# Imported at first use: transformers' pipelines take long to import, and most programs convert nothing.
+# Imported at first use: transformers' pipelines take long to import, and most programs convert no checkpoint.
 LATER = {"from_hf": "conversion", "to_hf": "conversion", "pipeline": "pipelines"}
 
 

@@ -13,8 +13,8 @@ from triptych import (
     TriptychEncoderConfig,
     TriptychForConditionalGeneration,
 )
-from triptych.configuration import base
-from triptych.modeling import feed_forward, initialization, positions, residual
+from triptych.configuration import choices
+from triptych.modeling import feed_forward, initialization, norms, positions, residual
 
 CONFIGS = [TriptychConfig, TriptychEncoderConfig, TriptychDecoderConfig]
 REFUSALS = (ValueError, StrictDataclassError)
@@ -175,13 +175,12 @@ def test_round_trip_through_json(config_class, fields, tmp_path):
 @pytest.mark.parametrize(
     ("names", "table"),
     [
-        (base.POSITIONS, positions.POSITIONS),
-        (base.SINUSOID_LAYOUTS, positions.SINUSOIDS),
-        (base.RESIDUALS, residual.RESIDUALS),
-        (base.RESIDUALS, residual.FINAL_NORMS),
-        (base.NORMS, residual.NORMS),
-        (base.FEED_FORWARDS, feed_forward.FEED_FORWARDS),
-        (base.INITIALIZERS, initialization.INITIALIZERS),
+        (choices.POSITION_CHOICES, positions.POSITIONS),
+        (choices.SINUSOID_LAYOUT_CHOICES, positions.SINUSOIDS),
+        (choices.RESIDUAL_CHOICES, residual.RESIDUALS),
+        (choices.NORM_CHOICES, norms.NORMS),
+        (choices.FEED_FORWARD_CHOICES, feed_forward.FEED_FORWARDS),
+        (choices.INITIALIZER_CHOICES, initialization.INITIALIZERS),
     ],
 )
 def test_words_of_the_configuration_are_keys_of_the_model(names, table):

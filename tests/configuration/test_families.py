@@ -4,7 +4,7 @@ import pytest
 from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from triptych import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
-from triptych.configuration import base
+from triptych.configuration import messages
 
 PAPER_BASE = {
     "vocab_size": 37000,
@@ -118,7 +118,8 @@ def test_text_config_of_the_decoder_has_its_layers_and_its_vocabulary():
     )
     half = config.get_text_config(decoder=True)
     assert (half.num_hidden_layers, half.vocab_size) == (5, 53)
-    assert config.get_text_config() is config
+    seen = config.get_text_config()
+    assert vars(seen) is vars(config)
     for whole in (config, config.get_text_config(encoder=True)):
         assert (whole.encoder_layers, whole.decoder_layers, whole.vocab_size) == (2, 5, 97)
     half.validate()
@@ -130,11 +131,11 @@ def test_text_config_of_one_stack_is_itself():
 
 
 def test_default_tokens_follow_a_smaller_vocabulary(monkeypatch):
-    messages = []
-    monkeypatch.setattr(base.logger, "warning_once", messages.append)
+    warnings = []
+    monkeypatch.setattr(messages.logger, "warning_once", warnings.append)
     config = TriptychDecoderConfig(vocab_size=97)
     assert (config.bos_token_id, config.eos_token_id) == (None, None)
-    assert "eos_token_id=50256 lies outside the vocabulary of 97" in messages[-1]
+    assert "eos_token_id=50256 lies outside the vocabulary of 97" in warnings[-1]
     assert TriptychDecoderConfig(vocab_size=97, eos_token_id=96).eos_token_id == 96
     with pytest.raises(StrictDataclassClassValidationError, match="eos_token_id=97 lies outside the vocabulary of 97"):
         TriptychDecoderConfig(vocab_size=97, eos_token_id=97)

@@ -5,21 +5,23 @@ import re
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
 from triptych import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
-from triptych.configuration import base
+from triptych.configuration import choices
+from triptych.configuration.common_fields import CommonFields
 
 CONFIGS = [TriptychConfig, TriptychEncoderConfig, TriptychDecoderConfig]
 WORDS = {
-    "positions": base.POSITIONS,
-    "residual": base.RESIDUALS,
-    "norm": base.NORMS,
-    "feed_forward": base.FEED_FORWARDS,
+    "positions": choices.POSITION_CHOICES,
+    "residual": choices.RESIDUAL_CHOICES,
+    "norm": choices.NORM_CHOICES,
+    "feed_forward": choices.FEED_FORWARD_CHOICES,
     "activation": tuple(ACT2FN),
-    "sinusoid_layout": base.SINUSOID_LAYOUTS,
-    "initializer": base.INITIALIZERS,
-    "classifier_activation": base.DENSE_LAYERS,
+    "sinusoid_layout": choices.SINUSOID_LAYOUT_CHOICES,
+    "initializer": choices.INITIALIZER_CHOICES,
+    "classifier_activation": choices.DENSE_LAYER_CHOICES,
 }
 SIZES = [
     "vocab_size",
@@ -139,10 +141,8 @@ def test_wrong_type_names_field_and_value(field, value):
 
 @pytest.mark.parametrize("config_class", CONFIGS)
 def test_every_field_of_ours_has_a_sentence_of_help(config_class):
-    inherited_from_transformers = {f.name for f in dataclasses.fields(base.PreTrainedConfig)}
-    declared = {
-        name for cls in (base.TriptychBaseConfig, config_class) for name in vars(cls).get("__annotations__", {})
-    }
+    inherited_from_transformers = {f.name for f in dataclasses.fields(PreTrainedConfig)}
+    declared = {name for cls in (CommonFields, config_class) for name in vars(cls).get("__annotations__", {})}
     for field in dataclasses.fields(config_class):
         if field.name in declared and field.name not in inherited_from_transformers:
             sentence = field.metadata.get("help", "")
@@ -152,7 +152,7 @@ def test_every_field_of_ours_has_a_sentence_of_help(config_class):
 
 @pytest.mark.parametrize("config_class", CONFIGS)
 def test_another_default_keeps_help_and_check(config_class):
-    inherited = {f.name: f for f in dataclasses.fields(base.TriptychBaseConfig)}
+    inherited = {f.name: f for f in dataclasses.fields(CommonFields)}
     for field in dataclasses.fields(config_class):
         if "help" in inherited.get(field.name, field).metadata:
             assert "help" in field.metadata, field.name

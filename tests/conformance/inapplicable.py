@@ -1,6 +1,7 @@
-"""Tests of transformers' that cannot apply to a family: patterns of their names, and why.
+"""Tests of transformers that cannot apply to a family: patterns of their names, and why.
 
-Most of them skip themselves, the others would fail. None may pass: see listing.py.
+Most of them skip themselves, the others fail. They are not collected, but one test for each family runs them all and
+fails if one passes: see listing.py.
 """
 
 

@@ -4,9 +4,8 @@ import copy
 import functools
 import importlib
 import inspect
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,21 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import triptych
+from triptych.auto import AUTO_CLASSES
 from triptych.conversion import known_architectures
-from triptych.modeling.auto import AUTO_CLASSES
 
 
 def load_cases() -> list[Any]:
     """The cases of every module in cases/."""
     folder = Path(__file__).with_name("cases")
-    sys.path.insert(0, str(folder))
-    try:
-        modules = [importlib.import_module(path.stem) for path in sorted(folder.glob("*.py")) if path.stem != "case"]
-    finally:
-        sys.path.remove(str(folder))
+    names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "case")
+    modules = [importlib.import_module(f".cases.{name}", __package__) for name in names]
     return [case for module in modules for case in module.CASES]
 
 
 CASES = load_cases()
 LENGTHS, TARGETS, CHOICES, END = (7, 4, 5), (5, 3, 6), 2, 2
 LABELS = ("labels", "next_sentence_label", "start_positions", "end_positions")
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are fastest on one thread, and sums have one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_config(case: Any, name: str = "") -> Any:
@@ -110,7 +97,7 @@ def tied(model: PreTrainedModel) -> set[frozenset[str]]:
 
 def loader(model: PreTrainedModel) -> Any:
     """The Auto class that finds a class of ours, as users load it; a class of theirs itself."""
-    for (auto_name, _), classes in AUTO_CLASSES.items():
+    for auto_name, classes in AUTO_CLASSES.items():
         if type(model) in classes:
             return getattr(transformers, auto_name)
     return type(model)

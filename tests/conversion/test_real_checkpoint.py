@@ -5,7 +5,6 @@ what it downloads.
 """
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -22,6 +21,8 @@ from transformers import AutoModel, AutoTokenizer, BertModel, PreTrainedModel
 
 import triptych
 from triptych import TriptychEncoderModel
+
+from ..conformance import sdist
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +47,6 @@ TRIPLES = [  # a sentence, one that means about the same, and one that shares wo
     ("The surgery was successful.", "The patient's operation went well.", "The concert was a success."),
     ("Berlin is the capital of Germany.", "Germany is governed from its largest city.", "Pandas eat bamboo."),
 ]
-
-spec = importlib.util.spec_from_file_location("sdist", Path(__file__).parents[1] / "conformance" / "sdist.py")
-sdist = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sdist)
 
 
 def download(folder: Path) -> Path:

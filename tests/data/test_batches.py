@@ -4,7 +4,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from triptych.data import TokenBudgetBatchSampler, TranslationBatches, TranslationCollator
+from triptych.data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler, TranslationCollator
 
 
 @pytest.fixture
@@ -16,10 +16,10 @@ def data() -> Dataset:
     )
 
 
-def batches(data: Dataset, max_tokens: int = 120, **division) -> TranslationBatches:
+def batches(data: Dataset, max_tokens: int = 120, num_workers: int = 0, **division) -> DatasetBatches:
     sizes = [len(ids) for ids in data["input_ids"]]
-    sampler = TokenBudgetBatchSampler(sizes, sizes, max_tokens, seed=5)
-    return TranslationBatches(data, sampler, TranslationCollator(0), **division)
+    sampler = TokenBudgetBatchSampler({"source": sizes, "target": sizes}, max_tokens, seed=5)
+    return DatasetBatches(data, sampler, TranslationCollator(0), Division(**division), num_workers)
 
 
 def rows(pieces: list[dict[str, torch.Tensor]]) -> Counter:
@@ -76,3 +76,46 @@ def test_an_epoch_entered_in_its_middle_continues_exactly(data, num_workers):
 def test_an_impossible_rank_is_refused(data):
     with pytest.raises(ValueError, match="rank=2, world_size=2"):
         batches(data, rank=2, world_size=2)
+
+
+def stream(data: Dataset, **division) -> StreamBatches:
+    source = data.to_iterable_dataset().shuffle(seed=3, buffer_size=20)
+    sides = {"source": "input_ids", "target": "labels"}
+    return StreamBatches(source, sides, 120, TranslationCollator(0), Division(**division), window=25)
+
+
+def test_a_stream_gives_every_example_once_and_each_epoch_in_another_order(data):
+    each, orders = stream(data), []
+    assert not hasattr(each, "__len__")
+    for epoch in (0, 1):
+        each.set_epoch(epoch)
+        updates = list(each.updates())
+        assert sum((rows(update) for update in updates), Counter()) == Counter(range(60))
+        assert all(p["input_ids"].numel() + p["labels"].numel() <= 120 for update in updates for p in update)
+        orders.append([sorted(rows(update)) for update in updates])
+    assert orders[0] != orders[1]
+
+
+def test_a_stream_entered_in_its_middle_continues_exactly(data):
+    each, state = stream(data), torch.get_rng_state()
+    each.set_epoch(2)
+    updates = list(each.updates())
+    assert len(updates) > 5  # more than one window
+    assert equal(stream_from(data, 5), updates[5:])
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def stream_from(data: Dataset, start: int) -> list:
+    """What a process that is started anew reads."""
+    each = stream(data)
+    each.set_epoch(2)
+    return list(each.updates(start))
+
+
+@pytest.mark.parametrize(("world_size", "accumulation_steps"), [(2, 1), (2, 4)])
+def test_the_updates_of_a_stream_do_not_depend_on_the_division(data, world_size, accumulation_steps):
+    division = {"world_size": world_size, "accumulation_steps": accumulation_steps}
+    divided = [stream(data, rank=rank, **division).updates() for rank in range(world_size)]
+    for update, *parts in zip(stream(data).updates(), *divided, strict=True):
+        assert {len(part) for part in parts} == {accumulation_steps}
+        assert sum((rows(part) for part in parts), Counter()) == rows(update)

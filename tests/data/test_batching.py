@@ -21,7 +21,7 @@ def padded_size(batch: list[int], source: np.ndarray, target: np.ndarray) -> int
 @pytest.mark.parametrize("max_tokens", [250, 1000, 10**6])
 def test_every_row_once_within_the_budget(shuffle, max_tokens):
     source, target = lengths(3000)
-    sampler = TokenBudgetBatchSampler(source, target, max_tokens, shuffle=shuffle)
+    sampler = TokenBudgetBatchSampler({"source": source, "target": target}, max_tokens, shuffle=shuffle)
     for epoch in range(3):
         sampler.set_epoch(epoch)
         batches = list(sampler)
@@ -32,14 +32,14 @@ def test_every_row_once_within_the_budget(shuffle, max_tokens):
 
 def test_batches_are_as_large_as_the_budget_allows():
     source, target = lengths(3000)
-    batches = list(TokenBudgetBatchSampler(source, target, 1000, shuffle=False))
+    batches = list(TokenBudgetBatchSampler({"source": source, "target": target}, 1000, shuffle=False))
     for batch, following in pairwise(batches):
         assert padded_size([*batch, following[0]], source, target) > 1000
 
 
 def test_little_padding():
     source, target = lengths(30_000)
-    batches = list(TokenBudgetBatchSampler(source, target, 4000))
+    batches = list(TokenBudgetBatchSampler({"source": source, "target": target}, 4000))
     padded = sum(padded_size(batch, source, target) for batch in batches)
     assert (source + target).sum() / padded > 0.95
 
@@ -48,7 +48,7 @@ def test_order_depends_on_seed_and_epoch_alone():
     source, target = lengths(2000)
 
     def batches(seed: int, epoch: int, shuffle: bool = True) -> list[list[int]]:
-        sampler = TokenBudgetBatchSampler(source, target, 800, shuffle=shuffle, seed=seed)
+        sampler = TokenBudgetBatchSampler({"source": source, "target": target}, 800, shuffle=shuffle, seed=seed)
         sampler.set_epoch(epoch)
         np.random.seed(epoch)  # the global state must not matter
         return list(sampler)
@@ -66,32 +66,55 @@ def test_lengths_come_from_a_dataset_column():
 
     source, target = lengths(500)
     data = Dataset.from_dict({"source_length": source, "target_length": target})
-    from_columns = TokenBudgetBatchSampler(data["source_length"], data["target_length"], 500)
-    assert list(from_columns) == list(TokenBudgetBatchSampler(source.tolist(), target.tolist(), 500))
+    from_columns = TokenBudgetBatchSampler({"source": data["source_length"], "target": data["target_length"]}, 500)
+    assert list(from_columns) == list(
+        TokenBudgetBatchSampler({"source": source.tolist(), "target": target.tolist()}, 500)
+    )
 
 
 def test_a_pair_larger_than_the_budget_is_named():
+    sides = {"source": [3, 11, 5], "target": [4, 20, 5]}
     with pytest.raises(
         ValueError, match=r"row 2 .*costs 31 tokens \(11 source, 20 target\).*max_tokens=30.*31 or more"
     ):
-        TokenBudgetBatchSampler([3, 11, 5], [4, 20, 5], max_tokens=30)
-    assert sorted(chain(*TokenBudgetBatchSampler([3, 11, 5], [4, 20, 5], max_tokens=31))) == [0, 1, 2]
+        TokenBudgetBatchSampler(sides, max_tokens=30)
+    assert sorted(chain(*TokenBudgetBatchSampler(sides, max_tokens=31))) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ([], [], "source_lengths must have one length for each row"),
-        ([[1]], [[1]], "source_lengths must have one length for each row"),
-        ([1.5], [1], "source_lengths must be integers, got float64"),
-        ([1, 1, 0], [1, 1, 1], "source_lengths: row 3 has 0 tokens"),
-        ([1, 1], [1, -2], "target_lengths: row 2 has -2 tokens"),
-        ([1, 2], [1], "2 source_lengths, but 1 target_lengths"),
+        ([], [], "the lengths of source must be one number for each row"),
+        ([[1]], [[1]], "the lengths of source must be one number for each row"),
+        ([1.5], [1], "the lengths of source must be integers, got float64"),
+        ([1, 1, 0], [1, 1, 1], "source: row 3 has 0 tokens"),
+        ([1, 1], [1, -2], "target: row 2 has -2 tokens"),
+        ([1, 2], [1], "the numbers of lengths are: 2 of source, 1 of target"),
     ],
 )
 def test_impossible_lengths(source, target, message):
     with pytest.raises(ValueError, match=message):
-        TokenBudgetBatchSampler(source, target, 100)
+        TokenBudgetBatchSampler({"source": source, "target": target}, 100)
+
+
+@pytest.mark.parametrize("sides", [1, 3])
+def test_any_number_of_sides(sides):
+    lengths_of = {f"side {i}": lengths(2000, seed=i)[0] for i in range(sides)}
+    sampler = TokenBudgetBatchSampler(lengths_of, 600)
+    batches = list(sampler)
+    assert sorted(chain(*batches)) == list(range(2000))
+    sizes = [len(batch) * sum(int(side[batch].max()) for side in lengths_of.values()) for batch in batches]
+    assert max(sizes) <= 600
+    assert sum(side.sum() for side in lengths_of.values()) / sum(sizes) > {1: 0.95, 3: 0.6}[sides]
+
+
+def test_the_second_side_rises_and_falls_in_turn():
+    """Rows of two sides, in the order in which they are cut: neighbours are alike on both sides."""
+    source, target = np.array([1, 1, 2, 2, 3, 3]), np.array([5, 4, 5, 4, 5, 4])
+    sampler = TokenBudgetBatchSampler({"source": source, "target": target}, 100, shuffle=False)
+    assert [(int(source[row]), int(target[row])) for batch in sampler for row in batch] == [
+        *((1, 4), (1, 5), (2, 5), (2, 4), (3, 4), (3, 5))
+    ]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 16, 61])

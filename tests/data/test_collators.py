@@ -1,6 +1,6 @@
 import torch
 
-from triptych.data import TranslationCollator
+from triptych.data import PaddingCollator, TranslationCollator
 
 
 def test_pads_each_side_to_its_longest():
@@ -28,3 +28,15 @@ def test_an_empty_piece_is_one_row_without_labels():
         "attention_mask": [[1]],
         "labels": [[-100]],
     }
+
+
+def test_sequences_and_numbers_of_any_names():
+    collate = PaddingCollator({"input_ids": 0, "tags": -100}, {"input_ids": "attention_mask"}, {"labels": -100})
+    rows = [{"input_ids": [4, 5], "tags": [1, 2], "labels": 1}, {"input_ids": [6], "tags": [3], "labels": 0}]
+    assert {name: tensor.tolist() for name, tensor in collate(rows).items()} == {
+        "input_ids": [[4, 5], [6, 0]],
+        "attention_mask": [[1, 1], [1, 0]],
+        "tags": [[1, 2], [3, -100]],
+        "labels": [1, 0],
+    }
+    assert collate([])["labels"].tolist() == [-100]

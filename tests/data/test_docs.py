@@ -35,12 +35,13 @@ def test_the_examples_print_what_the_page_says(tmp_path, monkeypatch, capsys):
 
 
 def test_the_options_of_the_page_exist():
-    from triptych.training.translation import parse_translation_options
+    from triptych.training.script import parse_options
+    from triptych.training.tasks.translation import TranslationTask
 
     page = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
     named = set(re.findall(r"`--(\w+)", page)) - {"separate"}  # of train_tokenizer.py
     assert {"quoting", "surplus", "empty", "column_names", "file_format", "delimiter"} <= named
-    arguments, _, _ = parse_translation_options(args=["--corpus", "en-de", "--output_dir", "new"])
+    arguments, _, _ = parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", "new"])
     assert {name for name in named if not hasattr(arguments, name)} == set()
 
 

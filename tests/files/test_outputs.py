@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from triptych.files import check_output_file, check_writable
-from triptych.training.record import is_run_entry
+from triptych.training.run_directory.record import is_run_entry
 
 
 def test_where_a_file_cannot_be_written(tmp_path):

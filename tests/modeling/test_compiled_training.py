@@ -1,26 +1,16 @@
 """torch.compile in training: one graph without a break, a few of them for batches of all shapes, equal gradients."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-PROGRAM = Path(__file__).with_name("trainer_run.py")
+import trainer_run as run
+
 MODELS = ["TriptychForConditionalGeneration", "TriptychEncoderForMaskedLM", "TriptychDecoderForCausalLM"]
 # One graph for the first shape, one when the rows or their length change, one when the other changes, too.
 AT_MOST = {None: 3, True: 1}
 
 
-def load_program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-run = load_program()
 OTHER_HEADS = [head for head in run.HEADS if head not in MODELS]
 
 

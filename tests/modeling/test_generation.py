@@ -209,6 +209,18 @@ def test_options_in_a_generation_config_of_the_call(make_model, words):
     assert torch.equal(model.generate(source, generation_config=given, eos_token_id=END), expected)
 
 
+def test_an_assigned_generation_config_is_copied(make_model, causal_family):
+    model, given = make_model(causal_family), GenerationConfig(num_beams=3, gnmt_length_penalty=0.6)
+    model.generation_config = given
+    options = model.generation_config
+    assert type(given) is GenerationConfig
+    assert (options.num_beams, options.gnmt_length_penalty) == (3, 0.6)
+    given.num_beams = 5
+    assert options.num_beams == 3
+    model.generation_config = options
+    assert model.generation_config is options
+
+
 # --- the paper's maximal length
 
 

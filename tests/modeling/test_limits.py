@@ -26,7 +26,7 @@ def test_the_limit_of_a_configuration():
     overrides = {"positions": "learned", "max_position_embeddings": 9}
     config = TriptychConfig(decoder_overrides=overrides)
     assert config.position_limit is None
-    assert config.decoder_side.position_limit == config.get_text_config(decoder=True).position_limit == 9
+    assert config.stack_config("decoder.").position_limit == config.get_text_config(decoder=True).position_limit == 9
 
 
 @torch.no_grad()

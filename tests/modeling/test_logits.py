@@ -1,9 +1,14 @@
-"""From hidden states to logits: the map, its scale and its bias."""
+"""From hidden states to logits and loss: the map, its scale and its bias; the loss without the logits."""
 
 import pytest
 import torch
 
+import tiny
 from triptych import TriptychEncoderConfig, TriptychEncoderForPreTraining
+from triptych.modeling.labels import next_token_labels
+from triptych.modeling.vocabulary_head import VocabularyHead
+
+LANGUAGE_MODELS = [head for head in tiny.HEADS if issubclass(tiny.model_class(head), VocabularyHead)]
 
 
 def last_hidden(model, batch):
@@ -39,3 +44,94 @@ def test_logits_of_pre_training_are_scaled_too(words):
     bias = plain.lm_head.bias
     expected = 0.25 * (plain(words(2, 6)).prediction_logits - bias) + bias
     torch.testing.assert_close(scaled(words(2, 6)).prediction_logits, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head_bias", [False, True])
+def test_logits_are_scaled_before_the_bias_is_added(make_model, family, make_batch, close, head_bias):
+    batch = make_batch(family, [7, 5])
+    model = make_model(family, head_bias=head_bias, label_smoothing=0.0)
+    plain = model(**batch)
+    model.config.logit_scale = 0.3
+    scaled = model(**batch)
+    bias = model.lm_head.bias if head_bias else torch.zeros(())
+    close(scaled.logits, 0.3 * (plain.logits - bias) + bias)
+    assert not torch.allclose(scaled.logits, plain.logits, atol=1e-2)
+    assert abs(scaled.loss - plain.loss) > 1e-2
+
+
+@pytest.fixture(params=LANGUAGE_MODELS)
+def language_model(request):
+    return tiny.make_model(request.param, label_smoothing=0.1).train()
+
+
+@pytest.fixture
+def language_batch(make_batch, language_model):
+    """A ragged batch with all labels of the model."""
+    family = language_model.config.model_type.removeprefix("triptych").lstrip("_") or "encoder_decoder"
+    batch = make_batch(family, [6, 4])
+    if "PreTraining" in type(language_model).__name__:
+        batch["next_sentence_label"] = torch.tensor([0, 1])
+    return batch
+
+
+def test_every_model_with_a_map_to_a_vocabulary_is_here():
+    models = {head: tiny.make_model(head) for head in tiny.HEADS}
+    assert set(LANGUAGE_MODELS) == {head for head in models if models[head].get_output_embeddings() is not None}
+
+
+def test_the_loss_without_the_logits(language_model, language_batch, gradients, assert_close_trees):
+    """Same loss, same gradients, and nothing as wide as the vocabulary is returned."""
+    both, alone = language_model(**language_batch), language_model(**language_batch, skip_logits=True)
+    assert torch.equal(alone.loss, both.loss)
+    assert alone.get("logits") is None
+    assert not any(tensor.shape[-1:] == (97,) for tensor in alone.values() if torch.is_tensor(tensor))
+    assert any(tensor.shape[-1:] == (97,) for tensor in both.values() if torch.is_tensor(tensor))
+    assert_close_trees(gradients(language_model, alone.loss), gradients(language_model, both.loss), rtol=1e-6)
+
+
+def test_neither_logits_nor_loss_is_refused(language_model, language_batch):
+    del language_batch["labels"]
+    if language_model.config.is_encoder_decoder:
+        language_batch["decoder_input_ids"] = language_batch["input_ids"]
+    with pytest.raises(ValueError, match=r"skip_logits=True .* needs labels"):
+        language_model(**language_batch, skip_logits=True)
+
+
+@pytest.mark.parametrize("skip_logits", [False, True])
+def test_a_model_whose_loss_is_another_overrides_one_method(language_model, language_batch, skip_logits, monkeypatch):
+    """A loss in pieces, or a fused one, needs the hidden states, the labels and their number."""
+    seen = {}
+
+    def token_loss(hidden, labels, num_items_in_batch=None, label_smoothing=None, logits=None):
+        seen.update(hidden=hidden, labels=labels, items=num_items_in_batch, logits=logits)
+        return hidden.sum()
+
+    monkeypatch.setattr(language_model, "token_loss", token_loss)
+    del language_batch["labels"]
+    labels = torch.randint(5, 97, (2, 6))
+    if language_model.config.is_encoder_decoder:
+        language_batch["decoder_input_ids"] = labels
+    language_batch.pop("next_sentence_label", None)
+    output = language_model(**language_batch, labels=labels, num_items_in_batch=7, skip_logits=skip_logits)
+    torch.testing.assert_close(output.loss, seen["hidden"].sum())
+    causal = "CausalLM" in type(language_model).__name__
+    assert torch.equal(seen["labels"], next_token_labels(labels) if causal else labels)
+    assert (seen["items"], seen["logits"] is None) == (7, skip_logits)
+    if not skip_logits:
+        torch.testing.assert_close(language_model.logits(seen["hidden"]), seen["logits"])
+
+
+@torch.no_grad()
+def test_smoothed_and_plain_loss_of_one_forward(make_model, family, make_batch):
+    """The loss of given hidden states, with another smoothing than the one that training or evaluation has."""
+    model, batch = make_model(family, label_smoothing=0.2), make_batch(family, [6, 4])
+    model.transform = torch.nn.Identity()  # else it would be applied twice to what the hook has seen
+    hidden, plain = last_hidden(model, batch), model(**batch).loss
+    labels = next_token_labels(batch["labels"]) if family == "decoder" else batch["labels"]
+    torch.testing.assert_close(model.token_loss(hidden, labels), plain)
+    smoothed = model.token_loss(hidden, labels, label_smoothing=0.2)
+    assert abs(smoothed - plain) > 1e-3
+    model.train()
+    torch.testing.assert_close(model.token_loss(hidden, labels), smoothed)
+    torch.testing.assert_close(model.token_loss(hidden, labels, label_smoothing=0.0), plain)

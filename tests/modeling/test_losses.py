@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from triptych.modeling import losses
-from triptych.modeling.losses import next_token_labels, shift_right, token_cross_entropy
+from triptych.modeling.labels import next_token_labels, shift_right
+from triptych.modeling.losses import token_cross_entropy
 
 
 def by_the_formula(logits, labels, epsilon):
@@ -162,3 +163,26 @@ def test_training_keeps_no_cache(make_model, causal_family, make_batch):
     model = make_model(causal_family)
     assert model(**batch).past_key_values is None
     assert model(**batch, use_cache=True).past_key_values is not None
+
+
+@pytest.mark.parametrize(
+    ("packing", "number"),
+    [
+        ({}, 7),  # 2 rows of 5 without their first tokens, one label is ignored
+        ({"document_ids": torch.tensor([[0, 0, 0, 1, 1], [0, 1, 2, 2, 2]])}, 4),
+        ({"position_ids": torch.tensor([[0, 1, 2, 0, 1], [0, 0, 0, 1, 2]])}, 4),
+        ({"attention_mask": torch.tensor([[1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])}, 7),
+    ],
+)
+def test_a_decoder_counts_the_labels_that_a_position_is_asked_for(make_model, words, packing, number):
+    """Not the first token of a document: no position before it may know of it."""
+    model, ids = make_model("decoder"), words(2, 5)
+    labels = ids.clone()
+    labels[0, 1] = -100
+    batch = {"input_ids": ids, "labels": labels, **packing}
+    numbers = model.count_items(batch)
+    assert numbers == {"num_items_in_batch": number}
+    torch.testing.assert_close(model(**batch, **numbers).loss, model(**batch).loss)
+    assert batch.keys() == {"input_ids", "labels", *packing}
+    shifted = {"input_ids": ids, "shift_labels": next_token_labels(labels)}
+    assert model.count_items(shifted) == {"num_items_in_batch": 7}

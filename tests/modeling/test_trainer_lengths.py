@@ -4,7 +4,6 @@ transformers fills its defaults, `max_length=20` among them, into the model's ge
 """
 
 import copy
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,21 +11,11 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
+import trainer_run as run
 from triptych import TriptychForConditionalGeneration
 
-PROGRAM = Path(__file__).with_name("trainer_run.py")
 TRANSLATION, MARGIN, PAD, END = "TriptychForConditionalGeneration", 27, 0, 3
 RULE = {"max_length_beyond_source": MARGIN, "suppress_tokens": [END]}
-
-
-def load_program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-run = load_program()
 
 
 @pytest.fixture

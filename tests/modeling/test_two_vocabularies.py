@@ -218,10 +218,12 @@ def test_special_tokens_can_be_set_where_they_are(make_two, make_model):
     assert single.config.eos_token_id == 11
 
 
-def test_what_tools_see_is_the_configuration_itself(make_two, tmp_path):
+def test_what_tools_see_has_the_fields_of_the_configuration_itself(make_two, tmp_path):
     model = make_two(47, 61)
     seen = model.config.get_text_config()
-    assert seen is model.config
+    assert vars(seen) is vars(model.config)
+    assert isinstance(seen, type(model.config))
+    assert seen.to_dict() == model.config.to_dict()
     seen.vocab_size = 50
     assert model.config.vocab_size == 50
     seen.vocab_size = 47

@@ -4,10 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from tokenizers.processors import TemplateProcessing
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -19,26 +15,12 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from tiny import word_tokenizer
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 
 POSITIONS = 16
 ENGLISH = ["the", "a", "house", "dog", "cat", "is", "was", "red", "big", "small", "and", "or", "in", "on", ".", "?"]
 GERMAN = ["das", "der", "ein", "Haus", "Hund", "Katze", "ist", "war", "rot", "klein", "und", "oder", "in", "auf", "."]
-
-
-def word_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<s>", "</s>", *words])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", vocabulary["</s>"])])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        model_input_names=["input_ids", "attention_mask"],
-    )
 
 
 def marian(vocab_size: int, decoder_vocab_size: int | None = None) -> PreTrainedModel:

@@ -1,9 +1,8 @@
 """Two processes over gloo that share a tiny model, and what it must equal: the same model in one process."""
 
-import importlib.util
+import functools
 import inspect
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,12 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
+import tiny
 import triptych
+from tiny import END, LABELS, words
 
-WORKER = Path(__file__).with_name("worker.py")
+from . import worker
+
 PROCESSES, PATIENCE = 2, 600.0
-PRESETS = {"triptych": "tiny", "triptych_encoder": "tiny-encoder", "triptych_decoder": "tiny-decoder"}
-LENGTHS, CHOICES, LABELS, END = (9, 4, 7, 6), 3, 5, 3
+LENGTHS, CHOICES = (9, 4, 7, 6), 3
 
 
 class Processes:
@@ -31,20 +32,18 @@ class Processes:
         self.running: list[subprocess.Popen] = []
 
     def start(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        meeting = self.directory / f"meeting{self.number}"  # a file, as a port that is free now may be taken soon
         sizes = {"WORLD_SIZE": str(PROCESSES), "LOCAL_WORLD_SIZE": str(PROCESSES), "CUDA_VISIBLE_DEVICES": ""}
         for rank in range(PROCESSES):
             log = (self.directory / f"log.{rank}").open("w")
             self.running.append(
                 subprocess.Popen(
-                    [sys.executable, str(WORKER)],
+                    [sys.executable, worker.__file__, str(meeting)],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     text=True,
-                    env=os.environ | address | sizes | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | self.environment,
+                    env=os.environ | sizes | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | self.environment,
                 )
             )
 
@@ -100,52 +99,26 @@ def two_deepspeed_processes(
     processes.stop()
 
 
-@pytest.fixture(
-    params=["TriptychForConditionalGeneration", "TriptychEncoderForMaskedLM", "TriptychDecoderForCausalLM"]
-)
+@pytest.fixture(params=tiny.FAMILIES.values())
 def language_model(request: pytest.FixtureRequest) -> str:
     """The class of each family that maps to a vocabulary."""
     return request.param
 
 
-@pytest.fixture(params=[name for name in triptych.__all__ if "For" in name])
+@pytest.fixture(params=tiny.HEADS)
 def head(request: pytest.FixtureRequest) -> str:
     """Every class with a loss."""
     return request.param
 
 
 @pytest.fixture
-def words() -> Callable[..., Tensor]:
-    """Random token ids that are not special, the same for the same seed."""
-
-    def draw(*shape: int, seed: int = 0) -> Tensor:
-        return torch.randint(5, 97, shape, generator=torch.Generator().manual_seed(seed))
-
-    return draw
-
-
-@pytest.fixture
 def make_model() -> Callable[..., Any]:
     """A tiny model with this head, every parameter random, in evaluation mode."""
-
-    def make(head: str, **overrides: Any) -> Any:
-        torch.manual_seed(0)
-        head_class = getattr(triptych, head)
-        silent = {"dropout": 0.0, "attention_dropout": 0.0}
-        if "ForSequence" in head or "ForToken" in head:
-            silent["num_labels"] = LABELS
-        preset = PRESETS[head_class.config_class.model_type]
-        model = head_class(head_class.config_class.from_preset(preset, **silent | overrides))
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.normal_(std=0.2).add_(float("norm" in name and name.endswith("weight")))
-        return model.eval()
-
-    return make
+    return functools.partial(tiny.make_model, std=0.2)
 
 
 @pytest.fixture
-def make_batch(words: Callable[..., Tensor]) -> Callable[..., dict[str, Any]]:
+def make_batch() -> Callable[..., dict[str, Any]]:
     """Rows of different lengths with all the labels that this head takes, and their numbers where it counts them."""
 
     def make(head: str) -> dict[str, Any]:
@@ -157,7 +130,7 @@ def make_batch(words: Callable[..., Tensor]) -> Callable[..., dict[str, Any]]:
         number = torch.arange(rows)
         takes = inspect.signature(getattr(triptych, head).forward).parameters
         if "start_positions" in takes:
-            batch |= {"start_positions": number, "end_positions": number + 1}
+            batch |= {"start_positions": number, "end_positions": number + 1, "num_items_in_batch": rows}
         if "next_sentence_label" in takes:
             batch |= {"next_sentence_label": number % 2, "num_sequences_in_batch": rows}
         if "ForToken" in head:
@@ -170,7 +143,7 @@ def make_batch(words: Callable[..., Tensor]) -> Callable[..., dict[str, Any]]:
             batch = {"input_ids": words(rows, CHOICES, length), "labels": number % CHOICES}
         elif "labels" in takes:  # one of the vocabulary at each position
             batch["labels"] = ids.masked_fill(mask == 0, -100)
-        if "num_items_in_batch" in takes:
+        if "labels" in takes:
             batch["num_items_in_batch"] = (batch["labels"] != -100).sum().item()
         return batch
 
@@ -193,9 +166,6 @@ def make_job(
 @pytest.fixture(scope="session")
 def alone() -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The answer of one process, which is this one."""
-    spec = importlib.util.spec_from_file_location("worker", WORKER)
-    worker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(worker)
     return worker.alone
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from transformers.distributed import DistributedConfig
 
 import triptych
-from triptych.configuration.parallelism import check_parallelism
+from triptych.configuration.plans import check_parallelism
 
 HEADS = [name for name in triptych.__all__ if "For" in name]
 BODIES = ["TriptychModel", "TriptychEncoderModel", "TriptychDecoderModel"]

@@ -1,5 +1,7 @@
 """One of the processes that share a model: does the jobs that conftest.py names on its standard input.
 
+The processes meet at the file that the command line names: worker.py FILE.
+
 A job is a file with a saved model, a batch, and the strategy that divides them; the answer is a file beside it, one
 for each process. What every strategy answers: the losses of a batch before and after one step of gradient descent,
 the gradients, whole, and which share of the parameters this process held.
@@ -193,7 +195,8 @@ def jobs() -> Iterator[Path]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo", init_method=Path(sys.argv[1]).as_uri(), rank=rank, world_size=size)
     for path in jobs():
         job = torch.load(path)
         try:

@@ -1,29 +1,12 @@
-import os
+"""A tiny corpus, and a translator that is trained on it."""
+
+import json
 import random
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-# What `make` hands down to the commands that it starts; a command of a test is not one of them.
-OF_MAKE = ("ARGS", "EXTRAS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PIP_ARGS", "PYTHON", "VENV")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
-ENVIRONMENT |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-WORDS = {"one": "eins", "two": "zwei", "three": "drei", "red": "rot", "green": "grün", "house": "Haus", "tree": "Baum"}
-
-
-def command(script, *arguments, launcher=(sys.executable,), **options):
-    line = [*launcher, SCRIPTS / script, *arguments]
-    for name, value in options.items():
-        line += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    return [str(part) for part in line]
-
-
-def run(script, *arguments, **options):
-    line = command(script, *arguments, **options)
-    return subprocess.run(line, capture_output=True, text=True, env=ENVIRONMENT)
+from .running import WORDS, run
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +44,14 @@ def options(pairs):
 
 
 @pytest.fixture(scope="session")
-def translator(pairs, options, tmp_path_factory):
+def translator(pairs, options, once):
     """A finished run of the script: (its process, its directory)."""
-    directory = tmp_path_factory.mktemp("run") / "translator"
     extra = {"test_file": pairs / "test.tsv", "max_steps": 60, "report_to": "tensorboard", "final_weights": "average"}
-    return run("train_translation.py", output_dir=directory, **(options | extra)), directory
+
+    def train(folder):
+        done = run("train_translation.py", output_dir=folder / "translator", **(options | extra))
+        (folder / "process.json").write_text(json.dumps(vars(done), default=str))
+
+    folder = once("trained-translator", train)
+    done = subprocess.CompletedProcess(**json.loads((folder / "process.json").read_text()))
+    return done, folder / "translator"

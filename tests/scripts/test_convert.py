@@ -1,6 +1,5 @@
 """There and back through directories, with the tokenizer."""
 
-import importlib.util
 import runpy
 import sys
 from pathlib import Path
@@ -12,9 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from triptych.conversion.directories import convert_directory
 from triptych.tokenization import train_tokenizer
 
-spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
+from . import running
 
 
 @pytest.fixture
@@ -28,11 +25,11 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_there_and_back(checkpoint: Path, tmp_path: Path):
-    done = conftest.run("convert.py", checkpoint, tmp_path / "ours", max_shard_size="8KB")
+    done = running.run("convert.py", checkpoint, tmp_path / "ours", max_shard_size="8KB")
     assert done.returncode == 0, done.stderr
     assert "TriptychDecoderForCausalLM" in done.stdout
     assert len(list((tmp_path / "ours").glob("*.safetensors"))) > 2
-    done = conftest.run("convert.py", tmp_path / "ours", tmp_path / "back", to="hf")
+    done = running.run("convert.py", tmp_path / "ours", tmp_path / "back", to="hf")
     assert done.returncode == 0, done.stderr
 
     texts, answers = ["the light", "the door is"], []
@@ -48,10 +45,10 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path):
 
 
 def test_mistakes_are_told_in_one_line(checkpoint: Path, tmp_path: Path):
-    done = conftest.run("convert.py", checkpoint, checkpoint.parent)
+    done = running.run("convert.py", checkpoint, checkpoint.parent)
     assert (done.returncode, done.stderr.splitlines()[-1][:6]) == (2, "error:")
     assert "exists; choose another directory" in done.stderr
-    done = conftest.run("convert.py", tmp_path / "nowhere", tmp_path / "ours")
+    done = running.run("convert.py", tmp_path / "nowhere", tmp_path / "ours")
     assert done.returncode == 2
     assert f"{tmp_path / 'nowhere'} does not exist" in done.stderr
     assert not (tmp_path / "ours").exists()
@@ -60,7 +57,7 @@ def test_mistakes_are_told_in_one_line(checkpoint: Path, tmp_path: Path):
 def test_an_architecture_without_to_hf_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["convert.py", "gpt2", str(tmp_path / "x"), "--model_type", "llama"])
     with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(conftest.SCRIPTS / "convert.py"), run_name="__main__")
+        runpy.run_path(str(running.SCRIPTS / "convert.py"), run_name="__main__")
     assert stop.value.code == 2
     assert capsys.readouterr().err == (
         "error: model_type='llama' names an architecture of transformers, but a Triptych model is written; "
@@ -81,7 +78,7 @@ def test_overwrite_replaces_what_the_script_wrote_and_nothing_else(checkpoint: P
     def convert(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["convert.py", *arguments, "--overwrite"])
         try:
-            runpy.run_path(str(conftest.SCRIPTS / "convert.py"), run_name="__main__")
+            runpy.run_path(str(running.SCRIPTS / "convert.py"), run_name="__main__")
         except SystemExit as exit:
             return exit.code
         return 0

@@ -1,20 +1,16 @@
 """A damaged file is named in one line, by every script that reads a model."""
 
-import importlib.util
 import json
 import re
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.tokenization import save_tokenizers, special_token_config, train_tokenizer
 
-spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
+from . import running
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +32,7 @@ def script(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         code = 0
         try:
-            runpy.run_path(str(conftest.SCRIPTS / name), run_name="__main__")
+            runpy.run_path(str(running.SCRIPTS / name), run_name="__main__")
         except SystemExit as exit:
             code = exit.code
         return code, capsys.readouterr().err

@@ -5,7 +5,6 @@
 """
 
 import ast
-import importlib.util
 import os
 import re
 import runpy
@@ -23,12 +22,10 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 import triptych
 from triptych.tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
 
-spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
+from . import running
 
-SCRIPTS = sorted(path.stem for path in conftest.SCRIPTS.glob("*.py"))
-REPOSITORY = conftest.SCRIPTS.parent
+SCRIPTS = sorted(path.stem for path in running.SCRIPTS.glob("*.py"))
+REPOSITORY = running.SCRIPTS.parent
 SENTENCES = ["Good morning.", "The window is open.", "Turn on the light."]
 TINY = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --encoder_layers 1 --decoder_layers 1"
 TINY += " --vocab_size 300 --max_steps 2 --warmup_steps 1 --evaluation_pairs 2 --cpu_threads 1 --report_to none"
@@ -37,7 +34,7 @@ RUN = "--train_file pairs.tsv --validation_file validation.tsv --output_dir {}"
 
 def commands(script: str) -> list[str]:
     """The commands in a script's docstring: indented, in "(or: …)" behind one, or in backticks."""
-    text = ast.get_docstring(ast.parse((conftest.SCRIPTS / f"{script}.py").read_text(encoding="utf-8"))) or ""
+    text = ast.get_docstring(ast.parse((running.SCRIPTS / f"{script}.py").read_text(encoding="utf-8"))) or ""
     text = text.replace("\\\n", " ")
     shown = re.findall(r"^ {4}((?:python|accelerate|make|echo) .*)$", text, re.MULTILINE)
     found = [re.split(r" {2,}\(", line)[0] for line in shown]
@@ -192,7 +189,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory: the scripts, a virtual environment as make leaves it, data and models."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scripts").mkdir()
-    for script in conftest.SCRIPTS.glob("*.py"):  # copies: build_corpus.py writes beside itself
+    for script in running.SCRIPTS.glob("*.py"):  # copies: build_corpus.py writes beside itself
         (tmp_path / "scripts" / script.name).write_bytes(script.read_bytes())
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
@@ -252,7 +249,7 @@ def test_every_shown_command_is_run_by_a_test(script):
 def test_help_shows_the_commands(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{script}.py", "--help"])
     with pytest.raises(SystemExit) as exit:
-        runpy.run_path(str(conftest.SCRIPTS / f"{script}.py"), run_name="__main__")
+        runpy.run_path(str(running.SCRIPTS / f"{script}.py"), run_name="__main__")
     assert not exit.value.code
     unbroken = re.compile(r"[\s\\]")
     shown = unbroken.sub("", capsys.readouterr().out)
@@ -264,7 +261,7 @@ def test_help_shows_the_commands(script, monkeypatch, capsys):
 def test_the_shown_commands_run(script, directory):
     make_models(script)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**conftest.ENVIRONMENT, "PATH": path, "HF_HOME": str(directory / "hub")}
+    environment = {**running.ENVIRONMENT, "PATH": path, "HF_HOME": str(directory / "hub")}
     for command, check in USES[script].items():
         line = ["bash", "-euo", "pipefail", "-c", bounded(command)]
         done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)

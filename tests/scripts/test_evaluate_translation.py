@@ -1,21 +1,17 @@
-import importlib.util
 import json
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
+from . import running
 
 
 def test_scores_what_the_training_scored(translator, pairs, tmp_path):
     _, directory = translator
     output = tmp_path / "translations.txt"
-    done = conftest.run("evaluate_translation.py", directory, test_file=pairs / "test.tsv", output_file=output)
+    done = running.run("evaluate_translation.py", directory, test_file=pairs / "test.tsv", output_file=output)
     assert done.returncode == 0, done.stderr
     scores = json.loads((directory / "test_metrics.json").read_text())
     assert done.stdout.splitlines() == [
@@ -41,7 +37,7 @@ def test_what_is_read_is_not_replaced(tmp_path, monkeypatch, capsys, source, out
         (tmp_path / name).write_text("precious")
     monkeypatch.setattr(sys, "argv", ["evaluate_translation.py", "m", *source, "--output_file", output])
     with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(conftest.SCRIPTS / "evaluate_translation.py"), run_name="__main__")
+        runpy.run_path(str(running.SCRIPTS / "evaluate_translation.py"), run_name="__main__")
     assert stop.value.code == 2
     assert capsys.readouterr().err == f"error: {message}; name another file for the output\n"
     assert (tmp_path / output).read_text() == "precious"
@@ -56,9 +52,9 @@ def test_a_multilingual_model_needs_a_language(pairs, tmp_path):
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path)
     options = {"test_file": pairs / "test.tsv", "max_new_tokens": 4}
-    done = conftest.run("evaluate_translation.py", tmp_path, **options)
+    done = running.run("evaluate_translation.py", tmp_path, **options)
     assert done.returncode == 2
     assert "give the target language" in done.stderr.splitlines()[-1]
-    done = conftest.run("evaluate_translation.py", tmp_path, **options, source_lang="eng_Latn", target_lang="deu_Latn")
+    done = running.run("evaluate_translation.py", tmp_path, **options, source_lang="eng_Latn", target_lang="deu_Latn")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("BLEU ")

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import re
@@ -6,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +13,9 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import triptych
 
-spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
-run, command, ENVIRONMENT = conftest.run, conftest.command, conftest.ENVIRONMENT
+from . import running
+
+run, command, ENVIRONMENT = running.run, running.command, running.ENVIRONMENT
 
 TWO_PROCESSES = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
 TWO_PROCESSES += ("--main_process_port", "0")  # any free one: other tests run beside this one
@@ -61,7 +58,7 @@ def test_the_directory_loads_with_the_options_of_generation(translator):
     assert model.config.hidden_size == 32
     assert model.generate(**tokenizer(["one red house"], return_tensors="pt")).shape[0] == 1
     [output] = triptych.pipeline("translation", model=str(directory))("one red house")
-    assert set(output["translation_text"].split()) <= set(conftest.WORDS.values())
+    assert set(output["translation_text"].split()) <= set(running.WORDS.values())
 
 
 def test_two_processes_give_the_weights_of_one(options, tmp_path):

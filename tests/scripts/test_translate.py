@@ -1,6 +1,5 @@
 """scripts/translate.py: what it reads line by line, and what it writes."""
 
-import importlib.util
 import io
 import runpy
 import shutil
@@ -16,11 +15,9 @@ import triptych
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.tokenization import save_tokenizers, special_token_config, train_tokenizer
 
-spec = importlib.util.spec_from_file_location("scripts_conftest", Path(__file__).with_name("conftest.py"))
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
+from . import running
 
-SCRIPT = conftest.SCRIPTS / "translate.py"
+SCRIPT = running.SCRIPTS / "translate.py"
 LONG = "one two three. " * 6 + "red house"  # three pieces for a model of 12 positions
 
 
@@ -28,7 +25,7 @@ LONG = "one two three. " * 6 + "red house"  # three pieces for a model of 12 pos
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A translator of a few words, untrained."""
     path = tmp_path_factory.mktemp("translator")
-    tokenizer = train_tokenizer([*conftest.WORDS, *conftest.WORDS.values(), "."], "word", 40)
+    tokenizer = train_tokenizer([*running.WORDS, *running.WORDS.values(), "."], "word", 40)
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
     config = TriptychConfig(
@@ -67,7 +64,7 @@ def script(directory: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> Callable[
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
         code = 0
         try:
-            runpy.run_path(str(conftest.SCRIPTS / name), run_name="__main__")
+            runpy.run_path(str(running.SCRIPTS / name), run_name="__main__")
         except SystemExit as exit:
             code = exit.code
         sys.stdout.flush()
@@ -172,7 +169,7 @@ def test_a_translation_is_one_line_and_reading_is_not_ahead_of_it():
 def test_answers_at_once_and_ends_silently_when_its_reader_goes(directory, translate):
     command = [sys.executable, str(SCRIPT), str(directory), "--batch_size", "1"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=conftest.ENVIRONMENT, **pipes) as process:
+    with subprocess.Popen(command, env=running.ENVIRONMENT, **pipes) as process:
         for line in ("one two", "", "red house"):
             process.stdin.write(f"{line}\n".encode())
             process.stdin.flush()

@@ -1,23 +1,22 @@
-import importlib.util
+import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 
-PROGRAM = Path(__file__).with_name("tiny_run.py")
+from . import tiny_run as program
+
 OPTIONS = {"max_steps": 6, "warmup_steps": 4, "logging_steps": 1, "report_to": "none", "cpu_threads": 1, "cpu": True}
 
 
 class TinyRun:
     """Runs of tiny_run.py: in this process, or as a program of its own."""
 
-    def __init__(self) -> None:
-        spec = importlib.util.spec_from_file_location("tiny_run", PROGRAM)
-        self.module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.module)
+    module = program
 
     def loop(self, output_dir, dropout=0.0, rows=16, extras=None, **options):
         AcceleratorState._reset_state(True)  # one process has one, but a test may want another precision
@@ -26,9 +25,32 @@ class TinyRun:
 
     def program(self, output_dir, *launcher, **options):
         options = {"output_dir": output_dir, **OPTIONS, **options}
-        command = [*(launcher or [sys.executable]), PROGRAM]
+        command = [*(launcher or [sys.executable]), program.__file__]
         command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
         return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+
+    @staticmethod
+    def weights(directory):
+        """The weights that a directory holds: name → tensor."""
+        return load_file(directory / "model.safetensors")
+
+    @staticmethod
+    def metrics(directory, name="loss"):
+        """Step → what metrics.jsonl says of a metric."""
+        lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+        return {line["step"]: line[name] for line in lines if name in line}
+
+    @staticmethod
+    def files(directory):
+        """Path → content of every file in a directory."""
+        return {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+    @staticmethod
+    def assert_equal(first, second):
+        """Two mappings of tensors are equal, bit for bit."""
+        assert first.keys() == second.keys()
+        for name in first:
+            assert torch.equal(first[name], second[name]), name
 
 
 @pytest.fixture(scope="session")

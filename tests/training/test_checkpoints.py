@@ -9,16 +9,12 @@ from torch import nn
 
 from triptych import TriptychEncoderConfig, TriptychEncoderModel
 from triptych.training import create_optimizer
-from triptych.training.checkpoints import (
-    last_checkpoint,
-    load_optimizer_tensors,
-    load_weights,
-    optimizer_tensors,
-    random_state,
-    set_random_state,
-)
-from triptych.training.record import claim
-from triptych.training.run import start_run
+from triptych.training.run_directory.checkpoints import last_checkpoint
+from triptych.training.run_directory.directory import start_run
+from triptych.training.run_directory.random_numbers import random_state, set_random_state
+from triptych.training.run_directory.record import claim
+from triptych.training.run_directory.training_state import load_optimizer_tensors, optimizer_tensors
+from triptych.training.run_directory.weights import load_weights
 
 CPU = torch.device("cpu")
 

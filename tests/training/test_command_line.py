@@ -3,14 +3,16 @@ import argparse
 import pytest
 
 from triptych import TriptychConfig
+from triptych.tokenization import FAMILIES
 from triptych.training.command_line import OptionParser, add_config_options, positive, run_script
-from triptych.training.translation import parse_translation_options
+from triptych.training.script import parse_options
+from triptych.training.tasks.translation import TranslationTask
 
 
 @pytest.fixture
 def parser():
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.names = add_config_options(parser, TriptychConfig)
+    parser.names = add_config_options(parser, TriptychConfig, FAMILIES["encoder-decoder"].config_fields)
     return parser
 
 
@@ -51,7 +53,7 @@ SUGGESTIONS = {
 @pytest.mark.parametrize("option", SUGGESTIONS)
 def test_an_option_that_there_is_not_is_refused_with_the_close_one(option, capsys):
     with pytest.raises(SystemExit) as stop:
-        parse_translation_options(args=["--corpus", "en-de", "--output_dir", "new", option, "3"])
+        parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", "new", option, "3"])
     assert stop.value.code == 2
     name = option.partition("=")[0]
     assert capsys.readouterr().err == f"error: there is no option {name}; {SUGGESTIONS[option]}\n"
@@ -68,7 +70,7 @@ def test_an_option_that_there_is_not_is_refused_with_the_close_one(option, capsy
 )
 def test_a_wrong_value_is_one_line(words, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        parse_translation_options(args=["--corpus", "en-de", "--output_dir", "new", *words])
+        parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", "new", *words])
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}")
@@ -77,7 +79,7 @@ def test_a_wrong_value_is_one_line(words, message, capsys):
 
 def test_a_misspelt_option_is_named_before_the_one_that_is_missing(capsys):
     with pytest.raises(SystemExit):
-        parse_translation_options(args=["--corpus", "en-de", "--ouput_dir=new"])
+        parse_options(TranslationTask, args=["--corpus", "en-de", "--ouput_dir=new"])
     assert "--ouput_dir; did you mean --output_dir?" in capsys.readouterr().err
 
 
@@ -90,7 +92,7 @@ def test_dashes_in_what_is_no_option():
 
 def test_files_may_be_given_together_or_one_by_one():
     for words in (["--train_file", "a", "b"], ["--train_file", "a", "--train_file", "b"]):
-        assert parse_translation_options(args=["--output_dir", "new", *words])[0].train_file == ["a", "b"]
+        assert parse_options(TranslationTask, args=["--output_dir", "new", *words])[0].train_file == ["a", "b"]
 
 
 def test_help_shows_the_defaults(capsys):
@@ -99,7 +101,7 @@ def test_help_shows_the_defaults(capsys):
         parser.parse_args(["--help"])
     assert "one\n    two\n" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        parse_translation_options("one\n    two", ["--help"])
+        parse_options(TranslationTask, "one\n    two", ["--help"])
     output = capsys.readouterr().out
     assert "one\n    two\n" in output
     assert "(default: standard)" in output
@@ -150,7 +152,7 @@ def test_a_size_is_a_whole_number_of_at_least_one(size, capsys):
 
 def test_help_says_what_an_option_does(capsys):
     with pytest.raises(SystemExit):
-        parse_translation_options(args=["--help"])
+        parse_options(TranslationTask, args=["--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "Switches --progress_bar off." in text
     assert "(default: once per epoch). (default" not in text

@@ -7,7 +7,8 @@ import pytest
 
 from triptych.data import load_pairs
 from triptych.data.readers import CHOICES, FORMATS
-from triptych.training.translation import load_translation_data, parse_translation_options
+from triptych.training.script import parse_options
+from triptych.training.tasks.translation import TranslationTask
 
 EXPECTED = {"source": ["Go."], "target": ["Geh."]}
 # Options on the command line, the file's name and what it holds.
@@ -26,7 +27,7 @@ READ = {
 
 def read(words, path):
     options = ["--train_file", str(path), "--output_dir", "new", *words.split()]
-    return load_translation_data(parse_translation_options(args=options)[0])[0]["train"][:]
+    return TranslationTask(parse_options(TranslationTask, args=options)[0]).load_data(seed=0)[0]["train"][:]
 
 
 @pytest.mark.parametrize("case", READ)
@@ -39,7 +40,7 @@ def test_each_option_reads_what_is_refused_without_it(case, tmp_path):
 
 
 def test_the_words_are_those_of_the_readers():
-    hints = get_type_hints(type(parse_translation_options(args=["--corpus", "en-de", "--output_dir", "new"])[0]))
+    hints = get_type_hints(TranslationTask.arguments_class)
     assert get_args(get_args(hints["file_format"])[0]) == tuple(FORMATS)
     assert {name: get_args(hints[name]) for name in CHOICES} == CHOICES
     assert inspect.signature(load_pairs).parameters.keys() <= hints.keys()

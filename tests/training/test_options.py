@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from triptych import TriptychForConditionalGeneration
-from triptych.training import LoopArguments
-from triptych.training import loop as loop_module
+from triptych.training import LoopArguments, measurements, progress
 
 UPDATES = 6
 
@@ -140,15 +139,16 @@ def timed_loop(tiny_run, tmp_path, monkeypatch):
 
     def make(seconds, **options):
         clock = Clock()
-        monkeypatch.setattr(loop_module, "time", clock)
+        for module in (progress, measurements):
+            monkeypatch.setattr(module, "time", clock)
         loop = tiny_run.loop(tmp_path, **options)
-        forward = loop.compute_loss
+        loss = loop.objective.loss
 
-        def compute_loss(model, piece, items):
-            clock.now += seconds
-            return forward(model, piece, items)
+        def timed_loss(model, piece, items):
+            clock.now += seconds * model.training
+            return loss(model, piece, items)
 
-        loop.compute_loss = compute_loss
+        loop.objective.loss = timed_loss
         return loop
 
     return make
@@ -259,7 +259,7 @@ def test_the_metrics_are_those_of_the_published_weights(tiny_run, tmp_path, fina
 )
 def test_the_best_is_the_best(tiny_run, tmp_path, metric, greater, kept):
     values = iter([2.0, 4.0, 1.0, 3.0, 2.0, 4.0, 1.0])
-    evaluate = {"evaluate": lambda model: {metric: next(values)}}
+    evaluate = {"evaluate": lambda model, accelerator: {metric: next(values)}, "metrics": [metric]}
     options = {"evaluation_steps": 1, "save_steps": 1, "keep_checkpoints": 9, "final_weights": "best"}
     result = tiny_run.loop(tmp_path, best_metric=metric, greater_is_better=greater, extras=evaluate, **options).run()
     assert result.best["step"] == kept
@@ -268,7 +268,7 @@ def test_the_best_is_the_best(tiny_run, tmp_path, metric, greater, kept):
 
 def test_a_number_is_better_than_none(tiny_run, tmp_path):
     values = iter([math.nan, 2.0, math.nan, 1.0, 3.0, math.nan, 2.0])
-    evaluate = {"evaluate": lambda model: {"score": next(values)}}
+    evaluate = {"evaluate": lambda model, accelerator: {"score": next(values)}, "metrics": ["score"]}
     options = {"evaluation_steps": 1, "save_steps": 1, "keep_checkpoints": 9, "final_weights": "best"}
     result = tiny_run.loop(tmp_path, best_metric="score", extras=evaluate, **options).run()
     assert (result.best["step"], result.best["value"]) == (5, 3.0)
@@ -276,10 +276,10 @@ def test_a_number_is_better_than_none(tiny_run, tmp_path):
 
 def test_an_evaluation_may_report_several_losses(tiny_run, tmp_path):
     def losses(model, piece, items):
-        loss = model(**piece, num_items_in_batch=items).loss
+        loss = model(**piece, **items).loss
         return {"loss": loss, "twice": 2 * loss}
 
-    metrics = tiny_run.loop(tmp_path, extras={"compute_validation_losses": losses}).run().metrics
+    metrics = tiny_run.loop(tmp_path, extras={"validation_losses": losses}).run().metrics
     assert metrics["validation_twice"] == pytest.approx(2 * metrics["validation_loss"])
     assert list(metrics) == ["validation_loss", "validation_twice", "validation_perplexity"]
 
@@ -290,14 +290,14 @@ class Killed(Exception):
 
 def die_at(run, step):
     """Lets a run end in the middle of the update after `step`."""
-    forward = run.compute_loss
+    loss = run.objective.loss
 
-    def compute_loss(model, piece, items):
+    def mortal_loss(model, piece, items):
         if run.state.step == step:
             raise Killed
-        return forward(model, piece, items)
+        return loss(model, piece, items)
 
-    run.compute_loss = compute_loss
+    run.objective.loss = mortal_loss
     with pytest.raises(Killed):
         run.run()
 
@@ -370,8 +370,8 @@ def test_the_precision_is_that_of_the_products(tiny_run, tmp_path, precision):
 # Options whose effect other tests see, and where.
 ELSEWHERE = {
     "output_dir": "test_run",
-    "resume": "test_loop",
-    "overwrite": "test_loop",
+    "resume": "test_resume",
+    "overwrite": "test_kept_weights",
     "cpu": "test_accelerator",
     "cpu_threads": "test_accelerator",
     "report_to": "test_reporting",

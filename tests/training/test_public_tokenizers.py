@@ -26,8 +26,9 @@ import triptych
 from triptych.data import tokenize_pairs
 from triptych.tokenization import load_tokenizers, special_token_config
 from triptych.training import LoopArguments
+from triptych.training.tasks.translation import TranslationArguments, TranslationTask
+from triptych.training.training import Training
 from triptych.training.translate import translate
-from triptych.training.translation import TranslationArguments, TranslationTraining
 
 CONFIG = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 LOOP = {"max_steps": 2, "warmup_steps": 2, "report_to": "none", "cpu_threads": 1, "cpu": True, "save_steps": 100}
@@ -171,11 +172,8 @@ def train_file(tmp_path):
 def training(train_file, output_dir, tokenizer, loop=None, config=None, **options):
     AcceleratorState._reset_state(True)
     options = {"max_tokens": 400, "preset": "tiny", "tokenizer": str(tokenizer)} | options
-    return TranslationTraining(
-        TranslationArguments(train_file=str(train_file), **options),
-        LoopArguments(output_dir=str(output_dir), **(LOOP | (loop or {}))),
-        CONFIG | (config or {}),
-    )
+    task = TranslationTask(TranslationArguments(train_file=str(train_file), **options), CONFIG | (config or {}))
+    return Training(task, LoopArguments(output_dir=str(output_dir), **(LOOP | (loop or {}))))
 
 
 @pytest.mark.parametrize("build", marked(PUBLIC))
@@ -208,18 +206,21 @@ def test_targets_that_are_cut_are_cut_as_targets(build, tmp_path):
 def test_a_trained_directory_translates_as_it_was_trained(build, tmp_path, train_file):
     run = training(train_file, tmp_path / "run", saved(build, tmp_path), test_file=str(train_file))
     [batch] = next(run.train_batches.updates())
-    expected = sorted(run.tokenizer(text_target=PAIRS["target"])["input_ids"])
+    expected = sorted(run.task.tokenizer(text_target=PAIRS["target"])["input_ids"])
     assert sorted([i for i in row if i != -100] for row in batch["labels"].tolist()) == expected
     run.run()
     assert run.test()["bleu"] >= 0
-    start, first = (run.tokenizer.convert_tokens_to_ids(t) if t else None for t in PUBLIC[build])
+    start, first = (run.task.tokenizer.convert_tokens_to_ids(t) if t else None for t in PUBLIC[build])
 
     loaded = AutoTokenizer.from_pretrained(tmp_path / "run")
-    assert loaded(PAIRS["source"])["input_ids"] == run.tokenizer(PAIRS["source"])["input_ids"]
-    assert loaded(text_target=PAIRS["target"])["input_ids"] == run.tokenizer(text_target=PAIRS["target"])["input_ids"]
+    assert loaded(PAIRS["source"])["input_ids"] == run.task.tokenizer(PAIRS["source"])["input_ids"]
+    assert (
+        loaded(text_target=PAIRS["target"])["input_ids"]
+        == run.task.tokenizer(text_target=PAIRS["target"])["input_ids"]
+    )
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
     assert model.generation_config.forced_bos_token_id == first
-    assert model.generation_config.eos_token_id == run.tokenizer.eos_token_id
+    assert model.generation_config.eos_token_id == run.task.tokenizer.eos_token_id
     pipe = triptych.pipeline("translation", model=str(tmp_path / "run"))
     ids = pipe("abc", return_tensors=True)[0]["translation_token_ids"].tolist()
     assert ids[0] == start
@@ -232,17 +233,17 @@ def test_a_tokenizer_with_two_vocabularies_is_the_source_s_and_the_target_s(buil
     whole = AutoTokenizer.from_pretrained(saved(build, tmp_path))
     run = training(train_file, tmp_path / "run", tmp_path / "tokenizer", test_file=str(train_file))
     target_ids = getattr(whole, "target_encoder", None) or {token: i for i, token in whole.decoder.items()}
-    assert run.target_tokenizer.get_vocab().items() >= target_ids.items()
-    rows = tokenize_pairs(Dataset.from_dict(PAIRS), run.tokenizer, run.target_tokenizer)
+    assert run.task.target_tokenizer.get_vocab().items() >= target_ids.items()
+    rows = tokenize_pairs(Dataset.from_dict(PAIRS), run.task.tokenizer, run.task.target_tokenizer)
     assert rows["input_ids"][:] == whole(PAIRS["source"])["input_ids"]
     for ids, text in zip(rows["labels"][:], PAIRS["target"], strict=True):
-        for tokenizer in (whole, run.target_tokenizer):
+        for tokenizer in (whole, run.task.target_tokenizer):
             assert tokenizer.decode(ids, skip_special_tokens=True) == text
         assert ids[-1] == target_ids["</s>"]
     if build is marian_separate:
         assert rows["labels"][:] == whole(text_target=PAIRS["target"])["input_ids"]
-    assert (run.config.vocab_size, run.config.decoder_vocab_size) == (len(whole), len(target_ids))
-    assert run.config.decoder_start_token_id == target_ids[SPLIT[build]]
+    assert (run.task.config.vocab_size, run.task.config.decoder_vocab_size) == (len(whole), len(target_ids))
+    assert run.task.config.decoder_start_token_id == target_ids[SPLIT[build]]
     run.run()
     run.test()
     pipe = triptych.pipeline("translation", model=str(tmp_path / "run"))
@@ -274,7 +275,7 @@ def test_fsmt_s_tokenizer_alone_makes_no_labels(tmp_path):
 @needs_sentencepiece
 def test_m2m100_s_languages_have_rows_and_are_left_out_of_translations(tmp_path, train_file):
     run = training(train_file, tmp_path / "run", saved(m2m100, tmp_path))
-    assert run.config.vocab_size == max(run.tokenizer.lang_code_to_id.values()) + 1
+    assert run.task.config.vocab_size == max(run.task.tokenizer.lang_code_to_id.values()) + 1
     run.run()
     loaded, _ = load_tokenizers(tmp_path / "run")
     assert loaded.decode(loaded(text_target="abc")["input_ids"], skip_special_tokens=True) == "abc"
@@ -284,7 +285,7 @@ def test_languages_are_chosen_by_options_saved_and_part_of_the_run(tmp_path, tra
     directory = saved(nllb, tmp_path)
     languages = {"source_lang": "fra_Latn", "target_lang": "ita_Latn"}
     run = training(train_file, tmp_path / "run", directory, **languages)
-    french, italian = run.tokenizer.convert_tokens_to_ids(["fra_Latn", "ita_Latn"])
+    french, italian = run.task.tokenizer.convert_tokens_to_ids(["fra_Latn", "ita_Latn"])
     [batch] = next(run.train_batches.updates())
     assert set(batch["input_ids"][:, 0].tolist()) == {french}
     assert set(batch["labels"][:, 0].tolist()) == {italian}
@@ -379,10 +380,10 @@ def test_a_tokenizer_like_gpt2_s_trains_a_translator_that_stops(tmp_path, train_
     assert "does not end a target: its end token, id 256, is appended" in caplog.text
     [batch] = next(run.train_batches.updates())
     for row in batch["labels"].tolist():
-        assert [i for i in row if i != -100][-1] == 256 == run.config.eos_token_id
-    assert (run.config.pad_token_id, run.config.vocab_size) == (257, 258)
+        assert [i for i in row if i != -100][-1] == 256 == run.task.config.eos_token_id
+    assert (run.task.config.pad_token_id, run.task.config.vocab_size) == (257, 258)
     run.run()
-    assert run.model.generation_config.eos_token_id == 256
+    assert run.task.model.generation_config.eos_token_id == 256
     pipe = triptych.pipeline("translation", model=str(tmp_path / "run"), batch_size=3)
     assert (pipe.tokenizer.pad_token, pipe.tokenizer.padding_side) == ("<pad>", "right")
     assert [output["translation_text"] for output in pipe(PAIRS["source"])] == PAIRS["target"]
@@ -393,11 +394,17 @@ def test_a_tokenizer_like_gpt2_s_trains_a_translator_that_stops(tmp_path, train_
 def test_a_bare_sentencepiece_model_trains_a_translator(tmp_path, train_file):
     run = training(train_file, tmp_path / "run", sentencepiece_file(tmp_path / "spiece.model"))
     [batch] = next(run.train_batches.updates())
-    assert all([i for i in row if i != -100][-1] == 2 == run.config.eos_token_id for row in batch["labels"].tolist())
-    assert (run.tokenizer.pad_token, run.config.pad_token_id, run.config.vocab_size) == ("<pad>", 11, 12)
+    assert all(
+        [i for i in row if i != -100][-1] == 2 == run.task.config.eos_token_id for row in batch["labels"].tolist()
+    )
+    assert (run.task.tokenizer.pad_token, run.task.config.pad_token_id, run.task.config.vocab_size) == (
+        "<pad>",
+        11,
+        12,
+    )
     run.run()
     pipe = triptych.pipeline("translation", model=str(tmp_path / "run"))
-    assert pipe.tokenizer(PAIRS["source"])["input_ids"] == run.tokenizer(PAIRS["source"])["input_ids"]
+    assert pipe.tokenizer(PAIRS["source"])["input_ids"] == run.task.tokenizer(PAIRS["source"])["input_ids"]
     assert isinstance(pipe("abc")[0]["translation_text"], str)
 
 
@@ -438,7 +445,7 @@ def test_two_tokenizers_that_pad_differently_are_refused_before_the_data_are_rea
 
 def test_sources_that_are_cut_leave_the_tokenizer_as_it_is(tmp_path, train_file):
     run = training(train_file, tmp_path / "run", saved(t5, tmp_path), config={"max_position_embeddings": 12})
-    state = run.tokenizer.backend_tokenizer.to_str()
+    state = run.task.tokenizer.backend_tokenizer.to_str()
     with torch.no_grad():
-        translate(run.model, run.tokenizer, ["abc " * 9], max_new_tokens=2)
-    assert run.tokenizer.backend_tokenizer.to_str() == state
+        translate(run.task.model, run.task.tokenizer, ["abc " * 9], max_new_tokens=2)
+    assert run.task.tokenizer.backend_tokenizer.to_str() == state

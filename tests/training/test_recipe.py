@@ -1,25 +1,19 @@
 """Published recipes become defaults of the command line; what it says itself wins."""
 
 import pytest
-from transformers import HfArgumentParser
 
 from triptych import TriptychConfig, preset_names, preset_recipe
 from triptych.training import LoopArguments
-from triptych.training.command_line import add_config_options
-from triptych.training.recipe import OPTIONS, add_recipe_option, recipe_options
-from triptych.training.translation import TranslationArguments
+from triptych.training.recipe import OPTIONS, recipe_options
+from triptych.training.script import parse_options
+from triptych.training.tasks.translation import TranslationTask
 
 DATA = ["--corpus", "en-de", "--output_dir", "out"]
 
 
 def parse(line=""):
     """What scripts/train_translation.py makes of a command line."""
-    args = [*DATA, *line.split()]
-    parser = HfArgumentParser([TranslationArguments, LoopArguments], allow_abbrev=False)
-    names = add_config_options(parser, TriptychConfig)
-    add_recipe_option(parser, "translation", args)
-    arguments, loop, *others = parser.parse_args_into_dataclasses(args, look_for_args_file=False)
-    return arguments, loop, {n: v for options in others for n, v in vars(options).items() if n in names}
+    return parse_options(TranslationTask, args=[*DATA, *line.split()])
 
 
 def test_the_recipe_of_the_paper():
@@ -54,7 +48,7 @@ def test_given_options_win():
 def test_without_the_option_nothing_changes():
     arguments, loop, config = parse("--preset transformer-big")
     assert loop == LoopArguments("out")
-    assert arguments == TranslationArguments(corpus="en-de", preset="transformer-big")
+    assert arguments == TranslationTask.arguments_class(corpus="en-de", preset="transformer-big")
     assert config == {}
 
 
@@ -67,7 +61,7 @@ def test_every_transformer_can_be_trained_as_published(name):
 
 
 def test_every_option_exists():
-    fields = [c.__dataclass_fields__ for c in (TranslationArguments, LoopArguments, TriptychConfig)]
+    fields = [c.__dataclass_fields__ for c in (TranslationTask.arguments_class, LoopArguments, TriptychConfig)]
     assert {name for names in OPTIONS.values() for name in names} <= set().union(*fields)
 
 

@@ -4,9 +4,9 @@ import os
 import pytest
 
 from triptych.training import check_output_dir
-from triptych.training.checkpoints import remove_unfinished
-from triptych.training.record import claim, is_run_entry, read_record, recorded, release
-from triptych.training.run import check_identity, delete_run, start_run
+from triptych.training.run_directory.checkpoints import remove_unfinished
+from triptych.training.run_directory.directory import check_identity, delete_run, start_run
+from triptych.training.run_directory.record import claim, is_run_entry, read_record, recorded, release
 
 
 def fill(directory, *names):
@@ -103,7 +103,7 @@ def test_deleting_a_run_spares_what_others_wrote(run_dir):
 def test_what_others_put_inside_stops_the_deletion(run_dir, name):
     fill(run_dir, name)
     before = listing(run_dir)
-    with pytest.raises(FileExistsError, match="is not deleted, as no run has written it"):
+    with pytest.raises(FileExistsError, match="is not deleted, because no run has written it"):
         delete_run(run_dir)
     assert listing(run_dir) == before
 
@@ -170,7 +170,7 @@ def test_a_record_of_names_that_no_run_writes_deletes_none_of_these(run_dir):
 
 def test_names_are_claimed_before_they_are_written(run_dir):
     fill(run_dir, "checkpoint-15/config.json")
-    with pytest.raises(FileExistsError, match="checkpoint-15 is not replaced, as this run has not written it"):
+    with pytest.raises(FileExistsError, match="checkpoint-15 is not replaced, because this run has not written it"):
         claim(run_dir, "checkpoint-20", "checkpoint-15")
     assert not {"checkpoint-15", "checkpoint-20"} & recorded(run_dir)
     claim(run_dir, "checkpoint-20")

@@ -5,7 +5,7 @@ import torch
 
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.tokenization import special_token_config, train_tokenizer
-from triptych.training.translate import TranslationEvaluation, one_line, score_translations, translate
+from triptych.training.translate import one_line, score_translations, translate
 
 SENTENCES = ["one", "two three", "one two three four five", "four", "five four three", "two", "three one two"]
 
@@ -74,9 +74,9 @@ def test_nothing_to_translate(model, tokenizer):
     assert translate(model, tokenizer, []) == []
 
 
-def test_evaluation_scores_the_translations(model, tokenizer):
+def test_scores_of_the_translations(model, tokenizer):
     translations = translate(model, tokenizer, SENTENCES, max_new_tokens=6)
-    perfect = TranslationEvaluation({"source": SENTENCES, "target": translations}, tokenizer, max_new_tokens=6)(model)
+    perfect = score_translations(translate(model, tokenizer, SENTENCES, max_new_tokens=6), translations)
     assert perfect["bleu"] == pytest.approx(100)
     reversed_references = [" ".join(["nothing", "of", "the", "kind"])] * len(SENTENCES)
     scores = score_translations(translations, reversed_references)

@@ -1,10 +1,13 @@
+import copy
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
 from triptych.tokenization import load_tokenizers, save_tokenizers, train_tokenizer
 from triptych.training import LoopArguments
-from triptych.training.translation import TranslationArguments, TranslationTraining, load_translation_data
+from triptych.training.tasks.translation import TranslationArguments, TranslationTask
+from triptych.training.training import Training
 
 CONFIG = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 LOOP = {"max_steps": 3, "warmup_steps": 2, "report_to": "none", "cpu_threads": 1, "cpu": True}
@@ -21,18 +24,15 @@ def train_file(tmp_path):
 def training(train_file, output_dir, config=None, loop=None, **options):
     AcceleratorState._reset_state(True)
     options = {"tokenizer_model": "word", "vocab_size": 50, "max_tokens": 40, "preset": "tiny"} | options
-    return TranslationTraining(
-        TranslationArguments(train_file=train_file, **options),
-        LoopArguments(output_dir=str(output_dir), **(LOOP | (loop or {}))),
-        CONFIG | (config or {}),
-    )
+    task = TranslationTask(TranslationArguments(train_file=train_file, **options), CONFIG | (config or {}))
+    return Training(task, LoopArguments(output_dir=str(output_dir), **(LOOP | (loop or {}))))
 
 
 def test_joint_vocabulary(train_file, tmp_path):
     run = training(train_file, tmp_path / "run")
-    assert run.target_tokenizer is None
-    assert run.model.lm_head.weight is run.model.model.embed_tokens.weight
-    assert run.config.vocab_size == len(run.tokenizer)
+    assert run.task.target_tokenizer is None
+    assert run.task.model.lm_head.weight is run.task.model.model.embed_tokens.weight
+    assert run.task.config.vocab_size == len(run.task.tokenizer)
 
 
 @pytest.mark.parametrize("mixed_precision", ["no", "bf16"])
@@ -51,7 +51,7 @@ def test_two_plain_files_and_the_numbers_of_their_rows(tmp_path):
         training(**options, output_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     run = training(**options, output_dir=tmp_path / "run", empty="drop")
-    assert run.data["train"][:] == {
+    assert run.task.data["train"][:] == {
         "source": ["one red", "two blue", "one red"],
         "target": ["ONE RED", "TWO BLUE", "ONE RED"],
     }
@@ -73,8 +73,8 @@ def test_data_options_are_checked_before_anything_is_written(train_file, tmp_pat
 
 def test_a_corpus_can_be_turned_round():
     options = {"corpus": "en-de", "source_column": "target", "target_column": "source"}
-    (turned, _), (corpus, _) = map(
-        load_translation_data, (TranslationArguments(**options), TranslationArguments(corpus="en-de"))
+    (turned, _), (corpus, _) = (
+        TranslationTask(TranslationArguments(**given)).load_data(seed=0) for given in (options, {"corpus": "en-de"})
     )
     assert turned["test"][:] == {"source": corpus["test"]["target"][:], "target": corpus["test"]["source"][:]}
     for wrong, message in (
@@ -82,12 +82,12 @@ def test_a_corpus_can_be_turned_round():
         ({"quoting": "none"}, "quoting: only for tsv"),
     ):
         with pytest.raises(ValueError, match=message):
-            load_translation_data(TranslationArguments(corpus="en-de", **wrong))
+            TranslationTask(TranslationArguments(corpus="en-de", **wrong)).load_data(seed=0)
 
 
 def test_copied_targets_are_learnt_beside_the_pairs(train_file, tmp_path):
-    pairs = training(train_file, tmp_path / "a").data["train"]
-    data = training(train_file, tmp_path / "b", copied_targets=0.5).data["train"]
+    pairs = training(train_file, tmp_path / "a").task.data["train"]
+    data = training(train_file, tmp_path / "b", copied_targets=0.5).task.data["train"]
     assert data[: len(pairs)] == pairs[:]
     copies = data[len(pairs) :]
     assert copies["source"] == copies["target"]
@@ -98,15 +98,15 @@ def test_copied_targets_are_learnt_beside_the_pairs(train_file, tmp_path):
 
 def test_separate_vocabularies_are_trained_saved_and_loaded(train_file, tmp_path):
     run = training(train_file, tmp_path / "run", separate_vocabularies=True)
-    assert run.config.vocab_size == len(run.tokenizer)
-    assert run.config.decoder_vocab_size == len(run.target_tokenizer)
-    assert any("RED" in word for word in run.target_tokenizer.get_vocab())
-    assert not any("RED" in word for word in run.tokenizer.get_vocab())
+    assert run.task.config.vocab_size == len(run.task.tokenizer)
+    assert run.task.config.decoder_vocab_size == len(run.task.target_tokenizer)
+    assert any("RED" in word for word in run.task.target_tokenizer.get_vocab())
+    assert not any("RED" in word for word in run.task.tokenizer.get_vocab())
     run.run()
     for directory in (tmp_path / "run", tmp_path / "run/checkpoint-3"):
         tokenizer, target_tokenizer = load_tokenizers(directory)
-        assert tokenizer.get_vocab() == run.tokenizer.get_vocab()
-        assert target_tokenizer.get_vocab() == run.target_tokenizer.get_vocab()
+        assert tokenizer.get_vocab() == run.task.tokenizer.get_vocab()
+        assert target_tokenizer.get_vocab() == run.task.target_tokenizer.get_vocab()
 
 
 def test_a_given_tokenizer_is_used_and_another_is_refused_on_resume(train_file, tmp_path):
@@ -114,7 +114,7 @@ def test_a_given_tokenizer_is_used_and_another_is_refused_on_resume(train_file, 
     for size, tokenizer in tokenizers.items():
         save_tokenizers(tmp_path / str(size), tokenizer)
     run = training(train_file, tmp_path / "run", tokenizer=str(tmp_path / "270"))
-    assert run.tokenizer.get_vocab() == tokenizers[270].get_vocab()
+    assert run.task.tokenizer.get_vocab() == tokenizers[270].get_vocab()
     run.run()
     other = training(train_file, tmp_path / "run", loop={"resume": True}, tokenizer=str(tmp_path / "275"))
     with pytest.raises(ValueError, match=r"tokenizer was '\w+', now '\w+'"):
@@ -146,9 +146,19 @@ def test_resume_may_change_how_long_and_with_what(train_file, tmp_path):
     assert training(train_file, tmp_path / "run", loop=more).run().step == 5
 
 
+def test_the_arguments_of_the_caller_are_not_edited(train_file, tmp_path):
+    task = TranslationTask(TranslationArguments(train_file=train_file, preset="tiny", vocab_size=270), CONFIG)
+    arguments = LoopArguments(output_dir=str(tmp_path / "run"), **LOOP)  # best_metric is one of the validation data
+    before = copy.deepcopy((task.arguments, task.config_fields, arguments))
+    AcceleratorState._reset_state(True)
+    Training(task, arguments).run()
+    assert (task.arguments, task.config_fields, arguments) == before
+
+
 def test_the_seed_decides_the_weights(train_file, tmp_path):
     first, same, other = (
-        training(train_file, tmp_path / str(i), loop={"seed": s}).model.state_dict() for i, s in enumerate((0, 0, 1))
+        training(train_file, tmp_path / str(i), loop={"seed": s}).task.model.state_dict()
+        for i, s in enumerate((0, 0, 1))
     )
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)

@@ -7,8 +7,9 @@ import torch
 from accelerate.state import AcceleratorState
 
 from triptych.training import LoopArguments
-from triptych.training.data_options import DataOptions
-from triptych.training.translation import TranslationArguments, TranslationTraining
+from triptych.training.data_options import PairOptions
+from triptych.training.tasks.translation import TranslationArguments, TranslationTask
+from triptych.training.training import Training
 
 CONFIG = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 LOOP = {"max_steps": 2, "warmup_steps": 2, "report_to": "none", "cpu_threads": 1, "cpu": True}
@@ -17,7 +18,7 @@ NUMBERS = ("one", "two", "three", "four")
 
 # Options whose effect other tests see, and where.
 ELSEWHERE = {
-    **{option.name: "test_data_options" for option in dataclasses.fields(DataOptions)},
+    **{option.name: "test_data_options" for option in dataclasses.fields(PairOptions)},
     **dict.fromkeys(("train_file", "validation_file", "test_file", "corpus"), "test_data_options"),
     **dict.fromkeys(("tokenizer", "source_lang", "target_lang"), "test_public_tokenizers"),
     **dict.fromkeys(("copied_targets", "separate_vocabularies", "overlong"), "test_translation"),
@@ -46,11 +47,8 @@ def make(file, tmp_path):
     def training(config=None, loop=None, **options):
         AcceleratorState._reset_state(True)
         options = {"tokenizer_model": "word", "vocab_size": 50, "max_tokens": 40, "preset": "tiny"} | options
-        return TranslationTraining(
-            TranslationArguments(train_file=[file], **options),
-            LoopArguments(output_dir=str(tmp_path / "run"), **(LOOP | (loop or {}))),
-            CONFIG | (config or {}),
-        )
+        task = TranslationTask(TranslationArguments(train_file=[file], **options), CONFIG | (config or {}))
+        return Training(task, LoopArguments(output_dir=str(tmp_path / "run"), **(LOOP | (loop or {}))))
 
     return training
 
@@ -58,13 +56,13 @@ def make(file, tmp_path):
 def generated(run):
     """The number of sources in each call of generate during an evaluation, and its options."""
     calls = []
-    generate = run.model.generate
+    generate = run.task.model.generate
 
     def spy(*args, **kwargs):
         calls.append((len(kwargs["input_ids"]), kwargs))
         return generate(*args, **kwargs)
 
-    run.model.generate = spy
+    run.task.model.generate = spy
     return calls
 
 
@@ -105,12 +103,12 @@ def test_the_batch_of_an_evaluation(make, file):
 def test_what_the_finished_translator_does(make, file):
     run = make(test_file=[file], num_beams=3, gnmt_length_penalty=1.5, max_length_beyond_source=2)
     run.run()
-    saved = type(run.model).from_pretrained(run.loop.output_dir).generation_config
+    saved = type(run.task.model).from_pretrained(run.loop.output_dir).generation_config
     assert (saved.num_beams, saved.gnmt_length_penalty, saved.max_length_beyond_source) == (3, 1.5, 2)
     with torch.no_grad():  # so that no translation ends by itself
-        run.model.generation_config.eos_token_id = None
-        source = torch.tensor([run.tokenizer("one red")["input_ids"]])
-        assert run.model.generate(source).shape[1] == 1 + source.shape[1] + 2
+        run.task.model.generation_config.eos_token_id = None
+        source = torch.tensor([run.task.tokenizer("one red")["input_ids"]])
+        assert run.task.model.generate(source).shape[1] == 1 + source.shape[1] + 2
 
 
 @pytest.mark.parametrize(
@@ -118,17 +116,17 @@ def test_what_the_finished_translator_does(make, file):
     [("word", ["▁two", "▁blue"]), ("character", [*"two blue"]), ("wordpiece", ["two", "blue"])],
 )
 def test_the_model_of_the_tokenizer(make, model, tokens):
-    assert make(tokenizer_model=model, vocab_size=200).tokenizer.tokenize("two blue") == tokens
+    assert make(tokenizer_model=model, vocab_size=200).task.tokenizer.tokenize("two blue") == tokens
 
 
 def test_the_size_of_the_vocabulary(make):
-    small, large = (len(make(tokenizer_model="bpe", vocab_size=size).tokenizer) for size in (265, 270))
+    small, large = (len(make(tokenizer_model="bpe", vocab_size=size).task.tokenizer) for size in (265, 270))
     assert (small, large) == (265, 270)
 
 
 def test_the_preset(make):
-    assert make(preset="tiny", config={"num_attention_heads": 2}).config.intermediate_size == 64
-    assert make(preset="transformer-base").config.intermediate_size == 2048
+    assert make(preset="tiny", config={"num_attention_heads": 2}).task.config.intermediate_size == 64
+    assert make(preset="transformer-base").task.config.intermediate_size == 2048
 
 
 def test_the_longest_sentence(make):
@@ -140,10 +138,10 @@ def test_the_longest_sentence(make):
 def test_the_tokens_are_those_of_the_tokenizer(make):
     """What the configuration says of tokens follows from the tokenizer, whatever the preset says."""
     run = make()
-    tokenizer, config = run.tokenizer, run.config
+    tokenizer, config = run.task.tokenizer, run.task.config
     assert config.vocab_size == len(tokenizer)
     assert (config.pad_token_id, config.eos_token_id) == (tokenizer.pad_token_id, tokenizer.eos_token_id)
     assert config.decoder_start_token_id == tokenizer.bos_token_id
-    assert make(config={"eos_token_id": tokenizer.eos_token_id}).config.eos_token_id == tokenizer.eos_token_id
+    assert make(config={"eos_token_id": tokenizer.eos_token_id}).task.config.eos_token_id == tokenizer.eos_token_id
     with pytest.raises(ValueError, match="eos_token_id=7: the tokenizer gives 3; leave eos_token_id out"):
         make(config={"eos_token_id": 7})

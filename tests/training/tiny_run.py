@@ -11,7 +11,7 @@ from transformers import HfArgumentParser
 
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.data import TranslationCollator, shard
-from triptych.training import LoopArguments, TrainingLoop, create_accelerator
+from triptych.training import LoopArguments, Objective, TrainingLoop, create_accelerator
 
 
 def tiny_model(dropout: float = 0.0) -> TriptychForConditionalGeneration:
@@ -42,7 +42,17 @@ class TinyBatches:
             yield [self.collate([pairs[i] for i in piece]) for piece in shard(range(self.rows), *self.division)]
 
 
-def make_loop(arguments: LoopArguments, dropout: float = 0.0, rows: int = 16, **options) -> TrainingLoop:
+def make_objective(**changes) -> Objective:
+    """An objective with some attributes or methods replaced."""
+    objective = Objective()
+    vars(objective).update(changes)
+    return objective
+
+
+def make_loop(
+    arguments: LoopArguments, dropout: float = 0.0, rows: int = 16, identity: dict | None = None, **changes
+) -> TrainingLoop:
+    """A loop over tiny batches; `changes` are those of `make_objective`."""
     accelerator = create_accelerator(**arguments.accelerator_options())
     division = (accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps)
     return TrainingLoop(
@@ -50,8 +60,9 @@ def make_loop(arguments: LoopArguments, dropout: float = 0.0, rows: int = 16, **
         arguments,
         TinyBatches(5, *division, rows=rows),
         validation_batches=TinyBatches(2, *division, rows=rows),
+        objective=make_objective(**changes),
+        identity=identity,
         accelerator=accelerator,
-        **options,
     )
 
 
@@ -76,14 +87,14 @@ def main() -> None:
     if options.gradients:
         save_first_gradients(loop, f"{options.gradients}-{loop.accelerator.process_index}")
     if options.die_at is not None:
-        forward = loop.compute_loss
+        loss = loop.objective.loss
 
         def die(model, piece, items):
             if model.training and loop.state.step == options.die_at:
                 os.kill(os.getpid(), 9)
-            return forward(model, piece, items)
+            return loss(model, piece, items)
 
-        loop.compute_loss = die
+        loop.objective.loss = die
     loop.run()
 
 

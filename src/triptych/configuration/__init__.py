@@ -1,6 +1,6 @@
 """Configurations: three families, one vocabulary of fields, published sizes as data."""
 
-from .base import TriptychBaseConfig
+from .common import TriptychBaseConfig
 from .families import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
 from .presets import preset_info, preset_names, preset_recipe
 

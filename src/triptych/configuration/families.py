@@ -2,19 +2,17 @@
 
 import copy
 import dataclasses
-import sys
 from typing import Any
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
 
-from .base import DENSE_LAYERS, TriptychBaseConfig, strict_with_aliases
+from .choices import DECODER_START_CHOICES, DENSE_LAYER_CHOICES
+from .common import TriptychBaseConfig, strict_with_aliases
+from .common_fields import CommonFields
 from .fields import field, like, number, size, word
 
-DECODER_STARTS = ("token", "last_label")
-
-# What the decoder cannot have for itself: the width in which the sides meet, what the embeddings, the map to the
-# vocabulary and the heads are made from, and what is asked of the model as a whole.
+# The fields that are common to both sides: the width in which they meet, the fields that describe the embeddings, the
+# map to the vocabulary and the heads, and those that concern the model as a whole.
 COMMON = frozenset(
     {
         "bos_token_id",
@@ -33,7 +31,7 @@ COMMON = frozenset(
         "vocab_size",
     }
 )
-# What is derived from the number and the width of heads; a decoder with other heads derives its own.
+# These fields are derived from the number and the width of heads. A decoder with other heads derives them anew.
 HEADS = ("num_key_value_heads", "head_dim", "value_head_dim")
 
 MOST_LAYERS = 10_000  # ten times as many as the deepest published Transformer has (Wang et al. 2022)
@@ -41,8 +39,8 @@ MOST_LAYERS = 10_000  # ten times as many as the deepest published Transformer h
 
 def own_fields() -> frozenset[str]:
     """The fields in which a decoder can differ from its encoder."""
-    names = {f.name for f in dataclasses.fields(TriptychBaseConfig)}  # of ours and of transformers
-    return frozenset(names & TriptychBaseConfig.__annotations__.keys()) - COMMON
+    names = {f.name for f in dataclasses.fields(CommonFields)}  # the fields of Triptych and of transformers
+    return frozenset(names & CommonFields.__annotations__.keys()) - COMMON
 
 
 @strict_with_aliases
@@ -66,7 +64,7 @@ class TriptychConfig(TriptychBaseConfig):
     decoder_start: str = word(
         "token",
         "What the decoder's input begins with when it is made of labels: the start token, or the last label (mBART).",
-        DECODER_STARTS,
+        DECODER_START_CHOICES,
     )
     is_encoder_decoder: bool = True
 
@@ -80,7 +78,11 @@ class TriptychConfig(TriptychBaseConfig):
             )
 
     def validate_decoder_overrides(self) -> None:
-        """The decoder's own fields exist, are not common to both sides, and make a configuration with the others."""
+        """The decoder's own fields exist, are not common to both sides, and make a configuration with the others.
+
+        Raises:
+            ValueError: names the field, or what the decoder lacks.
+        """
         if not self.decoder_overrides:
             return
         if unknown := sorted(self.decoder_overrides.keys() - own_fields()):
@@ -89,30 +91,33 @@ class TriptychConfig(TriptychBaseConfig):
                 f"decoder_overrides: {unknown[0]!r} {reason}; what can differ: {', '.join(sorted(own_fields()))}"
             )
         try:
-            self._decoder_alone()
+            self.decoder_config().validate()
         except (ValueError, TypeError, StrictDataclassError) as error:
             raise ValueError(f"decoder_overrides={self.decoder_overrides} make no decoder: {error}") from error
 
-    def _decoder_alone(self) -> "TriptychConfig":
-        """A configuration in which both sides are as the decoder is here."""
-        own = copy.deepcopy(self.decoder_overrides or {})
-        fields = {name: copy.deepcopy(getattr(self, name)) for name in own_fields() | COMMON - {"origin"}}
-        if "num_attention_heads" in own:
-            fields |= dict.fromkeys(HEADS)
-        elif "head_dim" in own:
-            fields["value_head_dim"] = None
-        if "rotary_dim" in own and fields["rope_parameters"] is not None:
-            fields["rope_parameters"].pop("partial_rotary_factor", None)
-        fields["vocab_size"] = self.target_vocab_size
-        return TriptychConfig(**{**fields, **own}, encoder_layers=self.decoder_layers)
+    def decoder_config(self) -> "TriptychConfig":
+        """A copy as the decoder has it: with its fields, its number of layers and its vocabulary.
 
-    @property
-    def decoder_side(self) -> "TriptychConfig":
-        """The configuration of the decoder: this one, or a view of it where the decoder differs."""
-        return DecoderSide(self) if self.decoder_overrides else self
+        Later changes of this configuration do not reach the copy, as with the parts of transformers' composite models.
+        """
+        side, own = copy.deepcopy(self), copy.deepcopy(self.decoder_overrides or {})
+        if "num_attention_heads" in own:
+            own = {**dict.fromkeys(HEADS), **own}
+        elif "head_dim" in own:
+            own = {"value_head_dim": None, **own}
+        if "rotary_dim" in own and side.rope_parameters is not None:
+            side.rope_parameters.pop("partial_rotary_factor", None)
+        side.decoder_overrides = None
+        side.encoder_layers, side.vocab_size = self.decoder_layers, self.target_vocab_size
+        for name, value in own.items():
+            setattr(side, name, value)
+        side.derive_heads()
+        side.derive_rotation()
+        return side
 
     def stack_config(self, stack: str) -> "TriptychConfig":
-        return self.decoder_side if stack == "decoder." else self
+        """Extends the method above: the decoder has a copy where its fields differ from the encoder's."""
+        return self.decoder_config() if stack == "decoder." and self.decoder_overrides else self
 
     @property
     def layer_types(self) -> list[str] | None:
@@ -134,81 +139,50 @@ class TriptychConfig(TriptychBaseConfig):
         """Whether an id is one token in the source and another in the target, be they as many or not."""
         return self.decoder_vocab_size is not None and not self.share_encoder_decoder_embeddings
 
-    def _special_token_vocabularies(self) -> dict[str, int]:
+    def special_token_vocabularies(self) -> dict[str, int]:
+        """Extends the method above: padding is read by both sides, the other special tokens are the target's."""
         target = dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"), self.target_vocab_size)
         return {"pad_token_id": min(self.vocab_size, self.target_vocab_size), **target}
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychConfig":
-        """The configuration as one half sees it: transformers sizes its caches by the decoder's."""
-        if not decoder or encoder:
-            return TwoVocabularies(self) if self.has_two_vocabularies and asked_by_trainer() else self
-        half = copy.deepcopy(self.decoder_side)
-        half.encoder_layers, half.vocab_size = self.decoder_layers, self.target_vocab_size
-        return half
+        """The configuration as a tool of transformers sees it that deals with text.
+
+        Args:
+            decoder: True asks for a copy as the decoder has it, which transformers sizes its caches by.
+            encoder: True asks for the whole. With neither or both it is the whole, too; but where source and target
+                have two vocabularies, special tokens cannot be changed through it, as `WithoutSide` says.
+        """
+        if bool(decoder) == bool(encoder):
+            return WithoutSide.of(self) if self.has_two_vocabularies else self
+        return self.decoder_config() if decoder else self
 
 
-def asked_by_trainer() -> bool:
-    """Whether the caller of our caller is Trainer, about to give a model the special tokens of a tokenizer.
+@strict_with_aliases
+class WithoutSide(TriptychConfig):
+    """A configuration for a tool that does not say which side it means, where the sides have two vocabularies.
 
-    There is no other place to answer it: it takes the configuration, and writes.
-    """
-    return not torch.compiler.is_compiling() and sys._getframe(2).f_code.co_name == "align_special_tokens"
-
-
-class TwoVocabularies(TriptychConfig):
-    """A configuration as Trainer finds it, which does not know of two vocabularies: it may not change special tokens.
-
-    `Trainer` gives a model the special tokens of its `processing_class`. An encoder–decoder whose source and target
-    have vocabularies of their own has two tokenizers, and its special tokens are the target's. All fields are those
-    of the whole, which is changed with this.
+    It has the fields of the whole, and a change of a field is a change of the whole. But a special token is a token of
+    one side, the target's, so it cannot be changed here. `Trainer` would do that: it gives a model the special tokens
+    of its `processing_class`, which may as well be the source's tokenizer.
     """
 
-    def __init__(self, whole: TriptychConfig):
-        object.__setattr__(self, "__dict__", whole.__dict__)
+    @classmethod
+    def of(cls, whole: TriptychConfig) -> "WithoutSide":
+        """The same fields as `whole`, in one dictionary with it."""
+        seen = object.__new__(cls)
+        object.__setattr__(seen, "__dict__", whole.__dict__)
+        return seen
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._special_token_vocabularies() and value != getattr(self, name):
+        is_made = self.__dict__.get("_post_init_done", False)
+        if is_made and name in self.special_token_vocabularies() and value != getattr(self, name):
             raise ValueError(
-                f"{name}={value} would replace {name}={getattr(self, name)}, but source and target have vocabularies "
-                f"of their own (decoder_vocab_size={self.decoder_vocab_size}), and special tokens are the target's. "
+                f"{name}={value} would replace {name}={getattr(self, name)}, but source and target have two "
+                f"vocabularies (decoder_vocab_size={self.decoder_vocab_size}), and special tokens are the target's. "
                 "Give Trainer no processing_class, or the target's tokenizer; if that one is right, set "
                 f"{name} in model.config and model.generation_config first"
             )
         super().__setattr__(name, value)
-
-
-class DecoderSide(TriptychConfig):
-    """A configuration as a decoder with fields of its own sees it.
-
-    Those fields are here, all others are read from the whole and written to it: what is changed while the model runs
-    (the attention backend, whether a cache is kept, what is recorded) holds for both sides.
-    """
-
-    def __init__(self, whole: TriptychConfig):
-        alone = whole._decoder_alone()
-        own = {*(whole.decoder_overrides or ()), *HEADS, "rope_parameters", "encoder_layers", "vocab_size"}
-        self.__dict__.update({name: getattr(alone, name) for name in own}, decoder_overrides=None, whole=whole)
-
-    def __getattribute__(self, name: str) -> Any:
-        own = super().__getattribute__("__dict__")
-        name = TriptychConfig.attribute_map.get(name, name)
-        if name not in own and "whole" in own and name in own["whole"].__dict__:  # a copy in the making has no whole
-            return getattr(own["whole"], name)
-        return super().__getattribute__(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        name = TriptychConfig.attribute_map.get(name, name)
-        if name in self.__dict__:
-            super().__setattr__(name, value)
-        else:
-            setattr(self.whole, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        delattr(self.whole, name)
-
-    def to_dict(self) -> dict[str, Any]:
-        own = copy.deepcopy({name: value for name, value in self.__dict__.items() if name != "whole"})
-        return {**self.whole.to_dict(), **own}
 
 
 @strict_with_aliases
@@ -222,7 +196,7 @@ class TriptychEncoderConfig(TriptychBaseConfig):
     pooler: str = word(
         "tanh",
         "Activation of the body's dense layer over the first token, which gives `pooler_output`; none: no layer.",
-        DENSE_LAYERS,
+        DENSE_LAYER_CHOICES,
     )
     first_position_id: int = number(
         0,

@@ -77,14 +77,15 @@ def probability(default: Any, help: str) -> Any:
 
 
 def word(default: str, help: str, choices: Iterable[str]) -> Any:
-    """One of the given words."""
-    choices = tuple(choices)
+    """One of the given words, also of those that a table of words gets later."""
 
     def check(value: Any) -> None:
-        if value not in choices:
+        if value not in tuple(choices):
             raise ValueError(f"unknown choice {value!r}; choose one of: {', '.join(choices)}")
 
-    return field(default, f"{help} One of: {', '.join(choices) if len(choices) < 9 else 'ACT2FN names'}.", check)
+    return field(
+        default, f"{help} One of: {', '.join(choices) if len(tuple(choices)) < 9 else 'ACT2FN names'}.", check
+    )
 
 
 def pattern(help: str) -> Any:

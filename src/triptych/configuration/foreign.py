@@ -1,4 +1,4 @@
-"""What a config.json may say besides the fields: other programs write into it, and nobody has to trust it."""
+"""Checks of what a config.json says besides the fields: other programs write into it, and it is not trusted."""
 
 import dataclasses
 import inspect
@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
-from transformers.utils import is_kernels_available, logging
+from transformers.utils import is_kernels_available
 
-logger = logging.get_logger(__name__)
+from .messages import logger
 
 KERNEL_FIELDS = ("attn_implementation", "_attn_implementation")
 
@@ -41,7 +41,7 @@ def _warn(name: str, kernel: Any) -> None:
 
 
 def without_kernels(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a file without attention kernels that come from the Hub, of which a warning tells."""
+    """The fields of a file without attention kernels that come from the Hub, with a warning for each."""
     kept = {}
     for name, value in fields.items():
         if name in KERNEL_FIELDS:
@@ -60,11 +60,14 @@ def without_kernels(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def forget_kernels(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The same for any model's configuration that was read from a file, and for those in it; changes it."""
+    """Removes attention kernels that come from the Hub from any model's configuration, and from those in it.
+
+    It changes the given configuration, which was read from a file.
+    """
     kernel = getattr(config, "_attn_implementation", None)
     if comes_from_the_hub(kernel):
         _warn("attn_implementation", kernel)
-        config._attn_implementation = {"": None}  # as a dictionary, for this one alone and not for those in it
+        config._attn_implementation = {"": None}  # as a dictionary, it is set here only and not in the parts
     for part in _parts(config):
         forget_kernels(part)
     return config

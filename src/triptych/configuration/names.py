@@ -1,8 +1,8 @@
-"""Names that are no fields of ours: which of them are mistakes, and which pass."""
+"""Names that are no fields of these configurations: which of them are mistakes, and which are accepted."""
 
 from transformers import GenerationConfig
 
-# What the configurations of other models call our fields; where a family lacks the first, the next is meant.
+# What other models' configurations call these fields. Where a family has no such field, the next one is meant.
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "activation_function": ("activation",),
     "afn": ("activation",),
@@ -52,7 +52,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "summary_first_dropout": ("classifier_dropout",),
 }
 
-# Names that transformers or its tools hand to any configuration, however close they are to a field of ours.
+# Names that transformers or its tools give to any configuration. They are accepted, even if they resemble a field.
 PASSES = frozenset(
     {
         "add_cross_attention",

@@ -35,7 +35,7 @@ def load_preset(name: str, model_type: str) -> dict[str, Any]:
 
 
 def preset_info(name: str) -> dict[str, Any]:
-    """What was published about the preset: parameters, scores, the source, and a note on what does not fit.
+    """What was published about the preset: parameters, scores, the source, and a note on contradictions.
 
     `counted` is the class, or a part of one, whose parameters are to be compared with the published figure.
 

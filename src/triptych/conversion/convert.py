@@ -1,14 +1,15 @@
 """`from_hf` and `to_hf`: models of transformers become Triptych models, and the way back."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .. import modeling
 from ..modeling.base import TriptychPreTrainedModel
+from ..modeling.generation_options import take_generation_config
+from ..modeling.span_head import ENDS, SpanHead
 from .loading import load
 from .options import Options
 from .poolers import WITHOUT_POOLER, idle_fields, lacks_pooler, takes_pooler, with_field
@@ -16,8 +17,6 @@ from .registry import find_architecture, known_architectures
 from .rules import Places
 from .table import Architecture, CannotExpress
 from .weights import build, check_weights, take_weights, tensor_names
-
-OWN_GENERATION_OPTIONS = ("gnmt_length_penalty", "max_length_beyond_source")
 
 
 def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> Any:
@@ -79,6 +78,7 @@ def receive(hf_model: PreTrainedModel, keep: bool = False, **result: Any) -> Tri
         result: options of the resulting model.
     """
     check_weights(hf_model)
+    check_ends(hf_model)
     head = type(hf_model).__name__
     known = find_architecture(hf_model.config, head)
     config = known.read_config(hf_model.config, head)
@@ -126,6 +126,8 @@ def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple
     config, idle = model.config, idle_fields(model)
     if lacks_pooler(model):
         config = with_field(config, "pooler", "none")
+    if isinstance(model, SpanHead):  # it has two outputs for any num_labels; in transformers it has num_labels outputs
+        config = with_field(config, "num_labels", ENDS)
     for known in candidates:
         try:
             head = known.head_for(type(model).__name__)
@@ -136,14 +138,15 @@ def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple
     raise CannotExpress("; ".join(reasons) or f"no architecture is known for {type(model).__name__}")
 
 
-def take_generation_config(model: Any, given: GenerationConfig | None) -> None:
-    """Gives a model that generates the options of another model."""
-    if given is None or not model.can_generate():
-        return
-    taken = copy.deepcopy(given)
-    taken._from_model_config = False
-    if not isinstance(model, TriptychPreTrainedModel):
-        for name in OWN_GENERATION_OPTIONS:
-            if hasattr(taken, name):
-                delattr(taken, name)
-    model.generation_config = taken
+def check_ends(hf_model: PreTrainedModel) -> None:
+    """Refuses a head for question answering that does not have one output for each end of an answer.
+
+    Raises:
+        CannotExpress: the head has another number of outputs.
+    """
+    outputs = getattr(getattr(hf_model, "qa_outputs", None), "out_features", ENDS)
+    if outputs != ENDS:
+        raise CannotExpress(
+            f"{type(hf_model).__name__} with num_labels={outputs}: an answer has {ENDS} ends, and the class in "
+            f"transformers computes nothing with another number; set num_labels={ENDS}"
+        )

@@ -7,9 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .batches import TranslationBatches as TranslationBatches
+    from .batches import DatasetBatches as DatasetBatches
+    from .batches import StreamBatches as StreamBatches
+    from .batching import Division as Division
     from .batching import TokenBudgetBatchSampler as TokenBudgetBatchSampler
     from .batching import shard as shard
+    from .collators import PaddingCollator as PaddingCollator
     from .collators import TranslationCollator as TranslationCollator
     from .copies import add_copies as add_copies
     from .corpus import available_corpora as available_corpora
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
     from .tokenize import tokenize_pairs as tokenize_pairs
 
 MODULES = {
+    "DatasetBatches": "batches",
+    "Division": "batching",
+    "PaddingCollator": "collators",
+    "StreamBatches": "batches",
     "TokenBudgetBatchSampler": "batching",
-    "TranslationBatches": "batches",
     "TranslationCollator": "collators",
     "add_copies": "copies",
     "available_corpora": "corpus",

@@ -1,6 +1,6 @@
-"""The updates of an epoch as one process sees them."""
+"""The updates of an epoch as one process sees them: of rows whose number is known, or of a stream."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -8,40 +8,38 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from .batching import TokenBudgetBatchSampler, shard
+from .batching import Division, TokenBudgetBatchSampler
+
+Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
+WHOLE = Division()  # one process, one piece
 
 
-class MicroBatchSampler(Sampler[list[int]]):
+class PieceSampler(Sampler[list[int]]):
     """Yields this process's pieces of every global batch from number `start` on, `accumulation_steps` for each."""
 
-    def __init__(
-        self, batches: TokenBudgetBatchSampler, rank: int, world_size: int, accumulation_steps: int, start: int = 0
-    ) -> None:
-        shard([], rank, world_size, accumulation_steps)  # complains about impossible numbers now, not in the loop
-        self.batches, self.start = batches, start
-        self.division = rank, world_size, accumulation_steps
+    def __init__(self, batches: TokenBudgetBatchSampler, division: Division, start: int = 0) -> None:
+        self.batches, self.division, self.start = batches, division, start
 
     def __len__(self) -> int:
-        return (len(self.batches) - self.start) * self.division[2]
+        return (len(self.batches) - self.start) * self.division.accumulation_steps
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in islice(self.batches, self.start, None):
-            yield from shard(batch, *self.division)
+            yield from self.division.pieces(batch)
 
 
-class TranslationBatches:
-    """Batches of one process, an update at a time: what the training loop iterates over.
+class DatasetBatches:
+    """The batches of one process, an update at a time: what the training loop iterates over.
 
     Do not pass it through `accelerator.prepare`: the data are already divided, and moving a piece to the device is
     the loop's work. It draws nothing from the global random number generators, so an epoch that is entered in its
     middle, after a resume, continues bit for bit.
 
     Args:
-        dataset: rows with `input_ids` and `labels`, as `tokenize_pairs` gives them.
+        dataset: the rows, such as `tokenize_pairs` gives them.
         sampler: the global batches.
-        collate: list of rows (an empty one, too) to a dictionary of tensors: a `TranslationCollator`.
-        rank, world_size: number of this process, of all processes.
-        accumulation_steps: pieces into which a process cuts its part of an update.
+        collate: makes a dictionary of tensors of a list of rows, also of an empty list; see `PaddingCollator`.
+        division: which part of each update this process runs, and in how many pieces.
         num_workers, pin_memory: as in `torch.utils.data.DataLoader`.
     """
 
@@ -49,40 +47,93 @@ class TranslationBatches:
         self,
         dataset: Any,
         sampler: TokenBudgetBatchSampler,
-        collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
-        rank: int = 0,
-        world_size: int = 1,
-        accumulation_steps: int = 1,
+        collate: Collate,
+        division: Division = WHOLE,
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
         self.dataset, self.sampler, self.collate = dataset, sampler, collate
-        self.division = rank, world_size, accumulation_steps
-        self.num_workers, self.pin_memory = num_workers, pin_memory
-        MicroBatchSampler(sampler, *self.division)
+        self.division, self.num_workers, self.pin_memory = division, num_workers, pin_memory
 
     def set_epoch(self, epoch: int) -> None:
         """Fixes the order of the updates, by the sampler's seed and `epoch` alone."""
         self.sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
-        """Updates in an epoch: the same in each, and on every process."""
+        """Returns the number of updates in an epoch: the same in each, and on every process."""
         return len(self.sampler)
 
     def updates(self, start: int = 0) -> Iterator[list[dict[str, Tensor]]]:
-        """The updates of the epoch from number `start` on, each as the `accumulation_steps` pieces of this process."""
+        """Gives the updates of the epoch from number `start` on, each as the pieces of this process."""
         pieces = iter(
             DataLoader(
                 self.dataset,
-                batch_sampler=MicroBatchSampler(self.sampler, *self.division, start),
+                batch_sampler=PieceSampler(self.sampler, self.division, start),
                 collate_fn=self.collate,
                 generator=torch.Generator(),  # else creating the iterator draws from the global generator
                 num_workers=self.num_workers,
                 pin_memory=self.pin_memory,
             )
         )
-        while update := list(islice(pieces, self.division[2])):
+        while update := list(islice(pieces, self.division.accumulation_steps)):
             yield update
 
     def __iter__(self) -> Iterator[list[dict[str, Tensor]]]:
         return self.updates()
+
+
+class StreamBatches:
+    """The batches of one process from a source without a length, such as a `datasets.IterableDataset`.
+
+    `window` examples at a time are read, sorted by length and cut into batches by the budget of tokens, as
+    `TokenBudgetBatchSampler` does it for a whole data set. Every process reads the whole stream and takes its pieces.
+    The number of updates is not known, so there is no `__len__`. An epoch that is entered in its middle reads the
+    examples of the earlier updates and passes over them: it continues bit for bit, if the source gives the same
+    examples in the same order each time.
+
+    Args:
+        source: gives examples, each time anew. Where it has `set_epoch`, that decides the order of an epoch.
+        sides: side → the column of its tokens; the tokens of all sides count for the budget.
+        max_tokens: the budget of one update over all sides, padding included.
+        collate: see `DatasetBatches`.
+        division: see `DatasetBatches`.
+        window: the number of examples that are sorted together.
+        shuffle, seed: see `TokenBudgetBatchSampler`.
+    """
+
+    def __init__(
+        self,
+        source: Iterable[dict[str, Any]],
+        sides: Mapping[str, str],
+        max_tokens: int,
+        collate: Collate,
+        division: Division = WHOLE,
+        window: int = 10_000,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.source, self.sides, self.max_tokens, self.collate = source, sides, max_tokens, collate
+        self.division, self.window, self.shuffle, self.seed, self.epoch = division, window, shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Fixes the order of the updates, by the seed and `epoch` alone."""
+        self.epoch = epoch
+        if hasattr(self.source, "set_epoch"):
+            self.source.set_epoch(epoch)
+
+    def updates(self, start: int = 0) -> Iterator[list[dict[str, Tensor]]]:
+        """Gives the updates of the epoch from number `start` on, each as the pieces of this process."""
+        for examples in islice(self.global_batches(), start, None):
+            pieces = self.division.pieces(range(len(examples)))
+            yield [self.collate([examples[row] for row in piece]) for piece in pieces]
+
+    def global_batches(self) -> Iterator[list[dict[str, Any]]]:
+        """Gives the examples of each update, of all processes together."""
+        examples, number = iter(self.source), 0
+        while rows := list(islice(examples, self.window)):
+            lengths = {side: [len(row[column]) for row in rows] for side, column in self.sides.items()}
+            sampler = TokenBudgetBatchSampler(lengths, self.max_tokens, self.shuffle, self.seed + number)
+            sampler.set_epoch(self.epoch)
+            for batch in sampler:
+                yield [rows[row] for row in batch]
+            number += 1

@@ -1,10 +1,13 @@
 """Batches by a budget of tokens, bucketed by length (section 5.1 of "Attention Is All You Need").
 
-A batch here is global: the pairs of ONE update of the weights. `shard` divides it over processes and accumulation
+A batch here is global: the rows of ONE update of the weights. `Division` divides it over processes and accumulation
 steps, so the order of the data and the size of an update do not depend on how many of them share the work.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -15,52 +18,49 @@ Lengths = Sequence[int] | np.ndarray  # a column of a `datasets` data set is a s
 class TokenBudgetBatchSampler(Sampler[list[int]]):
     """Yields batches of row numbers whose padded size is at most `max_tokens`.
 
-    The padded size of a batch is rows x (longest source + longest target). Rows are sorted by source length and,
-    within one source length, by target length, upwards and downwards in turn, so that neighbours are alike on both
-    sides; then cut greedily. Every row occurs once in an epoch. Each epoch permutes the rows of equal lengths and the
-    batches, by (seed, epoch) alone. The lengths along the sorted order are always the same, therefore so are the
-    cuts: every epoch has the same number of batches.
+    A row has one or more sides (a source and a target, or just a text). The padded size of a batch is rows x the sum
+    of the longest row of each side. Rows are sorted by the length of the first side and, where it is equal, by the
+    next side, upwards and downwards in turn, so that neighbours are alike on all sides; then they are cut greedily.
+    Every row occurs once in an epoch. Each epoch permutes the rows of equal lengths and the batches, by (seed, epoch)
+    alone. The lengths along the sorted order are always the same, therefore so are the cuts: every epoch has the same
+    number of batches.
 
     Args:
-        source_lengths, target_lengths: tokens of each row, special tokens included; shape (rows,).
-        max_tokens: the budget of one update, source and target tokens together, padding included. (The paper counts
-            each side for itself: 25,000 of each are `max_tokens=50000`.)
+        lengths: side → the tokens of each row, special tokens included; shape (rows,).
+        max_tokens: the budget of one update over all sides, padding included. (The paper counts each side for itself:
+            25,000 of each are `max_tokens=50000`.)
         shuffle: False gives the same batches in sorted order in every epoch, for evaluation.
-        seed: of the order.
+        seed: decides the order.
 
     Raises:
-        ValueError: no rows, lengths that do not match or are not positive integers, a budget smaller than one pair.
+        ValueError: there are no rows; the lengths of the sides do not match or are not positive integers; or the
+            budget is smaller than one row.
     """
 
-    def __init__(
-        self,
-        source_lengths: Lengths,
-        target_lengths: Lengths,
-        max_tokens: int,
-        shuffle: bool = True,
-        seed: int = 0,
-    ) -> None:
-        source, target = length_array("source_lengths", source_lengths), length_array("target_lengths", target_lengths)
-        if len(source) != len(target):
-            raise ValueError(f"{len(source)} source_lengths, but {len(target)} target_lengths; they must pair up")
-        cost = source + target
+    def __init__(self, lengths: Mapping[str, Lengths], max_tokens: int, shuffle: bool = True, seed: int = 0) -> None:
+        sides = [length_array(side, of_side) for side, of_side in lengths.items()]
+        if len({len(side) for side in sides}) != 1:
+            numbers = ", ".join(f"{len(side)} of {name}" for name, side in zip(lengths, sides, strict=True))
+            raise ValueError(f"every row needs a length on each side, but the numbers of lengths are: {numbers}")
+        cost = np.sum(sides, axis=0)
         longest = int(cost.argmax())
         if cost[longest] > max_tokens:
+            parts = ", ".join(f"{side[longest]} {name}" for name, side in zip(lengths, sides, strict=True))
             raise ValueError(
-                f"row {longest + 1} alone costs {cost[longest]} tokens ({source[longest]} source, {target[longest]} "
-                f"target), more than max_tokens={max_tokens}; {(cost > max_tokens).sum()} rows do. Set max_tokens to "
-                f"{cost[longest]} or more, or drop or truncate the long pairs"
+                f"row {longest + 1} alone costs {cost[longest]} tokens ({parts}), more than max_tokens={max_tokens}; "
+                f"{(cost > max_tokens).sum()} rows do. Set max_tokens to {cost[longest]} or more, or drop or truncate "
+                "the long rows"
             )
         self.max_tokens, self.shuffle, self.seed, self.epoch = max_tokens, shuffle, seed, 0
-        self.order = np.lexsort((np.where(source % 2, target, -target), source))
-        source, target = source[self.order], target[self.order]
-        # Rows of one cell have the same two lengths, hence are free to change places.
-        changes = (np.diff(source) != 0) | (np.diff(target) != 0)
+        self.order = np.lexsort(boustrophedon(sides)[::-1])
+        sides = [side[self.order] for side in sides]
+        # Rows of one cell have the same lengths on all sides, hence they can change places.
+        changes = np.any([np.diff(side) != 0 for side in sides], axis=0)
         self.cell = np.concatenate([[0], np.cumsum(changes)])
-        self.bounds = cut_by_budget(source, target, max_tokens)
+        self.bounds = cut_by_budget(sides, max_tokens)
 
     def __len__(self) -> int:
-        """Batches in an epoch: the same in each."""
+        """Returns the number of batches in an epoch: the same in each."""
         return len(self.bounds) - 1
 
     def set_epoch(self, epoch: int) -> None:
@@ -77,51 +77,89 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
             yield order[self.bounds[batch] : self.bounds[batch + 1]].tolist()
 
 
-def length_array(name: str, lengths: Lengths) -> np.ndarray:
-    """`lengths` as an int64 array; raises ValueError unless they are positive integers in one dimension."""
+def token_lengths(rows: Any, column: str) -> np.ndarray:
+    """Returns the number of tokens in each row of a column of token lists of a `datasets.Dataset`; shape (rows,)."""
+    import pyarrow.compute as pc
+
+    chunks = [pc.list_value_length(table[column]) for table in rows.with_format("arrow").iter(batch_size=10_000)]
+    return np.concatenate([chunk.to_numpy() for chunk in chunks]) if chunks else np.zeros(0, dtype=np.int64)
+
+
+def length_array(side: str, lengths: Lengths) -> np.ndarray:
+    """Returns `lengths` as an int64 array.
+
+    Raises:
+        ValueError: they are not positive integers in one dimension.
+    """
     array = np.asarray(lengths[:])  # a column gives its values fast in a slice, and slowly one by one
     if array.ndim != 1 or not len(array):
-        raise ValueError(f"{name} must have one length for each row, got shape {array.shape}")
+        raise ValueError(f"the lengths of {side} must be one number for each row, got shape {array.shape}")
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name} must be integers, got {array.dtype}")
+        raise ValueError(f"the lengths of {side} must be integers, got {array.dtype}")
     if array.min() < 1:
-        raise ValueError(f"{name}: row {array.argmin() + 1} has {array.min()} tokens; every side needs at least one")
+        raise ValueError(f"{side}: row {array.argmin() + 1} has {array.min()} tokens; every side needs at least one")
     return array.astype(np.int64)
 
 
-def cut_by_budget(source: np.ndarray, target: np.ndarray, max_tokens: int) -> np.ndarray:
-    """Cuts rows, in their order, into the longest runs within the budget; returns the bounds, from 0 to len(source).
+def boustrophedon(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Keys by which to sort, the most important first: each side, upwards and downwards in turn.
+
+    A side falls where the side before it is even, and rises where it is odd. So the end of one run of equal lengths
+    is like the beginning of the next.
+    """
+    return [sides[0], *(np.where(before % 2, side, -side) for before, side in pairwise(sides))]
+
+
+def cut_by_budget(sides: Sequence[np.ndarray], max_tokens: int) -> np.ndarray:
+    """Cuts rows, in their order, into the longest runs within the budget; returns the bounds, from 0 to the last row.
 
     The cost of a run grows with every row, so the end is found by bisection in a window: one array operation for each
     batch, not one step for each row.
     """
     bounds = [0]
-    while (start := bounds[-1]) < len(source):
-        window = slice(start, start + max_tokens // (source[start] + target[start]))
-        widest = np.maximum.accumulate(source[window]) + np.maximum.accumulate(target[window])
+    while (start := bounds[-1]) < len(sides[0]):
+        window = slice(start, start + max_tokens // sum(side[start] for side in sides))
+        widest = np.sum([np.maximum.accumulate(side[window]) for side in sides], axis=0)
         cost = np.arange(1, len(widest) + 1) * widest
         bounds.append(start + int(np.searchsorted(cost, max_tokens, side="right")))
     return np.asarray(bounds)
 
 
-def shard(batch: Sequence[int], rank: int, world_size: int, accumulation_steps: int = 1) -> list[list[int]]:
-    """Returns the `accumulation_steps` pieces of a global batch that process `rank` works on.
-
-    A batch is sorted by length. Each step takes a run of it, so that short pairs are not padded to the longest; the
-    processes take the rows of the run in turn, so that they have equal work in each step. The sizes of pieces differ
-    by one at most; in a batch with fewer rows than pieces some are empty.
+@dataclass(frozen=True)
+class Division:
+    """How an update is divided: process `rank` of `world_size` processes runs `accumulation_steps` pieces of it.
 
     Raises:
-        ValueError: `world_size` or `accumulation_steps` below 1, or `rank` outside [0, world_size).
+        ValueError: `world_size` or `accumulation_steps` is below 1, or `rank` is outside [0, world_size).
     """
-    if world_size < 1 or accumulation_steps < 1 or not 0 <= rank < world_size:
-        raise ValueError(
-            f"rank={rank}, world_size={world_size}, accumulation_steps={accumulation_steps}: needed are "
-            "0 <= rank < world_size and at least one step"
-        )
-    bounds = [len(batch) * step // accumulation_steps for step in range(accumulation_steps + 1)]
-    # The first process of a step gets the odd row; rotating gives each its share of those.
-    return [
-        list(batch[bounds[step] : bounds[step + 1]][(rank + step) % world_size :: world_size])
-        for step in range(accumulation_steps)
-    ]
+
+    rank: int = 0
+    world_size: int = 1
+    accumulation_steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.world_size < 1 or self.accumulation_steps < 1 or not 0 <= self.rank < self.world_size:
+            raise ValueError(
+                f"rank={self.rank}, world_size={self.world_size}, accumulation_steps={self.accumulation_steps}: "
+                "needed are 0 <= rank < world_size and at least one step"
+            )
+
+    def pieces(self, batch: Sequence[int]) -> list[list[int]]:
+        """Returns the `accumulation_steps` pieces of a global batch that process `rank` works on.
+
+        A batch is sorted by length. Each step takes a run of it, so that short rows are not padded to the longest; the
+        processes take the rows of the run in turn, so that they have equal work in each step. The sizes of pieces
+        differ by one at most; in a batch with fewer rows than pieces some are empty.
+        """
+        steps = self.accumulation_steps
+        bounds = [len(batch) * step // steps for step in range(steps + 1)]
+        # The first process of a step gets the odd row; rotating gives each its share of those.
+        return [
+            list(batch[bounds[step] : bounds[step + 1]][(self.rank + step) % self.world_size :: self.world_size])
+            for step in range(steps)
+        ]
+
+
+def shard(batch: Sequence[int], rank: int, world_size: int, accumulation_steps: int = 1) -> list[list[int]]:
+    """Returns the pieces of a global batch that process `rank` works on; see `Division`."""
+    return Division(rank, world_size, accumulation_steps).pieces(batch)

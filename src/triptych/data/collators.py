@@ -1,41 +1,65 @@
 """Lists of examples to padded tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-IGNORED = -100  # label that no loss counts
+IGNORED = -100  # a label that no loss counts
 
 
-class TranslationCollator:
+class PaddingCollator:
+    """Makes a batch of examples: pads every column of sequences to its longest row, and stacks columns of numbers.
+
+    Called with a list of rows it returns LongTensors: for a column of `sequences` of the shape (rows, longest), for a
+    column of `numbers` of the shape (rows,).
+
+    An empty list becomes one row: one token with its fill in each sequence, and the fill of each number. With fills of
+    -100 for the labels, a process that has no rows runs the model as often as the others, and adds exactly 0 to a loss
+    that is a sum over labels.
+
+    Args:
+        sequences: column of token lists → what fills it up on the right.
+        masks: column of `sequences` → the name of its mask, which is 1 at tokens and 0 at what was filled up.
+        numbers: column of numbers → the number in the row that stands for an empty list.
+    """
+
+    def __init__(
+        self,
+        sequences: Mapping[str, int],
+        masks: Mapping[str, str] | None = None,
+        numbers: Mapping[str, int] | None = None,
+    ) -> None:
+        self.sequences, self.masks, self.numbers = dict(sequences), dict(masks or {}), dict(numbers or {})
+
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        batch: dict[str, Tensor] = {}
+        for column, fill in self.sequences.items():
+            rows = [example[column] for example in examples] or [[fill]]
+            batch[column] = pad(rows, fill)
+            if column in self.masks:
+                batch[self.masks[column]] = pad([[1] * len(row) for row in rows], 0)
+        for column, fill in self.numbers.items():
+            batch[column] = torch.tensor([example[column] for example in examples] or [fill], dtype=torch.long)
+        return batch
+
+
+class TranslationCollator(PaddingCollator):
     """Pads tokenized pairs to the longest of the batch.
+
+    Called with a list of {"input_ids": list[int], "labels": list[int]} it returns LongTensors `input_ids` and
+    `attention_mask` of the shape (rows, longest source), and `labels` of the shape (rows, longest target).
 
     Args:
         pad_token_id: fills `input_ids`; labels are filled with -100.
-
-    Called with a list of {"input_ids": list[int], "labels": list[int]} it returns LongTensors `input_ids` and
-    `attention_mask`, shape (rows, longest source), and `labels`, shape (rows, longest target).
-
-    An empty list becomes one row with one visible token and one ignored label: a process without pairs of its own
-    runs the model as often as the others, and adds exactly 0 to a loss that is a sum over labels.
     """
 
     def __init__(self, pad_token_id: int) -> None:
-        self.pad_token_id = pad_token_id
-
-    def __call__(self, pairs: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        sources = [pair["input_ids"] for pair in pairs] or [[self.pad_token_id]]
-        targets = [pair["labels"] for pair in pairs] or [[IGNORED]]
-        return {
-            "input_ids": pad(sources, self.pad_token_id),
-            "attention_mask": pad([[1] * len(source) for source in sources], 0),
-            "labels": pad(targets, IGNORED),
-        }
+        super().__init__({"input_ids": pad_token_id, "labels": IGNORED}, masks={"input_ids": "attention_mask"})
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    """Rows of any lengths as one LongTensor (rows, longest), filled up on the right."""
+    """Returns rows of any lengths as one LongTensor (rows, longest), filled up with `value` on the right."""
     width = max(len(row) for row in rows)
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows], dtype=torch.long)

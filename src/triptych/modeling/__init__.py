@@ -1,9 +1,10 @@
 """The model: one attention, one feed-forward, one layer, one stack; three families and their heads."""
 
 from .base import TriptychPreTrainedModel
+from .conditional_generation import TriptychForConditionalGeneration
 from .decoder import TriptychDecoderForCausalLM, TriptychDecoderModel
 from .encoder import TriptychEncoderModel
-from .encoder_decoder import TriptychForConditionalGeneration, TriptychModel
+from .encoder_decoder import TriptychModel
 from .encoder_decoder_heads import TriptychForQuestionAnswering, TriptychForSequenceClassification
 from .heads import (
     TriptychDecoderForQuestionAnswering,
@@ -19,8 +20,6 @@ from .pre_training import (
     TriptychEncoderForNextSentencePrediction,
     TriptychEncoderForPreTraining,
 )
-from .pruning import keep_layers
-from .vocabulary import replace_vocabulary
 
 __all__ = [
     "TriptychDecoderForCausalLM",
@@ -41,6 +40,4 @@ __all__ = [
     "TriptychForSequenceClassification",
     "TriptychModel",
     "TriptychPreTrainedModel",
-    "keep_layers",
-    "replace_vocabulary",
 ]

@@ -1,29 +1,28 @@
-"""What transformers wants to know about every model of the package."""
+"""The base class of every model: what transformers asks of a model, answered once."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.output_capturing import OutputRecorder
 
 from ..configuration import TriptychBaseConfig
-from ..configuration.parallelism import check_parallelism
+from ..configuration.plans import check_parallelism
 from ..files import naming_damage
-from . import parallelism  # noqa: F401 (registers the style that the plans of tensor parallelism name)
 from .attention import AttentionWeightsTap
 from .initialization import INITIALIZERS
-from .kernels import check_kernel, register_kernels
+from .kernels import check_kernel
+from .labels import count_labels
 from .layer import TransformerLayer
-from .losses import token_cross_entropy
 from .positions import POSITIONS, Positions
-
-register_kernels()
 
 
 class TriptychPreTrainedModel(PreTrainedModel):
     """Loading, saving, initialisation and the capabilities that all three families share."""
 
     config: TriptychBaseConfig
+    auto_classes: ClassVar[tuple[str, ...]] = ()  # transformers' Auto classes that know this class
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["TransformerLayer"]
@@ -44,11 +43,11 @@ class TriptychPreTrainedModel(PreTrainedModel):
             config.validate()  # fields may have been set one by one since the configuration was made
         super().__init__(config, *args, **kwargs)
         if self.can_generate():
-            # Else a reload drops what transformers itself does not know: the paper's options of generation.
+            # Otherwise a reload drops the options of generation that transformers does not know, such as the paper's.
             self.generation_config._from_model_config = False
 
     def post_init(self) -> None:
-        """As transformers, which is told what stays in float32 when a model is loaded in float16."""
+        """Extends transformers' method: says which modules stay in float32 when a model is loaded in float16."""
         config: Any = self.config
         depth = {"decoder.": getattr(config, "decoder_layers", 0)}
         self._keep_in_fp32_modules = [
@@ -61,50 +60,45 @@ class TriptychPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As transformers; but a damaged file is named, and a damaged generation_config.json is not passed over."""
+        """Extends transformers' method: the error names a damaged file, also a damaged generation_config.json, which
+        transformers ignores."""
         where = {name: kwargs[name] for name in ("subfolder", "cache_dir", "revision") if kwargs.get(name)}
         with naming_damage(pretrained_model_name_or_path, **where):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def maybe_distribute_model(cls, model: PreTrainedModel, distributed_config: Any, *args: Any, **kwargs: Any) -> Any:
-        """As transformers, for a division that the model allows."""
+        """Extends transformers' method: refuses a division that the model does not allow, before weights are read."""
         if distributed_config is not None:
             is_tied = bool(model.all_tied_weights_keys)
             check_parallelism(model.config, distributed_config, is_tied)
-            # Not tied yet, one matrix is two to FSDP2, and where its rows do not divide evenly, one of them is copied
-            # and misses what the optimizer does. Tensor parallelism wants them apart.
+            # Before they are tied, FSDP2 sees two matrices. Where the rows do not divide evenly, it copies one of
+            # them, which then misses the optimizer's steps. Tensor parallelism needs them apart.
             if is_tied and distributed_config.fsdp_size > 1 and distributed_config.tp_size == 1:
                 model.tie_weights(recompute_mapping=False)
         return super().maybe_distribute_model(model, distributed_config, *args, **kwargs)
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> Any:
-        """As transformers, for a kernel that computes what the configuration says."""
+        """Extends transformers' method: refuses a kernel that cannot compute what the configuration says."""
         sides = [self.config.stack_config(stack) for stack in self.config.stacks]
         for side in sides:
             check_kernel(side, attn_implementation, POSITIONS[side.positions].adds_bias)
         adjusted = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
         for side in sides:
-            check_kernel(
-                side, adjusted, POSITIONS[side.positions].adds_bias
-            )  # kernels of the Hub are known only when they are loaded
+            # A kernel of the Hub is known only after it is loaded.
+            check_kernel(side, adjusted, POSITIONS[side.positions].adds_bias)
         return adjusted
 
-    def token_loss(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        num_items_in_batch: Tensor | int | None = None,
-        label_smoothing: float | None = None,
-    ) -> Tensor:
-        """Cross-entropy of logits (…, V) and the labels (…) that they are asked for; see `token_cross_entropy`.
+    def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """How many items the loss of these inputs is a sum over, by the argument of `forward` that takes the number.
 
-        By default the labels are smoothed as the configuration says while the model trains (section 5.4). In
-        evaluation mode they are not: there the loss is the negative log-likelihood, which models can be compared by.
+        A training loop adds the numbers of all pieces of an update, on all processes, and calls
+        `model(**inputs, **numbers)` for each piece. Then the losses of the pieces add up to the loss of the update.
+
+        Args:
+            inputs: the arguments of `forward`, labels among them.
         """
-        if label_smoothing is None:
-            label_smoothing = self.config.label_smoothing if self.training else 0.0
-        return token_cross_entropy(logits, labels, label_smoothing, num_items_in_batch)
+        return {"num_items_in_batch": count_labels(inputs["labels"])}
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)

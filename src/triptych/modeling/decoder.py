@@ -1,5 +1,6 @@
 """The decoder alone (GPT): the right half of Figure 1 without its memory, and its head."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,18 +9,20 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychDecoderConfig
-from .base import TriptychPreTrainedModel
 from .generation import TriptychGenerationMixin
+from .labels import count_labels, next_token_labels
 from .layout import lay_out
 from .lookup import given
-from .losses import next_token_labels
-from .stack import TransformerStack, keep_positions
+from .outputs import with_recorded
+from .stack import TransformerStack
+from .vocabulary_head import VocabularyHead
 
 
 class TriptychDecoderModel(TransformerStack):
     """The decoder without a head: every position sees itself and those before it."""
 
     config: TriptychDecoderConfig
+    auto_classes = ("AutoModel",)
     is_causal = True
 
     def __init__(self, config: TriptychDecoderConfig):
@@ -31,18 +34,28 @@ class TriptychDecoderModel(TransformerStack):
         return self.config.num_hidden_layers  # fewer than there are, while early exit drafts
 
 
-class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedModel):
+class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
     """The decoder with the linear map to the vocabulary: language modelling."""
 
     config: TriptychDecoderConfig
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
-    _tp_plan = {"lm_head": "colwise_gather_output"}
+    auto_classes = ("AutoModelForCausalLM", "AutoModelForPreTraining")
 
     def __init__(self, config: TriptychDecoderConfig):
         super().__init__(config)
         self.model = TriptychDecoderModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=config.head_bias)
+        self.add_lm_head(config.vocab_size)
         self.post_init()
+
+    def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Extends `TriptychPreTrainedModel.count_items`: the first token of a document is asked of no position."""
+        shift_labels = inputs.get("shift_labels")
+        if shift_labels is None:
+            tokens = given(input_ids=inputs.get("input_ids"), inputs_embeds=inputs.get("inputs_embeds"))
+            names = ("attention_mask", "position_ids", "document_ids")
+            said: dict[str, Any] = {name: inputs.get(name) for name in names}
+            (layout,) = lay_out(self.model.side(tokens, arguments=dict(inputs), **said))
+            shift_labels = next_token_labels(inputs["labels"], layout.documents)
+        return {"num_items_in_batch": count_labels(shift_labels)}
 
     @can_return_tuple
     def forward(
@@ -58,20 +71,28 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedMode
         logits_to_keep: int | Tensor = 0,
         num_items_in_batch: Tensor | int | None = None,
         document_ids: Tensor | None = None,
+        skip_logits: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """See `TransformerStack.forward` for the inputs.
 
         Args:
             labels: (B, T) the same tokens as `input_ids`, -100 where none is asked for: position t is asked for the
-                label at t + 1, unless that belongs to another document. `shift_labels` are shifted already.
-            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+                label at t + 1, unless that belongs to another document. With `shift_labels` in their place, position t
+                is asked for the label at t.
+            num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
+                count in this batch (see `count_items`).
             logits_to_keep: compute only the last so many logits (0: all), or those at the given positions.
+            skip_logits: return the loss alone; `logits` is None.
         """
-        # No parameter of its own: Trainer evaluates no loss on data without one of the parameters named after labels.
+        # shift_labels is no parameter: Trainer evaluates no loss on data that lack a parameter named after labels.
         shift_labels: Tensor | None = kwargs.pop("shift_labels", None)
         tokens = given(input_ids=input_ids, inputs_embeds=inputs_embeds)
-        said = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
+        said: dict[str, Any] = {
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "document_ids": document_ids,
+        }
         (layout,) = lay_out(self.model.side(tokens, cache=past_key_values, arguments=kwargs, **said))
         if labels is not None and shift_labels is None:
             shift_labels = next_token_labels(labels, layout.documents)
@@ -87,15 +108,7 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, TriptychPreTrainedMode
             return_dict=True,
             **kwargs,
         )
-        hidden = keep_positions(outputs.last_hidden_state, logits_to_keep)
-        logits = self.lm_head(hidden * self.config.logit_scale)
-        loss = None
-        if shift_labels is not None:
-            loss = self.token_loss(logits, shift_labels, num_items_in_batch)
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+        logits, loss = self.logits_and_loss(
+            outputs.last_hidden_state, shift_labels, num_items_in_batch, logits_to_keep, skip_logits
         )
+        return with_recorded(CausalLMOutputWithPast, outputs, loss=loss, logits=logits)

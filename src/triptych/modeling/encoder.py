@@ -21,6 +21,7 @@ class TriptychEncoderModel(TransformerStack):
     """
 
     config: TriptychEncoderConfig
+    auto_classes = ("AutoModel", "AutoModelForTextEncoding")
 
     def __init__(self, config: TriptychEncoderConfig, add_pooling_layer: bool = True):
         super().__init__(config, config.num_hidden_layers, nn.Embedding(config.vocab_size, config.hidden_size))

@@ -3,6 +3,7 @@
 B batch, T positions, L labels, d residual width.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,13 +13,19 @@ from transformers.modeling_outputs import Seq2SeqQuestionAnsweringModelOutput, S
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychConfig
-from .encoder_decoder import TriptychModel, TwoSidedVocabulary, shift_right_as_configured
-from .losses import sequence_loss, span_loss
+from .decoder_input import shift_right_as_configured
+from .encoder_decoder import TriptychModel
+from .heads import Inputs
+from .lookup import given
+from .losses import count_sequence_labels, sequence_loss
+from .outputs import with_recorded
 from .pooling import build_classifier, first_position, last_position, take
+from .span_head import SpanHead
+from .two_sided_vocabulary import TwoSidedVocabulary
 
 
 class ReadTwice(TwoSidedVocabulary):
-    """What the heads share: the source is the decoder's input, too, unless another is given."""
+    """An encoder–decoder whose decoder reads the source, too, unless it is given another input."""
 
     config: TriptychConfig
 
@@ -32,36 +39,50 @@ class ReadTwice(TwoSidedVocabulary):
         self.model = TriptychModel(config)
 
     def behind_start_token(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """The source one step to the right, the start token in the place of its first word: (B, T) → (B, T)."""
+        """The source, shifted right by one; the start token stands where its first word was: (B, T) → (B, T)."""
         shifted = shift_right_as_configured(self.config, input_ids)
         first = first_position(input_ids, attention_mask)
         return shifted.scatter(1, first[:, None], shifted[:, :1])
 
-    def read(self, input_ids: Tensor | None, attention_mask: Tensor | None, **kwargs: Any) -> Any:
+    def has_source_as_target(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the decoder reads the source, because it is given no other input."""
+        return inputs.get("decoder_input_ids") is None and inputs.get("decoder_inputs_embeds") is None
+
+    def target_mask(self, inputs: Mapping[str, Any]) -> Tensor | None:
+        """The attention mask of what the decoder reads: (B, T), or None where nothing is masked."""
+        name = "attention_mask" if self.has_source_as_target(inputs) else "decoder_attention_mask"
+        mask: Tensor | None = inputs.get(name)
+        return mask
+
+    def read(self, inputs: Inputs, past_key_values: Cache | None, **kwargs: Any) -> Any:
         """The body's outputs for a source (B, T), which the decoder reads behind its start token.
 
         Raises:
-            ValueError: embeddings in place of ids, and no input of the decoder's own; or `past_key_values`.
+            ValueError: the source is given as embeddings and the decoder has no input; or `past_key_values` are given.
         """
-        if kwargs.pop("past_key_values", None) is not None:
+        if past_key_values is not None:
             raise ValueError(
-                f"{type(self).__name__} reads the whole source in both halves, so nothing can stand before it in "
-                "past_key_values, which is what prefix tuning does; adapt it with LoRA or IA3"
+                f"{type(self).__name__} reads the whole source in encoder and decoder, so nothing can stand before it "
+                "in past_key_values, which is what prefix tuning does; adapt it with LoRA or IA3"
             )
-        if kwargs.get("decoder_input_ids") is None and kwargs.get("decoder_inputs_embeds") is None:
+        if self.has_source_as_target(inputs):
+            input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
             if input_ids is None:
                 raise ValueError(
                     f"{type(self).__name__} makes the decoder's input from input_ids; with inputs_embeds give "
                     "decoder_input_ids or decoder_inputs_embeds as well"
                 )
-            kwargs["decoder_input_ids"] = self.behind_start_token(input_ids, attention_mask)
-            if kwargs.get("decoder_attention_mask") is None:
-                kwargs["decoder_attention_mask"] = attention_mask
-        return self.model(input_ids, attention_mask, **{"use_cache": False, **kwargs, "return_dict": True})
+            inputs = {**inputs, "decoder_input_ids": self.behind_start_token(input_ids, attention_mask)}
+            if inputs["decoder_attention_mask"] is None:
+                inputs["decoder_attention_mask"] = attention_mask
+        return self.model(**inputs, **{"use_cache": False, **kwargs, "return_dict": True})
 
 
 class TriptychForSequenceClassification(ReadTwice):
     """The encoder–decoder with a map from the decoder's state at the last end token to labels."""
+
+    config: TriptychConfig
+    auto_classes = ("AutoModelForSequenceClassification",)
 
     def __init__(self, config: TriptychConfig):
         super().__init__(config)
@@ -69,10 +90,19 @@ class TriptychForSequenceClassification(ReadTwice):
         self.classifier = build_classifier(config)
         self.post_init()
 
-    def end_token_position(self, hidden: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Where the last end token of each row stands, or its last token where only embeddings are known: (B,)."""
+    def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Extends `TriptychPreTrainedModel.count_items`: see `count_sequence_labels`."""
+        return {"num_items_in_batch": count_sequence_labels(self.config, inputs["labels"])}
+
+    def end_token_position(self, hidden: Tensor, inputs: Inputs) -> Tensor:
+        """Where the last end token of each row stands, or its last token where only embeddings are known: (B,).
+
+        Raises:
+            ValueError: a row has no end token.
+        """
+        input_ids = inputs["input_ids"] if self.has_source_as_target(inputs) else None
         if input_ids is None or self.config.eos_token_id is None:
-            return last_position(hidden, mask)
+            return last_position(hidden, self.target_mask(inputs))
         ends = torch.isin(input_ids, torch.as_tensor(self.config.eos_token_id, device=input_ids.device))
         if not torch.compiler.is_compiling() and not ends.any(dim=1).all():
             row = int(ends.any(dim=1).logical_not().nonzero()[0])
@@ -102,47 +132,43 @@ class TriptychForSequenceClassification(ReadTwice):
 
         Args:
             labels: (B,) classes, or (B, L) floats for several labels, or numbers for a regression.
-            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+            num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
+                count in this batch (see `count_items`).
 
         Raises:
             ValueError: a row without an end token; or `past_key_values`, as the source is read at once.
         """
-        outputs = self.read(
-            input_ids,
-            attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            token_type_ids=token_type_ids,
-            past_key_values=past_key_values,
-            **kwargs,
-        )
+        inputs: Inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": decoder_attention_mask,
+            "inputs_embeds": inputs_embeds,
+            "decoder_inputs_embeds": decoder_inputs_embeds,
+            "token_type_ids": token_type_ids,
+        }
+        outputs = self.read(inputs, past_key_values, encoder_outputs=encoder_outputs, **kwargs)
         hidden = outputs.last_hidden_state
-        own_input = decoder_input_ids is not None or decoder_inputs_embeds is not None
-        mask = decoder_attention_mask if own_input else attention_mask
-        end = self.end_token_position(hidden, None if own_input else input_ids, mask)
-        logits = self.classifier(self.dropout(take(hidden, end)))
-        return Seq2SeqSequenceClassifierOutput(
-            loss=None if labels is None else sequence_loss(self.config, logits, labels, num_items_in_batch),
-            logits=logits,
-            decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions,
-            cross_attentions=outputs.cross_attentions,
-            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
-            encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions,
-        )
+        logits = self.classifier(self.dropout(take(hidden, self.end_token_position(hidden, inputs))))
+        loss = None if labels is None else sequence_loss(self.config, logits, labels, num_items_in_batch)
+        return with_recorded(Seq2SeqSequenceClassifierOutput, outputs, loss=loss, logits=logits)
 
 
-class TriptychForQuestionAnswering(ReadTwice):
+class TriptychForQuestionAnswering(SpanHead, ReadTwice):
     """The encoder–decoder with a map from every position of the decoder to the two ends of an answer."""
+
+    config: TriptychConfig
+    auto_classes = ("AutoModelForQuestionAnswering",)
+    output_class = Seq2SeqQuestionAnsweringModelOutput
 
     def __init__(self, config: TriptychConfig):
         super().__init__(config)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.add_span_map()
         self.post_init()
+
+    def answered(self, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        names = ("input_ids",) if self.has_source_as_target(inputs) else ("decoder_input_ids", "decoder_inputs_embeds")
+        return given(**{name: inputs.get(name) for name in names}), self.target_mask(inputs)
 
     @can_return_tuple
     def forward(
@@ -157,41 +183,31 @@ class TriptychForQuestionAnswering(ReadTwice):
         token_type_ids: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        num_ends_in_batch: Tensor | int | None = None,
         past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> Seq2SeqQuestionAnsweringModelOutput:
         """See `TriptychModel.forward` for the inputs. `start_logits` and `end_logits` are (B, T).
 
         Args:
-            start_positions, end_positions: (B,) first and last position of the answer; T or more: it was cut off.
+            start_positions, end_positions: (B,) first and last position of the answer. A position beyond the row, or
+                on a masked token, belongs to an answer that was cut off, and does not count.
+            num_items_in_batch, num_ends_in_batch: the numbers by which the summed losses of the first and of the last
+                positions are divided; by default how many of each count in this batch (see `count_items`).
 
         Raises:
             ValueError: `past_key_values`, as the source is read at once.
         """
-        outputs = self.read(
-            input_ids,
-            attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            inputs_embeds=inputs_embeds,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            token_type_ids=token_type_ids,
-            past_key_values=past_key_values,
-            **kwargs,
-        )
-        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = span_loss(start_logits, end_logits, start_positions, end_positions)
-        return Seq2SeqQuestionAnsweringModelOutput(
-            loss=loss,
-            start_logits=start_logits,
-            end_logits=end_logits,
-            decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions,
-            cross_attentions=outputs.cross_attentions,
-            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
-            encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions,
-        )
+        inputs: Inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": decoder_attention_mask,
+            "inputs_embeds": inputs_embeds,
+            "decoder_inputs_embeds": decoder_inputs_embeds,
+            "token_type_ids": token_type_ids,
+        }
+        outputs = self.read(inputs, past_key_values, encoder_outputs=encoder_outputs, **kwargs)
+        ends, numbers = (start_positions, end_positions), (num_items_in_batch, num_ends_in_batch)
+        return self.span_output(outputs, inputs, ends, numbers)

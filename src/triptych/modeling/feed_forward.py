@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from ..configuration import TriptychBaseConfig
+from ..configuration.choices import FEED_FORWARD_CHOICES
 from .precision import as_weight
 
 
@@ -37,4 +38,5 @@ class GatedFeedForward(FeedForward):
         return self.activation(self.gate_proj(x)) * self.up_proj(x)
 
 
-FEED_FORWARDS = {"plain": FeedForward, "gated": GatedFeedForward}
+FEED_FORWARDS = FEED_FORWARD_CHOICES
+FEED_FORWARDS |= {"plain": FeedForward, "gated": GatedFeedForward}

@@ -4,6 +4,7 @@ A head is a body, a map and a loss. The maps have the names that peft and TRL lo
 `score`, and `qa_outputs`. B batch, T positions, C choices, L labels, P positions in the cache, d residual width.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -21,14 +22,25 @@ from .base import TriptychPreTrainedModel
 from .decoder import TriptychDecoderModel
 from .documents import own_tokens
 from .encoder import TriptychEncoderModel
-from .losses import sequence_loss, span_loss, token_cross_entropy
+from .lookup import given
+from .losses import count_sequence_labels, sequence_loss, token_cross_entropy
+from .outputs import with_recorded
 from .pooling import DenseLayer, build_classifier, last_position, sequence_vector, take
+from .span_head import SpanHead
+
+Inputs = dict[str, Tensor | None]  # the arguments of a body's forward
 
 
 class StackHead(TriptychPreTrainedModel):
-    """What the heads share: the body, how it is asked, and the name of the map to labels."""
+    """A body, a map from its hidden states to labels, and the loss of these labels.
+
+    A new head names its body (`build_body`), makes its map in `__init__`, and overrides what differs from a class for
+    each token: which vectors are mapped (`represent`), the loss (`label_loss`) and what it is a mean over
+    (`count_items`).
+    """
 
     map_name: ClassVar[str] = "classifier"
+    output_class: ClassVar[Any] = TokenClassifierOutput
 
     def build_body(self, config: Any) -> TriptychPreTrainedModel:
         """The stack under the head."""
@@ -39,134 +51,102 @@ class StackHead(TriptychPreTrainedModel):
         self.model = self.build_body(config)
         self.dropout = nn.Dropout(config.classifier_dropout_rate)
 
-    def read(
+    def read(self, inputs: Inputs, **kwargs: Any) -> Any:
+        """The body's outputs. No step follows, so no cache is kept, whatever the configuration says."""
+        return self.model(**inputs, **{"use_cache": False, **kwargs, "return_dict": True})
+
+    def represent(self, outputs: Any, inputs: Inputs) -> Tensor:
+        """The vectors that are mapped to labels, (…, d): by default every position, (B, T, d)."""
+        hidden: Tensor = outputs.last_hidden_state
+        return hidden
+
+    def label_logits(self, outputs: Any, inputs: Inputs) -> Tensor:
+        """The scores of all labels: (…, L)."""
+        logits: Tensor = getattr(self, self.map_name)(self.dropout(self.represent(outputs, inputs)))
+        return logits
+
+    def label_loss(self, logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+        """Cross-entropy: logits (…, L), labels (…) → scalar."""
+        return token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
+
+    @can_return_tuple
+    def forward(
         self,
-        input_ids: Tensor | None,
-        attention_mask: Tensor | None,
-        token_type_ids: Tensor | None,
-        position_ids: Tensor | None,
-        inputs_embeds: Tensor | None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> Any:
-        """The body's outputs. There is no next step, so nothing is kept for one, whatever the configuration says."""
-        return self.model(
-            input_ids,
-            attention_mask,
-            position_ids=position_ids,
-            token_type_ids=token_type_ids,
-            inputs_embeds=inputs_embeds,
-            **{"use_cache": False, **kwargs, "return_dict": True},
-        )
+        """See `TransformerStack.forward` for the inputs, and the class for the shapes of labels and `logits`.
 
-    def map_to_labels(self, x: Tensor) -> Tensor:
-        """(…, d) → (…, L)"""
-        logits: Tensor = getattr(self, self.map_name)(self.dropout(x))
-        return logits
+        Args:
+            labels: classes, -100 where none is asked for.
+            num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
+                count in this batch (see `count_items`).
+            past_key_values: keys and values of P positions before these, as prefix tuning has them.
+        """
+        inputs: Inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        outputs = self.read(inputs, past_key_values=past_key_values, **kwargs)
+        logits = self.label_logits(outputs, inputs)
+        loss = None if labels is None else self.label_loss(logits, labels, num_items_in_batch)
+        return with_recorded(self.output_class, outputs, loss=loss, logits=logits)
 
 
 class SequenceClassification(StackHead):
-    """A class, several labels or numbers for each sequence, as `config.problem_type` says."""
+    """A class, several labels or numbers for each sequence, as `config.problem_type` says. `logits` are (B, L).
 
-    classifier_bias = True
+    `labels` are (B,) classes, or (B, L) of floats for several labels, or numbers (B, L) for a regression, (B,) where
+    L = 1.
+    """
+
+    classifier_bias: ClassVar[bool] = True
+    output_class = SequenceClassifierOutput
 
     def __init__(self, config: TriptychBaseConfig):
         super().__init__(config)
         setattr(self, self.map_name, build_classifier(config, self.classifier_bias))
         self.post_init()
 
-    def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
-        """The vector that stands for each sequence: (B, d)."""
-        raise NotImplementedError
+    def label_loss(self, logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+        return sequence_loss(self.config, logits, labels, num_items_in_batch)
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        past_key_values: Cache | None = None,
-        **kwargs: Any,
-    ) -> SequenceClassifierOutput:
-        """See `TransformerStack.forward` for the inputs. `logits` are (B, L).
-
-        Args:
-            labels: (B,) classes, or (B, L) floats for several labels, or numbers for a regression.
-            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
-            past_key_values: keys and values of P positions before these, as prefix tuning has them.
-        """
-        outputs = self.read(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            past_key_values=past_key_values,
-            **kwargs,
-        )
-        logits = self.map_to_labels(self.represent(outputs, input_ids, attention_mask))
-        loss = None if labels is None else sequence_loss(self.config, logits, labels, num_items_in_batch)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+    def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        return {"num_items_in_batch": count_sequence_labels(self.config, inputs["labels"])}
 
 
 class TokenClassification(StackHead):
-    """A class for each token: tagging, named entities."""
+    """A class for each token: tagging, named entities. `labels` are (B, T), `logits` (B, T, L)."""
 
     def __init__(self, config: TriptychBaseConfig):
         super().__init__(config)
         setattr(self, self.map_name, nn.Linear(config.hidden_size, config.num_labels))
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        past_key_values: Cache | None = None,
-        **kwargs: Any,
-    ) -> TokenClassifierOutput:
-        """See `TransformerStack.forward` for the inputs. `logits` are (B, T, L).
 
-        Args:
-            labels: (B, T) classes, -100 where none is asked for.
-            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
-            past_key_values: keys and values of P positions before these, as prefix tuning has them.
-        """
-        outputs = self.read(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            past_key_values=past_key_values,
-            **kwargs,
-        )
-        logits = self.map_to_labels(outputs.last_hidden_state)
-        loss = None
-        if labels is not None:
-            loss = token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
-
-
-class QuestionAnswering(StackHead):
+class QuestionAnswering(SpanHead, StackHead):
     """The span of the text that answers a question: a score for each token to be its first, and its last."""
+
+    output_class = QuestionAnsweringModelOutput
 
     def __init__(self, config: TriptychBaseConfig):
         super().__init__(config)
-        self.qa_outputs = nn.Linear(config.hidden_size, 2)
+        self.add_span_map()
         self.post_init()
+
+    def answered(self, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor | None]:
+        tokens = given(input_ids=inputs.get("input_ids"), inputs_embeds=inputs.get("inputs_embeds"))
+        return tokens, inputs.get("attention_mask")
 
     @can_return_tuple
     def forward(
@@ -178,56 +158,53 @@ class QuestionAnswering(StackHead):
         inputs_embeds: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        num_ends_in_batch: Tensor | int | None = None,
         past_key_values: Cache | None = None,
         **kwargs: Any,
-    ) -> QuestionAnsweringModelOutput:
+    ) -> Any:
         """See `TransformerStack.forward` for the inputs. `start_logits` and `end_logits` are (B, T).
 
         Args:
-            start_positions, end_positions: (B,) first and last position of the answer; T or more: it was cut off.
+            start_positions, end_positions: (B,) first and last position of the answer. A position beyond the row, or
+                on a masked token, belongs to an answer that was cut off, and does not count.
+            num_items_in_batch, num_ends_in_batch: the numbers by which the summed losses of the first and of the last
+                positions are divided; by default how many of each count in this batch (see `count_items`).
             past_key_values: keys and values of P positions before these, as prefix tuning has them.
         """
-        outputs = self.read(
-            input_ids,
-            attention_mask,
-            token_type_ids,
-            position_ids,
-            inputs_embeds,
-            past_key_values=past_key_values,
-            **kwargs,
-        )
-        start_logits, end_logits = self.qa_outputs(outputs.last_hidden_state).unbind(-1)
-        loss = None
-        if start_positions is not None and end_positions is not None:
-            loss = span_loss(start_logits, end_logits, start_positions, end_positions)
-        return QuestionAnsweringModelOutput(
-            loss=loss,
-            start_logits=start_logits,
-            end_logits=end_logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        inputs: Inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        outputs = self.read(inputs, past_key_values=past_key_values, **kwargs)
+        ends, numbers = (start_positions, end_positions), (num_items_in_batch, num_ends_in_batch)
+        return self.span_output(outputs, inputs, ends, numbers)
 
 
 class TriptychEncoderForSequenceClassification(SequenceClassification):
     """The encoder with a map from its pooled output to labels, as BERT.
 
-    A head that has a dense layer of its own (`classifier_activation`) reads the first token, as RoBERTa's.
+    A head that has its own dense layer (`classifier_activation`) reads the first token, as RoBERTa's.
     """
 
     config: TriptychEncoderConfig
+    auto_classes = ("AutoModelForSequenceClassification",)
 
     def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
         return TriptychEncoderModel(config, add_pooling_layer=config.classifier_activation == "none")
 
-    def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
-        return sequence_vector(outputs, attention_mask)
+    def represent(self, outputs: Any, inputs: Inputs) -> Tensor:
+        return sequence_vector(outputs, inputs["attention_mask"])
 
 
 class TriptychEncoderForTokenClassification(TokenClassification):
     """The encoder with a map from every position to labels."""
 
     config: TriptychEncoderConfig
+    auto_classes = ("AutoModelForTokenClassification",)
 
     def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
         return TriptychEncoderModel(config, add_pooling_layer=False)
@@ -237,6 +214,7 @@ class TriptychEncoderForQuestionAnswering(QuestionAnswering):
     """The encoder with a map from every position to the two ends of an answer."""
 
     config: TriptychEncoderConfig
+    auto_classes = ("AutoModelForQuestionAnswering",)
 
     def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
         return TriptychEncoderModel(config, add_pooling_layer=False)
@@ -245,10 +223,15 @@ class TriptychEncoderForQuestionAnswering(QuestionAnswering):
 class TriptychEncoderForMultipleChoice(StackHead):
     """The encoder with a map from its pooled output to one score, compared between the choices of a question.
 
-    Where the body has no pooler, the head has a dense layer of its own (`classifier_activation`; DistilBERT, ELECTRA).
+    Every input has an axis of C choices after the batch, e.g. `input_ids` (B, C, T). `logits` are (B, C), `labels`
+    (B,) in [0, C).
+
+    Where the body has no pooler, the head has its own dense layer (`classifier_activation`; DistilBERT, ELECTRA).
     """
 
     config: TriptychEncoderConfig
+    auto_classes = ("AutoModelForMultipleChoice",)
+    output_class = MultipleChoiceModelOutput
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
@@ -261,55 +244,40 @@ class TriptychEncoderForMultipleChoice(StackHead):
     def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
         return TriptychEncoderModel(config)
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        **kwargs: Any,
-    ) -> MultipleChoiceModelOutput:
-        """Every input has an axis of C choices after the batch, e.g. `input_ids` (B, C, T); `logits` are (B, C).
+    def read(self, inputs: Inputs, **kwargs: Any) -> Any:
+        """Extends `StackHead.read`: every choice is a row of the body."""
+        return super().read(choices_as_rows(inputs), **kwargs)
 
-        Args:
-            labels: (B,) the right choice, in [0, C).
-            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
-        """
-        given = input_ids if input_ids is not None else inputs_embeds
-        if given is None:
-            raise ValueError("give exactly one of input_ids and inputs_embeds")
+    def represent(self, outputs: Any, inputs: Inputs) -> Tensor:
+        """(B · C, d)"""
+        vectors: Tensor = self.pre_classifier(sequence_vector(outputs, choices_as_rows(inputs)["attention_mask"]))
+        return vectors
 
-        def rows(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.flatten(0, 1)
+    def label_logits(self, outputs: Any, inputs: Inputs) -> Tensor:
+        """(B, C)"""
+        choices = given(input_ids=inputs["input_ids"], inputs_embeds=inputs["inputs_embeds"]).shape[:2]
+        return super().label_logits(outputs, inputs).view(choices)
 
-        mask = rows(attention_mask)
-        outputs = self.read(rows(input_ids), mask, *map(rows, (token_type_ids, position_ids, inputs_embeds)), **kwargs)
-        logits = self.map_to_labels(self.pre_classifier(sequence_vector(outputs, mask))).view(given.shape[:2])
-        loss = None
-        if labels is not None:
-            loss = token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
-        return MultipleChoiceModelOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+
+def choices_as_rows(inputs: Inputs) -> Inputs:
+    """The inputs of all choices of all questions as rows of one batch: (B, C, …) → (B · C, …)."""
+    return {name: None if x is None else x.flatten(0, 1) for name, x in inputs.items()}
 
 
 class TriptychDecoderForSequenceClassification(SequenceClassification):
     """The decoder with a map from its last position to labels."""
 
     config: TriptychDecoderConfig
+    auto_classes = ("AutoModelForSequenceClassification",)
     map_name = "score"
     classifier_bias = False  # as GPT-2's
 
     def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
         return TriptychDecoderModel(config)
 
-    def represent(self, outputs: Any, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
-        hidden = outputs.last_hidden_state
-        attended = own_tokens(attention_mask, hidden.shape[1])
+    def represent(self, outputs: Any, inputs: Inputs) -> Tensor:
+        hidden, input_ids = outputs.last_hidden_state, inputs["input_ids"]
+        attended = own_tokens(inputs["attention_mask"], hidden.shape[1])
         if attended is None and input_ids is not None and self.config.pad_token_id is not None:
             attended = input_ids != self.config.pad_token_id
         return take(hidden, last_position(hidden, attended))
@@ -319,6 +287,7 @@ class TriptychDecoderForTokenClassification(TokenClassification):
     """The decoder with a map from every position to labels."""
 
     config: TriptychDecoderConfig
+    auto_classes = ("AutoModelForTokenClassification",)
     map_name = "score"
 
     def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
@@ -329,6 +298,7 @@ class TriptychDecoderForQuestionAnswering(QuestionAnswering):
     """The decoder with a map from every position to the two ends of an answer."""
 
     config: TriptychDecoderConfig
+    auto_classes = ("AutoModelForQuestionAnswering",)
 
     def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
         return TriptychDecoderModel(config)

@@ -140,14 +140,16 @@ def varlen_attention(
         return heads, None
     queries, keys = (starts.diff().tolist() for starts in (cu_seq_lens_q, cu_seq_lens_k))
     pieces = zip(query.split(queries, 2), key.split(keys, 2), value.split(keys, 2), strict=True)
-    is_causal = bool(module.is_causal)
-    options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": key.shape[1] != query.shape[1]}
-    heads = [
-        F.scaled_dot_product_attention(q, k, v, band(q, k, is_causal, sliding_window), **options)
-        if sliding_window is not None
-        else F.scaled_dot_product_attention(q, k, v, is_causal=is_causal, **options)
-        for q, k, v in pieces
-    ]
+    is_causal, enable_gqa = bool(module.is_causal), key.shape[1] != query.shape[1]
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        mask = None if sliding_window is None else band(q, k, is_causal, sliding_window)
+        rule = is_causal and mask is None
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, rule, scale=scaling, enable_gqa=enable_gqa)
+
+    heads = [attend(*piece) for piece in pieces]
+    if not heads:  # nothing but padding
+        return query.new_zeros(1, 0, query.shape[1], value.shape[-1]), None
     return torch.cat(heads, dim=2).transpose(1, 2), None
 
 

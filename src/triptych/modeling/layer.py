@@ -28,8 +28,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         super().__init__()
         self.sublayers = ("self_attention", *(("cross_attention",) if has_memory else ()), "feed_forward")
         self.self_attention = SelfAttention(config, layer_idx, is_causal)
-        if has_memory:
-            self.cross_attention = CrossAttention(config, layer_idx)
+        self.cross_attention = CrossAttention(config, layer_idx) if has_memory else None
         self.feed_forward = FEED_FORWARDS[config.feed_forward](config)
         self.residual = RESIDUALS[config.residual]
         names = [SHARED_NORM] if self.residual.shares_norm else self.sublayers

@@ -1,4 +1,4 @@
-"""Reading rows of an embedding table, and which input there is to read, with errors that a person understands."""
+"""Reading rows of an embedding table, and which input there is to read, with errors that name input and remedy."""
 
 from torch import Tensor, nn
 
@@ -16,7 +16,11 @@ def given(**inputs: Tensor | None) -> Tensor:
 
 
 def lookup(table: nn.Embedding, ids: Tensor, name: str, size: str) -> Tensor:
-    """table[ids]: ids.shape + (d,). On the CPU an id without a row is named; an accelerator reports it by itself.
+    """table[ids]: (…) → (…, d). The error for an id without a row is raised on the CPU; accelerators report their own.
+
+    Args:
+        name: what the ids are called in the error.
+        size: the field of the configuration that gives the number of rows.
 
     Raises:
         IndexError: an id lies outside the table.

@@ -1,4 +1,11 @@
-"""Losses over tokens."""
+"""Losses: sums of cross-entropies or errors, divided by a number that does not depend on how a batch is cut.
+
+Every loss takes the number of items by which its sum is divided. A training loop gives the number in the whole update,
+on all processes; so the losses of the pieces of an update add up to the loss of the update, and their gradients too.
+Without it, a loss is the mean over its own batch.
+
+Shapes: B batch, T positions, L labels, V words of the vocabulary, N rows.
+"""
 
 from typing import Any
 
@@ -7,21 +14,21 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .documents import starts
+from .labels import IGNORED, check_labels, count_labels, inside
 
-IGNORED = -100
 CHUNK = 2**20  # logits that are looked at in float32 at a time: 4 MB
 
 
 def row_slices(rows: int, size: int) -> list[slice]:
-    """`rows` rows in runs of `size`."""
+    """The slices that cut `rows` rows into runs of at most `size`."""
     return [slice(start, start + size) for start in range(0, rows, size)]
 
 
 class SmoothedCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy against (1 - ε) one-hot + ε uniform, with its gradient: no float32 copy of all logits.
+    """Summed cross-entropy against (1 - ε) one-hot + ε uniform; makes no float32 copy of all logits.
 
-    logits z (N, V), labels y (N,), p = softmax(z) → scalar, -Σ (1 - ε) log p[y] + ε mean(log p), over labelled rows.
+    Logits z (N, V), labels y (N,), p = softmax(z) → scalar: -Σ (1 - ε) log p[y] + ε mean(log p), summed over the rows
+    whose label is not -100. The gradient is computed together with the loss, in the dtype of the logits.
     """
 
     @staticmethod
@@ -49,29 +56,19 @@ class SmoothedCrossEntropy(torch.autograd.Function):
         return ctx.gradient * outer[0], None, None
 
 
-def check_labels(labels: Tensor, vocab_size: int) -> None:
-    """Raises IndexError for a label outside the vocabulary; on the CPU, as an accelerator reports it by itself."""
-    if labels.device.type != "cpu":
-        return
-    wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= vocab_size)]
-    if len(wrong):
-        raise IndexError(
-            f"labels must be {IGNORED} or lie in [0, {vocab_size}), got {wrong[0].item()}; "
-            "check that the tokenizer, or num_labels, fits the data"
-        )
+def divide(total: Tensor, number: Tensor | int | None, own_number: Tensor | int) -> Tensor:
+    """A sum as a mean: over `number` items where the caller knows it, else over the `own_number` of this batch."""
+    if number is None:  # where nothing counts, the loss is 0 and not NaN
+        number = own_number.clamp(min=1) if torch.is_tensor(own_number) else max(own_number, 1)
+    return total / (number.to(total.device) if torch.is_tensor(number) else number)
 
 
-def token_cross_entropy(
-    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, num_items_in_batch: Tensor | int | None = None
-) -> Tensor:
-    """Cross-entropy over the labels that are not -100, smoothed uniformly over the vocabulary (section 5.4).
-
-    logits (…, V), labels (…) → scalar: the sum over tokens divided by `num_items_in_batch`, which a training loop
-    gives so that the result does not depend on how an update is cut into pieces; without it, the mean.
+def summed_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """The sum over all labels that are not -100 of their cross-entropy: logits (…, V), labels (…) → scalar.
 
     Raises:
-        ValueError: labels and logits are of different shapes.
-        IndexError: a label that is neither -100 nor in the vocabulary.
+        ValueError: labels and logits have different shapes.
+        IndexError: a label is neither -100 nor in [0, V).
     """
     if logits.shape[:-1] != labels.shape:
         raise ValueError(
@@ -79,21 +76,39 @@ def token_cross_entropy(
         )
     flat, labels = logits.flatten(0, -2), labels.flatten().to(logits.device)
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
-        total = F.cross_entropy(
+        return F.cross_entropy(
             flat.float(), labels, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="sum"
         )
-    else:
-        check_labels(labels, logits.shape[-1])
-        total = SmoothedCrossEntropy.apply(flat, labels, label_smoothing)
-    if num_items_in_batch is None:
-        num_items_in_batch = (labels != IGNORED).sum().clamp(min=1)  # no label at all: a loss of zero, not NaN
-    if torch.is_tensor(num_items_in_batch):
-        num_items_in_batch = num_items_in_batch.to(logits.device)
-    return total / num_items_in_batch
+    check_labels(labels, logits.shape[-1])
+    total: Tensor = SmoothedCrossEntropy.apply(flat, labels, label_smoothing)
+    return total
+
+
+def token_cross_entropy(
+    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
+    """Cross-entropy over the labels that are not -100, smoothed uniformly over the vocabulary.
+
+    Label smoothing is that of "Attention Is All You Need", section 5.4 (Szegedy et al. 2015, section 7).
+
+    Args:
+        logits: (…, V).
+        labels: (…) classes in [0, V), -100 where none is asked for.
+        label_smoothing: ε, the part of the target distribution that is spread over the vocabulary.
+        num_items_in_batch: the number by which the sum is divided; by default the number of labels that count.
+
+    Returns:
+        A scalar in float32; 0 where no label counts.
+
+    Raises:
+        ValueError: labels and logits have different shapes.
+        IndexError: a label is neither -100 nor in [0, V).
+    """
+    return divide(summed_cross_entropy(logits, labels, label_smoothing), num_items_in_batch, count_labels(labels))
 
 
 def problem_type(config: Any, labels: Tensor) -> str:
-    """The kind of sequence labels: as the config says, else as transformers tells it by their number and dtype."""
+    """What sequence labels mean: as the configuration says, or as transformers infers it from number and dtype."""
     if config.problem_type is not None:
         kind: str = config.problem_type
         return kind
@@ -102,80 +117,110 @@ def problem_type(config: Any, labels: Tensor) -> str:
     return "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
 
 
-def regression_loss(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
-    """Squared error: logits (B, L), labels (B, L), or (B,) where L = 1."""
-    errors = F.mse_loss(logits, labels.view_as(logits).to(logits), reduction="none")
-    return errors.sum() / (errors.numel() if num_items_in_batch is None else num_items_in_batch)
+def summed_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (B, L) and labels (B, L), or labels (B,) where L = 1 → scalar."""
+    return F.mse_loss(logits, labels.view_as(logits).to(logits), reduction="sum")
 
 
-def multi_label_loss(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
-    """Binary cross-entropy of every label: logits (B, L), labels (B, L) in [0, 1]."""
-    errors = F.binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="none")
-    return errors.sum() / (errors.numel() if num_items_in_batch is None else num_items_in_batch)
+def summed_binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (B, L) and labels (B, L) in [0, 1] → scalar."""
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="sum")
 
 
-def single_label_loss(logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
-    """Cross-entropy: logits (…, L), labels (…) in [0, L), -100 where none is asked for."""
-    return token_cross_entropy(logits, labels, num_items_in_batch=num_items_in_batch)
-
-
+# For each problem of sequence classification: the sum over the labels, and how many labels are summed.
 PROBLEMS = {
-    "regression": regression_loss,
-    "single_label_classification": single_label_loss,
-    "multi_label_classification": multi_label_loss,
+    "regression": (summed_squared_error, torch.numel),
+    "single_label_classification": (summed_cross_entropy, count_labels),
+    "multi_label_classification": (summed_binary_cross_entropy, torch.numel),
 }
+
+
+def sequence_problem(config: Any, labels: Tensor) -> tuple[Any, Any]:
+    """The entry of `PROBLEMS` for these labels.
+
+    Raises:
+        ValueError: the configuration names an unknown `problem_type`.
+    """
+    kind = problem_type(config, labels)
+    if kind not in PROBLEMS:
+        raise ValueError(f"unknown problem_type {kind!r} in the config; choose one of: {', '.join(PROBLEMS)}")
+    return PROBLEMS[kind]
+
+
+def count_sequence_labels(config: Any, labels: Tensor) -> Tensor:
+    """The number of labels over which `sequence_loss` is a mean: scalar.
+
+    It is the number of rows with a class, or the number of all elements for several labels and for regression.
+    """
+    _, count = sequence_problem(config, labels)
+    return torch.as_tensor(count(labels), device=labels.device)
 
 
 def sequence_loss(
     config: Any, logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None = None
 ) -> Tensor:
-    """The loss of sequence classification; divided by the number of labels of the whole update where that is given.
+    """The loss of sequence classification, in which `config.problem_type` decides what the labels mean.
+
+    Args:
+        logits: (B, L).
+        labels: (B,) classes; (B, L) of floats in [0, 1] for several labels; (B, L) of numbers for regression, or (B,)
+            where L = 1.
+        num_items_in_batch: the number by which the sum is divided; by default see `count_sequence_labels`.
 
     Raises:
-        ValueError: an unknown `problem_type` in the config.
+        ValueError: the configuration names an unknown `problem_type`.
+        IndexError: a class is neither -100 nor in [0, L).
     """
-    kind = problem_type(config, labels)
-    if kind not in PROBLEMS:
-        raise ValueError(f"unknown problem_type {kind!r} in the config; choose one of: {', '.join(PROBLEMS)}")
-    return PROBLEMS[kind](logits, labels.to(logits.device), num_items_in_batch)
+    labels = labels.to(logits.device)
+    total, count = sequence_problem(config, labels)
+    return divide(total(logits, labels), num_items_in_batch, count(labels))
 
 
-def span_loss(start_logits: Tensor, end_logits: Tensor, start_positions: Tensor, end_positions: Tensor) -> Tensor:
-    """Mean cross-entropy of a span's first and last position: logits (B, T), positions (B,) or (B, 1) → scalar.
+def position_loss(logits: Tensor, positions: Tensor, tokens: Tensor, number: Tensor | int | None) -> Tensor:
+    """Cross-entropy of one position for each row, among the tokens that are not masked.
 
-    Positions past the end, where the answer was cut off, do not count.
+    Logits (B, T), positions (B,) or (B, 1), tokens (B, T) of bools → scalar. Masked tokens take no part in the
+    softmax, so the loss of a row does not depend on the length to which its batch is padded.
     """
-    length = start_logits.shape[-1]
-    losses = []
-    for logits, positions in ((start_logits, start_positions), (end_logits, end_positions)):
-        positions = positions.view(-1).to(logits.device)
-        losses.append(token_cross_entropy(logits, positions.masked_fill(positions >= length, IGNORED)))
-    return (losses[0] + losses[1]) / 2
+    labels = inside(positions, tokens)
+    check_labels(labels, logits.shape[-1])
+    logits = logits.float().masked_fill(~tokens, torch.finfo(torch.float32).min)
+    return divide(F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum"), number, count_labels(labels))
 
 
-def next_token_labels(labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
-    """Position t is asked for the token at t + 1, if that is of the same document: (B, T) → (B, T)."""
-    if document_ids is not None:
-        labels = labels.masked_fill(starts(document_ids), IGNORED)
-    return F.pad(labels, (0, 1), value=IGNORED)[..., 1:]
+def span_loss(
+    start_logits: Tensor,
+    end_logits: Tensor,
+    start_positions: Tensor,
+    end_positions: Tensor,
+    tokens: Tensor | None = None,
+    num_items_in_batch: Tensor | int | None = None,
+    num_ends_in_batch: Tensor | int | None = None,
+) -> Tensor:
+    """The mean of two cross-entropies: of a span's first position and of its last (Devlin et al. 2018, section 4.2).
 
+    A position beyond the row, or on a masked token, belongs to an answer that was cut off, and does not count.
+    transformers also includes the logits of padding in the softmax. Here they are left out: otherwise the loss of a
+    row would depend on which rows stand beside it.
 
-def last_labels(labels: Tensor, pad_token_id: int) -> Tensor:
-    """The last label of each row, with which transformers' mBART and FSMT start the decoder: (B, T) → (B, 1).
+    Args:
+        start_logits, end_logits: (B, T).
+        start_positions, end_positions: (B,) or (B, 1).
+        tokens: (B, T) of bools, False for masked tokens; by default nothing is masked.
+        num_items_in_batch: the number of first positions that count, by which their sum is divided; by default those
+            of this batch.
+        num_ends_in_batch: the number of last positions that count; by default `num_items_in_batch`.
 
-    As there, it stands at position n - 1 of a row with n labels that are neither -100 nor padding. That is the last
-    one where nothing stands between or before the labels.
+    Returns:
+        A scalar in float32; 0 where no position counts.
+
+    Raises:
+        IndexError: a position is negative and not -100.
     """
-    number = ((labels != IGNORED) & (labels != pad_token_id)).sum(-1, keepdim=True)
-    return labels.gather(-1, (number - 1).clamp(min=0))
-
-
-def shift_right(labels: Tensor, start_token_id: int, pad_token_id: int, document_ids: Tensor | None = None) -> Tensor:
-    """The decoder's input for given labels: "outputs (shifted right)" behind the start token. (B, T) → (B, T)
-
-    Every document of a row begins with the start token.
-    """
-    shifted = F.pad(labels, (1, 0), value=start_token_id)[..., :-1]
-    if document_ids is not None:
-        shifted = shifted.masked_fill(starts(document_ids), start_token_id)
-    return shifted.masked_fill(shifted == IGNORED, pad_token_id)
+    if tokens is None:
+        tokens = torch.ones_like(start_logits, dtype=torch.bool)
+    tokens = tokens.to(start_logits.device)
+    if num_ends_in_batch is None:
+        num_ends_in_batch = num_items_in_batch
+    start_loss = position_loss(start_logits, start_positions, tokens, num_items_in_batch)
+    return (start_loss + position_loss(end_logits, end_positions, tokens, num_ends_in_batch)) / 2

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..configuration import TriptychBaseConfig
+from ..configuration.choices import NORM_CHOICES
 
 
 class RMSNorm(nn.RMSNorm):
@@ -20,7 +21,8 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x, self.normalized_shape, eps=self.eps).to(self.weight.dtype) * self.weight
 
 
-NORMS = {
+NORMS = NORM_CHOICES
+NORMS |= {
     "layer": lambda config: nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias),
     "rms": lambda config: RMSNorm(config.hidden_size, eps=config.norm_eps),
 }

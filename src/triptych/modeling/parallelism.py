@@ -1,17 +1,20 @@
-"""Tensor parallelism: the one style that transformers does not have."""
+"""Tensor parallelism: the one style that transformers does not have. `triptych.auto` registers it."""
 
 from typing import Any
 
 from torch import nn
-from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES, TensorParallelLayer
-
-from ..configuration.parallelism import HEADWISE_TABLE
+from transformers.distributed.tensor_parallel import TensorParallelLayer
 
 
 class HeadwiseTable(TensorParallelLayer):
-    """A table with one column per attention head: each process keeps, and looks up, the columns of its own heads."""
+    """Divides a table with one column per attention head: each process keeps the columns of its own heads.
+
+    The table is the bias of relative positions, (buckets, heads). Its input, the bucket of each pair of positions, is
+    the same on all processes; its output has the heads of one process.
+    """
 
     def shard_param(self, module: nn.Module, param: str, mesh: Any) -> None:
+        """Extends transformers' method: the parameter (rows, columns) is divided along its columns."""
         from torch.distributed.tensor import Shard, distribute_tensor  # absent where torch is built without it
 
         whole = module._parameters[param]
@@ -20,13 +23,12 @@ class HeadwiseTable(TensorParallelLayer):
         module._parameters[param] = nn.Parameter(columns, requires_grad=whole.requires_grad)
 
     def transform_inputs_pre_forward(self, module: nn.Module, args: Any, kwargs: Any, mesh: Any) -> tuple[Any, Any]:
+        """Extends transformers' method: the indices are marked as equal on all processes."""
         from torch.distributed.tensor import DTensor, Replicate
 
         ids, *rest = args
         return (DTensor.from_local(ids, mesh, [Replicate()], run_check=False), *rest), kwargs
 
     def transform_output_post_forward(self, module: nn.Module, output: Any, mesh: Any) -> Any:
+        """Extends transformers' method: the looked-up columns stay with their process."""
         return output.to_local()
-
-
-ALL_PARALLEL_STYLES.register(HEADWISE_TABLE, HeadwiseTable())

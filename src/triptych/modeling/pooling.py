@@ -13,16 +13,22 @@ from ..configuration import TriptychBaseConfig
 from .documents import own_tokens
 
 
+def row_tokens(x: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Which positions of ids or vectors hold a token, and not padding: (B, T) or (B, T, d) → (B, T) of bools.
+
+    The mask is (B, P + T) with P positions in the cache. Any other mask, or none, does not name padding.
+    """
+    tokens = own_tokens(attention_mask, x.shape[1])
+    return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if tokens is None else tokens.to(x.device)
+
+
 def first_position(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """The first position that is not padding: (B, T, d) → (B,). BERT's, which puts [CLS] there."""
-    tokens = own_tokens(attention_mask, hidden.shape[1])
-    if tokens is None:
-        return torch.zeros(hidden.shape[0], dtype=torch.long, device=hidden.device)
-    return tokens.to(hidden.device, torch.long).argmax(-1)
+    """The first position that is not padding, where BERT has [CLS]: (B, T, d) → (B,)."""
+    return row_tokens(hidden, attention_mask).long().argmax(-1)
 
 
 def last_position(hidden: Tensor, attended: Tensor | None) -> Tensor:
-    """The last position that is not padding: (B, T, d), mask (B, T) → (B,). GPT's, where a position sees the past."""
+    """The last attended position, which in a decoder has seen all others: (B, T, d), mask (B, T) → (B,)."""
     positions = torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[0], -1)
     if attended is None:
         return positions[:, -1]
@@ -47,7 +53,7 @@ class DenseLayer(nn.Module):
 
 
 def sequence_vector(outputs: Any, attention_mask: Tensor | None) -> Tensor:
-    """What an encoder says of each sequence: its pooled output, or without a pooler its first token. (B, d)"""
+    """The vector of each sequence: an encoder's pooled output, or its first token where it has no pooler. (B, d)"""
     if outputs.pooler_output is not None:
         return outputs.pooler_output
     hidden = outputs.last_hidden_state
@@ -67,7 +73,7 @@ class ClassificationHead(DenseLayer):
 
 
 def build_classifier(config: TriptychBaseConfig, bias: bool = True) -> nn.Module:
-    """The map from a sequence's vector to labels, behind the dense layer that the configuration asks for."""
+    """The map from a sequence's vector to labels, after the dense layer that `classifier_activation` asks for."""
     if config.classifier_activation == "none":
         return nn.Linear(config.hidden_size, config.num_labels, bias=bias)
     return ClassificationHead(config, bias)

@@ -19,6 +19,7 @@ from transformers import initialization as init
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, dynamic_rope_update
 
 from ..configuration import TriptychBaseConfig
+from ..configuration.choices import POSITION_CHOICES, SINUSOID_LAYOUT_CHOICES
 from .lookup import lookup
 
 Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32, each (B or 1, 1, T, r)
@@ -97,7 +98,8 @@ def concatenated(angle: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-SINUSOIDS = {
+SINUSOIDS = SINUSOID_LAYOUT_CHOICES
+SINUSOIDS |= {
     "interleaved": (angles, interleaved),
     "concatenated": (angles, concatenated),
     "tensor2tensor": (inclusive_angles, concatenated),
@@ -236,7 +238,8 @@ class LinearBiases(Positions):
         return -self.slopes[None, :, None, None] * (keys - queries).abs()
 
 
-POSITIONS = {
+POSITIONS = POSITION_CHOICES
+POSITIONS |= {
     "none": Positions,
     "learned": LearnedPositions,
     "sinusoidal": SinusoidalPositions,

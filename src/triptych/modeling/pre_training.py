@@ -1,5 +1,9 @@
-"""BERT's pre-training (Devlin et al. 2018, section 3.1): masked words, the next sentence, and both at once."""
+"""BERT's pre-training (Devlin et al. 2018, section 3.1): masked words, the next sentence, and both at once.
 
+Shapes: B batch, T positions, V words of the vocabulary, d residual width.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +15,14 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychEncoderConfig
-from .base import TriptychPreTrainedModel
 from .encoder import TriptychEncoderModel
-from .losses import IGNORED, token_cross_entropy
+from .heads import Inputs, StackHead
+from .labels import IGNORED, count_labels
+from .losses import token_cross_entropy
 from .norms import build_norm
+from .outputs import with_recorded
 from .pooling import sequence_vector
+from .vocabulary_head import VocabularyHead
 
 
 class PredictionTransform(nn.Module):
@@ -30,18 +37,16 @@ class PredictionTransform(nn.Module):
         return self.norm(self.activation(self.dense(x)))
 
 
-class TriptychEncoderForMaskedLM(TriptychPreTrainedModel):
-    """The encoder with BERT's head for masked language modelling (Devlin et al. 2018, section 3.1)."""
+class TriptychEncoderForMaskedLM(VocabularyHead):
+    """The encoder with BERT's head for masked language modelling."""
 
     config: TriptychEncoderConfig
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
-    _tp_plan = {"lm_head": "colwise_gather_output"}
+    auto_classes = ("AutoModelForMaskedLM",)
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
         self.model = TriptychEncoderModel(config, add_pooling_layer=False)
-        self.transform = PredictionTransform(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=config.head_bias)
+        self.add_lm_head(config.vocab_size, PredictionTransform(config))
         self.post_init()
 
     @can_return_tuple
@@ -54,13 +59,16 @@ class TriptychEncoderForMaskedLM(TriptychPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        skip_logits: bool = False,
         **kwargs: Any,
     ) -> MaskedLMOutput:
-        """See `TransformerStack.forward` for the inputs.
+        """See `TransformerStack.forward` for the inputs. `logits` are (B, T, V).
 
         Args:
             labels: (B, T) the tokens behind the masks, -100 everywhere else.
-            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
+            num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
+                count in this batch (see `count_items`).
+            skip_logits: return the loss alone; `logits` is None.
         """
         outputs = self.model(
             input_ids,
@@ -71,60 +79,36 @@ class TriptychEncoderForMaskedLM(TriptychPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
-        logits = self.lm_head(self.transform(outputs.last_hidden_state) * self.config.logit_scale)
-        loss = None
-        if labels is not None:
-            loss = self.token_loss(logits, labels, num_items_in_batch)
-        return MaskedLMOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+        hidden = outputs.last_hidden_state
+        logits, loss = self.logits_and_loss(hidden, labels, num_items_in_batch, skip_logits=skip_logits)
+        return with_recorded(MaskedLMOutput, outputs, loss=loss, logits=logits)
 
 
-class TriptychEncoderForNextSentencePrediction(TriptychPreTrainedModel):
-    """The encoder with a map from its pooled output to two classes: 0, B follows A; 1, B is a random sentence."""
+class TriptychEncoderForNextSentencePrediction(StackHead):
+    """The encoder with a map from its pooled output to two classes, (B, 2): 0, B follows A; 1, B is a random sentence.
+
+    `labels` are (B,), `logits` (B, 2).
+    """
 
     config: TriptychEncoderConfig
+    auto_classes = ("AutoModelForNextSentencePrediction",)
+    map_name = "next_sentence"
+    output_class = NextSentencePredictorOutput
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
-        self.model = TriptychEncoderModel(config)
+        self.dropout = nn.Identity()  # type: ignore[assignment] # BERT drops nothing here
         self.next_sentence = nn.Linear(config.hidden_size, 2)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        **kwargs: Any,
-    ) -> NextSentencePredictorOutput:
-        """See `TransformerStack.forward` for the inputs.
+    def build_body(self, config: TriptychEncoderConfig) -> TriptychEncoderModel:
+        return TriptychEncoderModel(config)
 
-        Args:
-            labels: (B,) 0 where the second segment follows the first, 1 where it does not.
-            num_items_in_batch: by what the summed loss is divided; by default the number of labels in this batch.
-        """
-        outputs = self.model(
-            input_ids,
-            attention_mask,
-            position_ids=position_ids,
-            token_type_ids=token_type_ids,
-            inputs_embeds=inputs_embeds,
-            return_dict=True,
-            **kwargs,
-        )
-        logits = self.next_sentence(sequence_vector(outputs, attention_mask))
-        loss = None
-        if labels is not None:
-            loss = token_cross_entropy(logits, labels.view(-1), num_items_in_batch=num_items_in_batch)
-        return NextSentencePredictorOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+    def represent(self, outputs: Any, inputs: Inputs) -> Tensor:
+        return sequence_vector(outputs, inputs["attention_mask"])
+
+    def label_loss(self, logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+        return super().label_loss(logits, labels.view(-1), num_items_in_batch)
 
 
 @dataclass
@@ -138,7 +122,7 @@ class PreTrainingOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
     def __getitem__(self, key: Any) -> Any:
-        if key == "logits":  # asked for by the label smoothing of transformers' Trainer, which would lose a loss
+        if key == "logits":  # the label smoothing of transformers' Trainer asks for it, and would lose one loss
             raise KeyError(
                 "there are prediction_logits and seq_relationship_logits; to smooth labels, set label_smoothing in "
                 "the model's config instead of label_smoothing_factor in the TrainingArguments"
@@ -146,20 +130,42 @@ class PreTrainingOutput(ModelOutput):
         return super().__getitem__(key)
 
 
-class TriptychEncoderForPreTraining(TriptychPreTrainedModel):
+class TriptychEncoderForPreTraining(VocabularyHead):
     """The encoder with both heads of BERT's pre-training."""
 
     config: TriptychEncoderConfig
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
-    _tp_plan = {"lm_head": "colwise_gather_output"}
+    auto_classes = ("AutoModelForPreTraining",)
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
         self.model = TriptychEncoderModel(config)
-        self.transform = PredictionTransform(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=config.head_bias)
+        self.add_lm_head(config.vocab_size, PredictionTransform(config))
         self.next_sentence = nn.Linear(config.hidden_size, 2)
         self.post_init()
+
+    def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Extends `TriptychPreTrainedModel.count_items`: tokens and pairs of sentences are counted apart."""
+        names = {"num_items_in_batch": "labels", "num_sequences_in_batch": "next_sentence_label"}
+        return {number: count_labels(inputs[name]) for number, name in names.items() if inputs.get(name) is not None}
+
+    def sentence_loss(
+        self,
+        logits: Tensor,
+        answers: Tensor,
+        labels: Tensor | None,
+        num_items_in_batch: Tensor | int | None,
+        num_sequences_in_batch: Tensor | int | None,
+    ) -> Tensor:
+        """The loss of the next sentences: logits (B, 2), answers (B,) → scalar.
+
+        Under transformers' Trainer only the number of tokens in the update is known. There a pair of sentences counts
+        by how many of its tokens have a label, so that this loss, too, does not depend on how an update is cut.
+        """
+        if labels is None or num_items_in_batch is None or num_sequences_in_batch is not None:
+            return token_cross_entropy(logits, answers, num_items_in_batch=num_sequences_in_batch)
+        for_each_token = torch.where(labels == IGNORED, IGNORED, answers[:, None])
+        logits = logits[:, None].expand(-1, labels.shape[1], -1)
+        return token_cross_entropy(logits, for_each_token, num_items_in_batch=num_items_in_batch)
 
     @can_return_tuple
     def forward(
@@ -173,6 +179,7 @@ class TriptychEncoderForPreTraining(TriptychPreTrainedModel):
         next_sentence_label: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         num_sequences_in_batch: Tensor | int | None = None,
+        skip_logits: bool = False,
         **kwargs: Any,
     ) -> PreTrainingOutput:
         """See `TransformerStack.forward` for the inputs.
@@ -180,10 +187,10 @@ class TriptychEncoderForPreTraining(TriptychPreTrainedModel):
         Args:
             labels: (B, T) the tokens behind the masks, -100 everywhere else.
             next_sentence_label: (B,) 0 where the second segment follows the first, 1 where it does not.
-            num_items_in_batch: by what the summed loss over tokens is divided; by default the number of `labels`.
-            num_sequences_in_batch: the same for the loss over sentences. Where only `num_items_in_batch` is known, as
-                under transformers' Trainer, a pair of sentences counts by how many of its tokens have a label, so that
-                this loss, too, does not depend on how an update is cut into pieces.
+            num_items_in_batch: the number by which the summed loss over tokens is divided; by default the number of
+                `labels` that count in this batch.
+            num_sequences_in_batch: the same for the loss over sentences (see `sentence_loss` and `count_items`).
+            skip_logits: return no logits over the vocabulary; `prediction_logits` is None.
         """
         outputs = self.model(
             input_ids,
@@ -194,21 +201,17 @@ class TriptychEncoderForPreTraining(TriptychPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
-        token_logits = self.lm_head(self.transform(outputs.last_hidden_state) * self.config.logit_scale)
+        hidden = outputs.last_hidden_state
+        token_logits, loss = self.logits_and_loss(hidden, labels, num_items_in_batch, skip_logits=skip_logits)
         sentence_logits = self.next_sentence(sequence_vector(outputs, attention_mask))
-        losses: list[Tensor] = []
-        if labels is not None:
-            losses.append(self.token_loss(token_logits, labels, num_items_in_batch))
         if next_sentence_label is not None:
-            asked, answers, number = next_sentence_label.view(-1), sentence_logits, num_sequences_in_batch
-            if labels is not None and num_items_in_batch is not None and number is None:  # once for every token
-                asked = torch.where(labels == IGNORED, IGNORED, asked[:, None])
-                answers, number = answers[:, None].expand(-1, labels.shape[1], -1), num_items_in_batch
-            losses.append(token_cross_entropy(answers, asked, num_items_in_batch=number))
-        return PreTrainingOutput(
-            loss=torch.stack(losses).sum() if losses else None,
+            numbers = num_items_in_batch, num_sequences_in_batch
+            of_sentences = self.sentence_loss(sentence_logits, next_sentence_label.view(-1), labels, *numbers)
+            loss = of_sentences if loss is None else loss + of_sentences
+        return with_recorded(
+            PreTrainingOutput,
+            outputs,
+            loss=loss,
             prediction_logits=token_logits,
             seq_relationship_logits=sentence_logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
         )

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from ..configuration import TriptychBaseConfig
 
-FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # in which a linear map computes; a quantised one has others
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # a linear map computes in these; a quantised map in others
 
 
 def as_weight(x: Tensor, module: nn.Module) -> Tensor:
-    """x in the dtype of a module's weight, where that is one to compute in; autocast chooses for itself."""
+    """x in the dtype of a module's weight, if maps compute in that dtype. Under autocast x is returned as it is."""
     weight = getattr(module, "weight", None)  # a quantised or wrapped layer may have none
     if not isinstance(weight, Tensor) or weight.dtype == x.dtype or weight.dtype not in FLOATS:
         return x
@@ -21,10 +21,11 @@ def as_weight(x: Tensor, module: nn.Module) -> Tensor:
 
 
 def bounded(x: Tensor, always: bool) -> Tensor:
-    """x, without infinities where it is float16: all of it is cut a little below the largest number, 65504.
+    """x, if it is float16, cut a little below the largest number, 65504, so that it has no infinities.
 
     Args:
-        always: also where nothing has overflowed, as mBART and M2M-100 do; else only then, as T5, BART and Marian do.
+        always: cut also where nothing has overflowed, as mBART and M2M-100 do; otherwise only where something has, as
+            T5, BART and Marian do.
     """
     if x.dtype != torch.float16:
         return x
@@ -56,11 +57,11 @@ def limits_of(config: TriptychBaseConfig, is_causal: bool) -> tuple[Limit, Limit
 
 @torch.no_grad()
 def take_dtypes(model: nn.Module, tensors: Mapping[str, Tensor], narrower: bool = True) -> None:
-    """Gives each parameter and buffer of a model the dtype and the numbers of the tensor of its name, if they differ.
+    """Gives each parameter and buffer of a model the dtype and the values of the tensor with its name.
 
     Args:
-        tensors: name → tensor.
-        narrower: also where that tensor has fewer bits than the model has now.
+        tensors: name → tensor. Those whose dtype is that of the model already are skipped.
+        narrower: take tensors that have fewer bits than the model has now, too.
     """
     for name, own in [*model.named_parameters(), *model.named_buffers()]:
         given = tensors.get(name)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..configuration.choices import RESIDUAL_CHOICES
+
 Run = Callable[[str, Tensor], Tensor]
 
 
@@ -55,7 +57,8 @@ class ResidualPath(NamedTuple):
     ends_with_norm: bool = False
 
 
-RESIDUALS = {
+RESIDUALS = RESIDUAL_CHOICES
+RESIDUALS |= {
     "post": ResidualPath(post_norm, ends_with_norm=True),
     "pre": ResidualPath(pre_norm),
     "parallel": ResidualPath(parallel, shares_norm=True),

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
@@ -16,6 +15,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration import TriptychBaseConfig
 from .base import TriptychPreTrainedModel
+from .caches import check_past, own_cache
 from .kernels import kernel_of
 from .layer import TransformerLayer
 from .layout import Layout, Side, lay_out, take_boundaries
@@ -24,71 +24,8 @@ from .masks import memory_mask, self_attention_masks
 from .norms import build_norm
 from .positions import POSITIONS
 from .residual import RESIDUALS
+from .segments import NoSegments, Segments
 from .surroundings import Surroundings
-
-
-class Segments(nn.Module):
-    """Adds BERT's segment embedding; a position without a segment belongs to the first one."""
-
-    def __init__(self, config: TriptychBaseConfig):
-        super().__init__()
-        self.table = nn.Embedding(config.type_vocab_size, config.hidden_size)
-
-    def forward(self, x: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        """x (B, T, d), token_type_ids (B, T) → (B, T, d)"""
-        if token_type_ids is None:  # looked up like any other: the weight may be elsewhere until the table is called
-            token_type_ids = torch.zeros(1, 1, dtype=torch.long, device=x.device)
-        return x + lookup(self.table, token_type_ids, "token_type_ids", "type_vocab_size")
-
-
-class NoSegments(nn.Module):
-    """No segment embedding: adds nothing."""
-
-    def forward(self, x: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        return x
-
-
-def keep_positions(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
-    """The positions whose logits are asked for: (B, T, d) → (B, kept, d).
-
-    `logits_to_keep` is a number (the last so many; 0: all), positions (kept,) for all rows, positions (B, kept) for
-    each, or a mask (B, T) of bools, which gives (number of True, d).
-    """
-    if isinstance(logits_to_keep, int):
-        return hidden[:, -logits_to_keep:]
-    if logits_to_keep.dtype == torch.bool:
-        return hidden[logits_to_keep]
-    if logits_to_keep.ndim == 2:
-        return hidden.take_along_dim(logits_to_keep[..., None], dim=1)
-    return hidden[:, logits_to_keep]
-
-
-def check_past(config: TriptychBaseConfig, depth: int, cache: Any) -> None:
-    """Refuse keys and values that were made for another model, as prefix tuning makes them from other numbers.
-
-    Raises:
-        ValueError: fewer layers than there are, another number of heads, or another width.
-    """
-    if type(cache) is not DynamicCache or not cache.layers or torch.compiler.is_compiling():
-        return  # only this one takes what it is given; others are sized by the configuration
-    keys, values = cache.layers[0].keys, cache.layers[0].values
-    if keys is None or values is None or not keys.numel():
-        return
-    given = (len(cache.layers), keys.shape[1], keys.shape[-1], values.shape[-1])
-    needed = (depth, config.num_key_value_heads, config.head_dim, config.value_head_dim)
-    heads_fit = needed[1] % given[1] == 0  # a process of tensor parallelism has a part of them
-    if given[0] < needed[0] or not heads_fit or given[2:] != needed[2:]:
-        form = "{} layers of {} heads with keys of width {} and values of width {}".format
-        raise ValueError(
-            f"past_key_values have {form(*given)}, but the model has {form(*needed)}; for prefix tuning set "
-            "num_layers, num_attention_heads and token_dim (heads times width) in its configuration, or, where values "
-            "have another width than keys, choose another method"
-        )
-
-
-def own_cache(cache: Any) -> Any:
-    """The part of a cache that holds keys and values of self-attention."""
-    return cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
 
 
 class TransformerStack(TriptychPreTrainedModel):
@@ -186,7 +123,11 @@ class TransformerStack(TriptychPreTrainedModel):
         self.check_memory(encoder_hidden_states)
         x = self.vectors(input_ids, inputs_embeds)
         if layout is None:
-            said = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
+            said: dict[str, Any] = {
+                "attention_mask": attention_mask,
+                "position_ids": position_ids,
+                "document_ids": document_ids,
+            }
             (layout,) = lay_out(self.side(x, cache=past_key_values, arguments=kwargs, **said))
         if encoder_hidden_states is not None and encoder_layout is None:
             said = {"attention_mask": encoder_attention_mask, "document_ids": encoder_document_ids}

@@ -2,16 +2,17 @@
 
 from .accelerator import create_accelerator
 from .arguments import LoopArguments
-from .averaging import average_checkpoints
-from .loop import Batches, TrainingLoop, TrainingResult
+from .loop import TrainingLoop, TrainingResult
+from .objective import Batches, Objective
 from .optimizer import create_optimizer
-from .run import check_output_dir
+from .run_directory import average_checkpoints, check_output_dir
 from .schedule import SCHEDULES, Schedule, lambda_lr
 
 __all__ = [
     "SCHEDULES",
     "Batches",
     "LoopArguments",
+    "Objective",
     "Schedule",
     "TrainingLoop",
     "TrainingResult",

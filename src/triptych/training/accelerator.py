@@ -20,16 +20,17 @@ def create_accelerator(
     tracker_directory: str | Path | None = None,
 ) -> Accelerator:
     """
-    The devices and processes that `accelerate launch` (or torchrun, or nothing) gives; the CPU where there is no GPU.
+    Makes an accelerator for the devices and processes that `accelerate launch` or torchrun gives. Without these there
+    is one process; without a GPU, the CPU is used.
 
     Args:
         mixed_precision: no, bf16 or fp16; by default what `accelerate launch` says.
-        cpu: the CPU even where there is something faster.
-        cpu_threads: threads of each process on a CPU; by default its share of the cores.
-        tracker, tracker_directory: name of a tracker of accelerate, and where it may write.
+        cpu: use the CPU even where there is a faster device.
+        cpu_threads: the number of threads of each process on a CPU; by default its share of the cores.
+        tracker, tracker_directory: the name of a tracker of accelerate, and the directory where it may write.
 
     Raises:
-        ValueError: a tracker that is not installed, a precision that the device lacks, or sharded training, for which
+        ValueError: the tracker is not installed; the device lacks the precision; or the training is sharded, for which
             the loop has no checkpoints.
     """
     if tracker != "none" and importlib.util.find_spec(tracker) is None:
@@ -59,10 +60,11 @@ def create_accelerator(
 
 def available_threads() -> int:
     """
-    Threads for this process: the cores that it may use, shared with the other processes of this machine.
+    Returns the number of threads for this process: its share of the cores that the processes of this machine may use.
 
     `accelerate launch` and torchrun set OMP_NUM_THREADS=1 where the user has set nothing, which leaves all cores but
-    one idle; so a 1 is not taken for a wish (`cpu_threads=1` is the way to say that), any other number is.
+    one idle. Therefore a 1 does not count as the user's wish (`cpu_threads=1` is the way to say it); any other number
+    does.
     """
     wish = os.environ.get("OMP_NUM_THREADS", "")
     if wish.isdigit() and int(wish) > 1:

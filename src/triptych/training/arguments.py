@@ -1,14 +1,30 @@
 """The options of the training loop: one flat dataclass, one sentence per field, readable by HfArgumentParser."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
-from .schedule import Schedule
+from .optimizer import OPTIMIZERS
+from .schedule import SCHEDULES, Schedule
 
 
-def option(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+def option(default: Any, help: str, **metadata: Any) -> Any:
+    """A field of a dataclass of options: its default, its help, and further arguments of argparse (`choices`)."""
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+def check_words(options: Any) -> None:
+    """Compares the options that are one of several words with these words: those of a `Literal`, or of `choices`.
+
+    Raises:
+        ValueError: an option is another word.
+    """
+    hints = get_type_hints(type(options))
+    for option in fields(options):
+        value = getattr(options, option.name)
+        words = option.metadata.get("choices") or [word for word in _words(hints[option.name]) if word is not None]
+        if words and value is not None and value not in words:
+            raise ValueError(f"{option.name}={value!r} is not known; choose one of {', '.join(words)}")
 
 
 POSITIVE = (
@@ -27,7 +43,7 @@ POSITIVE = (
 
 NOT_NEGATIVE = ("max_grad_norm", "weight_decay", "learning_rate", "learning_rate_scale", "adam_epsilon", "seed")
 
-# Fields that a resumed run may change; all others decide what is learnt.
+# A resumed run may change these fields; all others decide what is learnt.
 FREE_ON_RESUME = frozenset(POSITIVE) | {
     "output_dir",
     "resume",
@@ -44,10 +60,10 @@ FREE_ON_RESUME = frozenset(POSITIVE) | {
 @dataclass
 class LoopArguments:
     """
-    What the loop does; nothing here is about a model or a task.
+    The options of the training loop; none of them is about a model or a task.
 
     Raises:
-        ValueError: a value out of range, or options that contradict each other.
+        ValueError: a value is out of range, or two options contradict each other.
     """
 
     output_dir: str = field(metadata={"help": "Directory of the run: checkpoints, metrics, and the final model."})
@@ -63,9 +79,10 @@ class LoopArguments:
         1, "Pieces into which a process cuts its share of an update, to save memory; the result stays the same."
     )
 
-    optimizer: Literal["adamw", "adam", "muon"] = option(
+    optimizer: str = option(
         "adamw",
         "Optimizer; without weight decay adamw is adam. Muon learns more from an update, and each takes longer.",
+        choices=OPTIMIZERS,
     )
     adam_beta1: float = option(0.9, "Adam's decay of the mean of gradients.")
     adam_beta2: float = option(0.98, "Adam's decay of the mean of squared gradients.")
@@ -73,9 +90,7 @@ class LoopArguments:
     weight_decay: float = option(0.0, "Weight decay of matrices (never of biases and norms).")
     max_grad_norm: float = option(0.0, "Clip the gradient's norm to this value; 0 does not clip.")
 
-    lr_scheduler: Literal["noam", "inverse_sqrt", "linear", "cosine", "constant"] = option(
-        "noam", "Learning-rate schedule; noam is equation (3) of the paper."
-    )
+    lr_scheduler: str = option("noam", "Learning-rate schedule; noam is equation (3) of the paper.", choices=SCHEDULES)
     learning_rate: float = option(5e-4, "Peak learning rate of every schedule but noam.")
     learning_rate_scale: float = option(1.0, "Factor on the learning rate; 1 is equation (3) itself.")
     warmup_steps: int = option(4000, "Updates over which the learning rate rises linearly.")
@@ -105,10 +120,7 @@ class LoopArguments:
     progress_bar: bool = option(True, "Show a progress bar where the output is a terminal.")
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            value, choices = getattr(self, name), [c for c in _choices(hint) if c is not None]
-            if choices and value is not None and value not in choices:
-                raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}")
+        check_words(self)
         if self.resume and self.overwrite:
             raise ValueError("resume and overwrite contradict each other: give one of them")
         for name in POSITIVE:
@@ -136,7 +148,7 @@ class LoopArguments:
             self.num_train_epochs = 10.0
 
     def accelerator_options(self) -> dict[str, Any]:
-        """The arguments of `create_accelerator`."""
+        """Returns the arguments of `create_accelerator`."""
         return {
             "mixed_precision": self.mixed_precision,
             "cpu": self.cpu,
@@ -147,13 +159,13 @@ class LoopArguments:
 
     @property
     def needs_clock(self) -> bool:
-        """Whether any decision depends on the time; then the processes have to agree on it."""
+        """Says whether a decision depends on the time; then the processes have to agree on it."""
         return any(m is not None for m in (self.max_minutes, self.evaluation_minutes, self.save_minutes))
 
 
-def _choices(hint: Any) -> list[Any]:
+def _words(hint: Any) -> list[Any]:
     """The words of a `Literal`, also within `Literal[...] | None`; empty for every other type."""
     arguments = get_args(hint)
     if all(isinstance(a, str) for a in arguments):
         return list(arguments)
-    return [choice for a in arguments for choice in _choices(a)]
+    return [word for a in arguments for word in _words(a)]

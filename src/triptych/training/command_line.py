@@ -1,4 +1,4 @@
-"""What the scripts have in common: options that come from a configuration class, and errors in one line."""
+"""What the command lines of all scripts have in common: a parser that helps, and errors in one line."""
 
 import argparse
 import dataclasses
@@ -6,28 +6,23 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn, get_args
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser, PreTrainedConfig
 
-from ..tokenization import FAMILIES
-
-# Decided by the tokenizer.
-DERIVED = FAMILIES["encoder-decoder"].config_fields
-
 
 class DefaultsBelowText(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Help with the lines of the description as they are, and the default of each option that has one."""
+    """Formats help: keeps the lines of the description, and shows the default of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1, as the `type` of an argument."""
+    """Reads a whole number of at least 1; the `type` of an argument."""
     if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
@@ -35,9 +30,9 @@ def positive(text: str) -> int:
 
 class OptionParser(HfArgumentParser):
     """
-    The parser of the scripts' options: for dataclasses, as transformers' own, or for single arguments.
+    The parser of the scripts. Extends transformers' `HfArgumentParser`, which reads dataclasses and single arguments.
 
-    An option that there is not is refused with the name that is close to it, and never taken as an abbreviation. Every
+    An unknown option is refused, with the known name that is closest to it; it never counts as an abbreviation. Every
     error is one line on stderr, with the exit status 2.
     """
 
@@ -53,7 +48,7 @@ class OptionParser(HfArgumentParser):
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Like argparse's, but nothing is left over; what `parse_args` and `parse_args_into_dataclasses` call.
+        """Extends argparse's method, which `parse_args` and `parse_args_into_dataclasses` call: nothing is left over.
 
         Options may stand before, between and after the other arguments.
         """
@@ -77,7 +72,7 @@ class OptionParser(HfArgumentParser):
         return found, []
 
     def suggestion(self, name: str) -> str:
-        """What is wrong with an option, and which one was probably meant."""
+        """Returns what is wrong with an option, and which option was probably meant."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
         plain = name.lower().replace("-", "_").strip("_")
         close = difflib.get_close_matches(f"--{plain}", known, n=1)
@@ -90,9 +85,15 @@ class OptionParser(HfArgumentParser):
         sys.exit(2)
 
 
-def add_config_options(parser: argparse.ArgumentParser, config_class: type[PreTrainedConfig]) -> list[str]:
-    """Adds an option for every field that the configuration class documents; returns their names."""
-    documented = [f for f in dataclasses.fields(config_class) if "help" in f.metadata and f.name not in DERIVED]
+def add_config_options(
+    parser: argparse.ArgumentParser, config_class: type[PreTrainedConfig], decided: Collection[str] = ()
+) -> list[str]:
+    """Adds an option for every field that the configuration class documents; returns their names.
+
+    Args:
+        decided: fields that get no option, because the tokenizer decides them.
+    """
+    documented = [f for f in dataclasses.fields(config_class) if "help" in f.metadata and f.name not in decided]
     group = parser.add_argument_group(f"fields of {config_class.__name__}, instead of the preset's")
     for field in documented:
         group.add_argument(
@@ -106,7 +107,7 @@ def add_config_options(parser: argparse.ArgumentParser, config_class: type[PreTr
 
 
 def config_value(hint: Any) -> Callable[[str], Any]:
-    """How a field of the given type is read from the command line; the configuration then checks the value."""
+    """Returns a function that reads a field of the given type; the configuration then checks the value."""
 
     def read(text: str) -> Any:
         if hint is str or str in get_args(hint):
@@ -123,10 +124,11 @@ def config_value(hint: Any) -> Callable[[str], Any]:
 
 def run_script(main: Callable[[], None]) -> None:
     """
-    Runs a script; an expected error becomes one line on stderr and the exit status 2.
+    Runs a script. An expected error becomes one line on stderr and the exit status 2.
 
-    With TRIPTYCH_TRACEBACK=1 in the environment the error is raised as it is. Where the reader of the output goes away
-    (`| head -1`), the script ends silently, with the exit status 141 that a shell gives to such programs.
+    With TRIPTYCH_TRACEBACK=1 in the environment, the error is raised with its traceback. Where the reader of the
+    output stops reading (`| head -1`), the script ends silently, with the exit status 141 that a shell gives to such
+    programs.
     """
     try:
         main()

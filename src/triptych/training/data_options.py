@@ -1,4 +1,4 @@
-"""The options that say which texts a script reads, and how; docs/data.md describes them."""
+"""The options that say which data a script reads, and how; docs/data.md describes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,14 +21,16 @@ def several(help: str) -> dict[str, Any]:
     return {"help": help, "action": "extend"}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class DataOptions:
-    """Where the columns stand, and how files are read that are not as their format has them."""
+    """
+    The source of the data, and how files are read that differ from what their format says.
+
+    A subclass says which columns a row has: `PairOptions`, `TextOptions`.
+    """
 
     dataset_name: str | None = option(None, "Instead of files: a data set of the Hub, or a directory with files.")
     dataset_config_name: str | None = option(None, "Configuration of the data set.")
-    source_column: str = option("source", "Column of the sentences to translate.")
-    target_column: str = option("target", "Column of their translations.")
     file_format: Literal["tsv", "csv", "jsonl", "json", "parquet", "text"] | None = option(
         None, "Format of the files, where their names do not say it."
     )
@@ -46,27 +48,54 @@ class DataOptions:
     surplus: Literal["error", "ignore"] = option(
         "error", "What to do with fields of tsv and csv files that are beyond the header's."
     )
-    empty: Literal["error", "drop"] = option("error", "What to do with rows that have no text on one of their sides.")
+    empty: Literal["error", "drop"] = option("error", "What to do with rows that lack a text.")
 
-    def read(
-        self, files: Mapping[str, Files | None], text_column: str | None = None
-    ) -> tuple["DatasetDict", dict[str, Counts]]:
-        """The splits that `files` (split → files) or `dataset_name` name, and the numbers of their rows.
+    def columns(self) -> dict[str, str]:
+        """Returns option → column, for each column of a row; the option ends in `_column`.
 
-        The columns are `source` and `target`; with a `text_column`, that one, as `text`.
+        Raises:
+            ValueError: the options contradict each other.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say which columns its rows have")
+
+    def read(self, files: Mapping[str, Files | None]) -> tuple["DatasetDict", dict[str, Counts]]:
+        """Reads the splits that `files` (split → files) or `dataset_name` name, and counts their rows.
+
+        A column of the result is called like its option, without `_column`.
 
         Raises:
             FileNotFoundError, ValueError: as `triptych.data.load_pairs`.
         """
-        columns = {"text_column": text_column} if text_column else self.columns()
         options, config = self.file_options(), self.dataset_config_name
-        return read_splits(files, columns, options, self.dataset_name, config, self.empty)
+        return read_splits(files, self.columns(), options, self.dataset_name, config, self.empty)
+
+    def file_options(self) -> FileOptions:
+        """Returns how files are read."""
+        delimiter = "\t" if self.delimiter == "\\t" else self.delimiter
+        names = None if self.column_names is None else tuple(self.column_names)
+        return FileOptions(self.file_format, names, delimiter, self.quoting, self.surplus)
+
+
+@dataclass(kw_only=True)
+class PairOptions(DataOptions):
+    """Rows with a source and a target."""
+
+    source_column: str = option("source", "Column of the sentences to translate.")
+    target_column: str = option("target", "Column of their translations.")
+
+    def columns(self) -> dict[str, str]:
+        """Extends `DataOptions.columns`: the two columns must differ."""
+        if self.source_column == self.target_column:
+            raise ValueError(
+                f"source_column and target_column are both {self.source_column!r}; a pair needs two columns"
+            )
+        return {"source_column": self.source_column, "target_column": self.target_column}
 
     def read_corpus(self, name: str) -> "DatasetDict":
-        """A corpus that ships with the package; source_column=target, target_column=source turn it round.
+        """Reads a corpus that ships with the package; source_column=target, target_column=source turn it round.
 
         Raises:
-            ValueError: no such corpus or column, or options that are about files.
+            ValueError: there is no such corpus or column, or options are given that are about files.
         """
         check_options({}, self.file_options())
         splits, columns = load_corpus(name), self.columns()
@@ -74,15 +103,13 @@ class DataOptions:
             splits[split] = text_columns(rows, columns, f"{name}[{split}]")
         return splits
 
-    def columns(self) -> dict[str, str]:
-        """Option → column, of the two sides of a pair."""
-        if self.source_column == self.target_column:
-            raise ValueError(
-                f"source_column and target_column are both {self.source_column!r}; a pair needs two columns"
-            )
-        return {"source_column": self.source_column, "target_column": self.target_column}
 
-    def file_options(self) -> FileOptions:
-        delimiter = "\t" if self.delimiter == "\\t" else self.delimiter
-        names = None if self.column_names is None else tuple(self.column_names)
-        return FileOptions(self.file_format, names, delimiter, self.quoting, self.surplus)
+@dataclass(kw_only=True)
+class TextOptions(DataOptions):
+    """Rows with one text."""
+
+    text_column: str = option("text", "Column of the texts.")
+
+    def columns(self) -> dict[str, str]:
+        """Extends `DataOptions.columns`."""
+        return {"text_column": self.text_column}

@@ -11,10 +11,10 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Nearly U Vᵀ of each matrix U S Vᵀ, by Newton-Schulz iterations: (N, m, n) → (N, m, n).
+    """Returns nearly U Vᵀ for each matrix U S Vᵀ, by Newton-Schulz iterations: (N, m, n) → (N, m, n).
 
-    All matrices of one shape at a time, and in their own precision: bfloat16, in which torch's own Muon iterates, is
-    emulated on many CPUs.
+    It takes all matrices of one shape at a time, and keeps their precision: torch's own Muon iterates in bfloat16,
+    which many CPUs emulate.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
@@ -29,14 +29,14 @@ def orthogonalize(matrices: Tensor, iterations: int = 5) -> Tensor:
 class Muon(torch.optim.AdamW):
     """Muon for groups marked `orthogonal`, AdamW for all others (embeddings, the output map, norms, biases).
 
-    An update is scaled to the size of AdamW's, 0.2 √max(m, n) (Liu et al. 2025, equation 4), so one learning rate and
-    one weight decay serve both.
+    An update is scaled to the size of an update of AdamW, 0.2 √max(m, n) (Liu et al. 2025, equation 4), so that one
+    learning rate and one weight decay suit both.
 
     Args:
         groups: parameter groups; in those with `orthogonal=True` all parameters are matrices.
-        momentum: of the orthogonal groups, with Nesterov's look ahead.
-        iterations: of Newton-Schulz.
-        **options: of `torch.optim.AdamW`.
+        momentum: the decay of the mean of gradients in the orthogonal groups; with Nesterov's look ahead.
+        iterations: the number of Newton-Schulz iterations.
+        **options: the arguments of `torch.optim.AdamW`.
     """
 
     def __init__(self, groups: Any, momentum: float = 0.95, iterations: int = 5, **options: Any) -> None:
@@ -51,7 +51,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update of all groups. A matrix that is done has no gradient left, so AdamW passes it by."""
+        """Extends AdamW's method: updates the matrices first, and clears their gradients: AdamW skips them."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -63,6 +63,7 @@ class Muon(torch.optim.AdamW):
         return loss
 
     def update_matrices(self, group: dict[str, Any]) -> None:
+        """Updates the matrices of an orthogonal group, all matrices of one shape together."""
         alike: dict[Any, list[nn.Parameter]] = defaultdict(list)
         for matrix in group["params"]:
             if matrix.grad is not None:
@@ -75,7 +76,7 @@ class Muon(torch.optim.AdamW):
                 matrix.grad = None
 
     def direction(self, matrix: nn.Parameter, momentum: float) -> Tensor:
-        """The gradient, smoothed."""
+        """Returns the mean of the gradients so far, with Nesterov's look ahead."""
         state = self.state[matrix]
         if not state:
             state["step"] = torch.zeros(())  # Adam looks for it when a state is loaded

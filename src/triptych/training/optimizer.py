@@ -1,5 +1,6 @@
-"""Adam and AdamW as the paper sets them, and Muon, in the fused kernels where torch has them."""
+"""The table of optimizers (Adam as in the paper, AdamW, Muon), and the groups of parameters that they get."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,14 +9,33 @@ from transformers import PreTrainedModel
 
 from .muon import Muon
 
-OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
+Groups = list[dict[str, Any]]
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Matrices decay; biases and the gains of norms (everything of fewer than two dimensions) do not.
+def fused(optimizer: Callable[..., torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """Gives an optimizer of Adam's kind, in one fused kernel where torch has it for the devices and data types."""
 
-    Of the matrices, those between hidden states stand apart: only for them "orthogonal" (see Muon) has a meaning. The
-    rows of embeddings and of the map to the vocabulary are vectors of their own.
+    def create(groups: Groups, **options: Any) -> torch.optim.Optimizer:
+        kinds = {(parameter.device, parameter.dtype) for group in groups for parameter in group["params"]}
+        return optimizer(groups, fused=all(has_fused_kernel(*kind) for kind in kinds), **options)
+
+    return create
+
+
+# Word → what makes the optimizer: called with the parameter groups, and with `lr`, `betas` and `eps` by name. In the
+# groups stand their weight decay, and `orthogonal=True` where all parameters are matrices between hidden states.
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": fused(torch.optim.Adam),
+    "adamw": fused(torch.optim.AdamW),
+    "muon": fused(Muon),
+}
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:
+    """Divides the trained parameters: matrices decay; biases and the gains of norms (of one dimension) do not.
+
+    The matrices between hidden states are a group of their own, marked `orthogonal`: only for them the update of Muon
+    has a meaning. The rows of the embeddings and of the output map are separate vectors.
     """
     output = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     tables = [output, *(module for module in model.modules() if isinstance(module, nn.Embedding))]
@@ -23,7 +43,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     trained = [p for p in model.parameters() if p.requires_grad]
     hidden = [p for p in trained if p.ndim == 2 and id(p) not in rows]
     others = {id(p) for p in hidden}
-    groups: list[dict[str, Any]] = [
+    groups: Groups = [
         {"params": hidden, "weight_decay": weight_decay, "orthogonal": True},
         {"params": [p for p in trained if p.ndim >= 2 and id(p) not in others], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
@@ -40,8 +60,10 @@ def create_optimizer(
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """
-    The paper's Adam(0.9, 0.98, 1e-9) (section 5.3); with `weight_decay` 0, "adamw" and "adam" are the same.
-    "muon" is AdamW but for the matrices between hidden states.
+    Makes an optimizer for all trained parameters of a model.
+
+    The defaults are the paper's Adam(0.9, 0.98, 1e-9) (section 5.3): without weight decay, "adamw" is "adam". "muon"
+    differs from AdamW only for the matrices between hidden states.
 
     Raises:
         ValueError: `name` is not a key of `OPTIMIZERS`, or the model has nothing to train.
@@ -51,14 +73,11 @@ def create_optimizer(
     groups = parameter_groups(model, weight_decay)
     if not groups:
         raise ValueError("the model has no parameter with requires_grad=True: there is nothing to train")
-    kinds = {(parameter.device, parameter.dtype) for group in groups for parameter in group["params"]}
-    fused = all(has_fused_kernel(device, dtype) for device, dtype in kinds)
-    optimizer: torch.optim.Optimizer = OPTIMIZERS[name](groups, lr=learning_rate, betas=betas, eps=eps, fused=fused)
-    return optimizer
+    return OPTIMIZERS[name](groups, lr=learning_rate, betas=betas, eps=eps)
 
 
 def has_fused_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether torch can make Adam's step in one kernel there; torch says so at the first step only, so one is made."""
+    """Says whether torch has Adam's step in one kernel there. torch tells it at a step only, so this makes one."""
     probe = nn.Parameter(torch.zeros(1, device=device, dtype=dtype))
     probe.grad = torch.zeros_like(probe)
     try:

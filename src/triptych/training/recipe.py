@@ -1,4 +1,4 @@
-"""A published training recipe as options of a script: what it says, where the command line says nothing."""
+"""A published training recipe as options of a script: it gives the options that the command line does not give."""
 
 import argparse
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from ..configuration import preset_recipe
 from .optimizer import OPTIMIZERS
 from .schedule import SCHEDULES
 
-# What a recipe can say that a script can do, and the options that do it.
+# The values of a recipe that a script can follow, and the options for them.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "optimizer.name": ("optimizer",),
     "optimizer.betas": ("adam_beta1", "adam_beta2"),
@@ -30,11 +30,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "decoding.length_penalty": ("gnmt_length_penalty",),
     "decoding.length_beyond_source": ("max_length_beyond_source",),
 }
-TOLD = {"data", "source", "note"}  # to be read, not done
+TOLD = {"data", "source", "note"}  # only for the reader
 
 
 def statements(recipe: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every published value of a recipe under its dotted name."""
+    """Gives every published value of a recipe, under its dotted name."""
     for key, value in recipe.items():
         if isinstance(value, dict):
             yield from statements(value, f"{prefix}{key}.")
@@ -43,10 +43,11 @@ def statements(recipe: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def recipe_options(preset: str, objective: str) -> dict[str, Any]:
-    """The recipe of a preset as options of a script that trains for `objective`.
+    """Returns the recipe of a preset as options of a script that trains for `objective`.
 
     Raises:
-        ValueError: no such preset, none with a recipe, or one that says what the script cannot do; all of it is named.
+        ValueError: there is no such preset, or it has no recipe, or the recipe says what the script cannot do; the
+            message names all of it.
     """
     words = {"objective": (objective,), "optimizer.name": OPTIMIZERS, "schedule.name": SCHEDULES}
     options: dict[str, Any] = {}
@@ -70,8 +71,8 @@ def recipe_options(preset: str, objective: str) -> dict[str, Any]:
 
 def add_recipe_option(parser: argparse.ArgumentParser, objective: str, args: list[str] | None = None) -> None:
     """
-    Adds `--recipe`. Where the command line has it, the values of the recipe become defaults of the parser's options;
-    so this comes after all others are added.
+    Adds the option `--recipe`. Where the command line has it, the values of the recipe become the defaults of the
+    other options. Therefore this is called after all others are added.
 
     Raises:
         ValueError: see `recipe_options`.

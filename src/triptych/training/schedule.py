@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the update's number and of how far the training has come."""
+"""Learning-rate schedules: pure functions of the number of the update and of the part of the training that is done."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Schedule:
     """
     The learning rate of every update: `schedule(step, progress)`.
 
-    `step` counts updates from 1 (the update about to be made). `progress` in [0, 1] is the part of the training that
-    lies behind: the greatest of (step - 1) / max_steps, epochs done / num_train_epochs and minutes / max_minutes, over
-    the limits that are set. Decays follow `progress`, so they also end in time under a limit in minutes.
+    `step` counts updates from 1 (the next update). `progress` in [0, 1] is the part of the training that is done: the
+    greatest of (step - 1) / max_steps, epochs done / num_train_epochs and minutes / max_minutes, over the limits that
+    are set. Decays follow `progress`, so they also end in time under a limit in minutes.
 
     Args:
         name: a key of `SCHEDULES`.

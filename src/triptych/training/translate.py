@@ -31,17 +31,18 @@ def translate(
     **generate_options: Any,
 ) -> list[str]:
     """
-    Translations of `sources`, in their order.
+    Returns the translations of `sources`, in their order.
 
-    Batches are made of sentences of like length, the longest first. Sources that have more tokens than the model has
-    positions are cut, with a warning; only a table of positions ends. The translation of a source without text (empty,
-    or white space only) is empty. With an `accelerator`, its processes share the work and each gets the whole result.
+    A batch consists of sentences of similar length; the longest come first. A source that has more tokens than the
+    model has positions is cut, with a warning; only learned positions have such a limit. The translation of a source
+    without text (empty, or white space only) is empty. With an `accelerator`, its processes share the work, and each
+    gets the whole result.
 
     Args:
-        tokenizer: one with language codes reads the sources in its `src_lang`, and the model writes its `tgt_lang`.
-        target_tokenizer: the target language's, where it has one of its own.
-        batch_size: sentences that are translated at a time.
-        **generate_options: of `model.generate`; what is not given comes from the model's generation_config.
+        tokenizer: with language codes, it reads the sources in its `src_lang`, and the model writes its `tgt_lang`.
+        target_tokenizer: the tokenizer of the target, where that has its own vocabulary.
+        batch_size: the number of sentences that are translated at a time.
+        **generate_options: arguments of `model.generate`; by default those of the model's generation_config.
 
     Raises:
         ValueError: neither the tokenizer nor the model says which of many languages to write.
@@ -82,12 +83,12 @@ def translate(
 
 
 def one_line(text: str) -> str:
-    """`text` for a file with a text per line: each line break in it, of whatever kind, becomes a space."""
+    """Returns `text` for a file with a text per line: each line break in it, of any kind, becomes a space."""
     return " ".join(text.splitlines())
 
 
 def language_options(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """What `model.generate` must be told to write the tokenizer's target language; nothing without languages."""
+    """Returns the arguments with which `model.generate` writes the target language; empty without languages."""
     options, start = model.generation_config, model.config.decoder_start_token_id
     start = start if options.decoder_start_token_id is None else options.decoder_start_token_id
     chosen = target_language_options(tokenizer, start)
@@ -103,7 +104,7 @@ def language_options(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
 
 
 def score_translations(predictions: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """Corpus `bleu` and `chrf` (0 to 100), and their signatures."""
+    """Returns the corpus scores `bleu` and `chrf` (0 to 100), and their signatures."""
     bleu = load_metric("sacrebleu").compute(predictions=predictions, references=references)
     chrf = load_metric("chrf").compute(predictions=predictions, references=references)
     return {
@@ -112,26 +113,3 @@ def score_translations(predictions: Sequence[str], references: Sequence[str]) ->
         "bleu_signature": bleu["signature"],
         "chrf_signature": chrf["signature"],
     }
-
-
-class TranslationEvaluation:
-    """BLEU and chrF of a fixed set of pairs, to be computed again and again while a model is trained."""
-
-    def __init__(
-        self,
-        pairs: Any,
-        tokenizer: PreTrainedTokenizerBase,
-        target_tokenizer: PreTrainedTokenizerBase | None = None,
-        accelerator: Accelerator | None = None,
-        **options: Any,
-    ) -> None:
-        self.sources, self.references = list(pairs["source"]), list(pairs["target"])
-        self.tokenizer, self.target_tokenizer = tokenizer, target_tokenizer
-        self.accelerator, self.options = accelerator, options
-
-    def __call__(self, model: PreTrainedModel) -> dict[str, float]:
-        translations = translate(
-            model, self.tokenizer, self.sources, self.target_tokenizer, accelerator=self.accelerator, **self.options
-        )
-        scores = score_translations(translations, self.references)
-        return {"bleu": scores["bleu"], "chrf": scores["chrf"]}

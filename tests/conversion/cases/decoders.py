@@ -1,6 +1,6 @@
 """Public decoders, in every shape that their models come in."""
 
-from case import WORDS, Case
+from .case import WORDS, Case
 
 GPT2 = {**WORDS, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "num_labels": 3}
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 40}

@@ -1,6 +1,6 @@
 """Public encoder-decoders, in every shape that their models come in."""
 
-from case import WORDS, Case
+from .case import WORDS, Case
 
 BART = {
     **WORDS,

@@ -1,6 +1,6 @@
 """Public encoders, in every shape that their models come in."""
 
-from case import WORDS, Case
+from .case import WORDS, Case
 
 BERT = {
     **WORDS,

@@ -80,8 +80,8 @@ def read(hf_config: Any, head: str) -> dict[str, Any]:
 def write(config: TriptychConfig, head: str) -> dict[str, Any]:
     return {
         "scale_embedding": config.embedding_scale is None,
-        "decoder_attention_heads": config.decoder_side.num_attention_heads,
-        "decoder_ffn_dim": config.decoder_side.intermediate_size,
+        "decoder_attention_heads": config.stack_config("decoder.").num_attention_heads,
+        "decoder_ffn_dim": config.stack_config("decoder.").intermediate_size,
     }
 
 

@@ -1,0 +1,121 @@
+"""What `import triptych` registers with other libraries. All of it is in this file.
+
+- transformers' Auto classes and their tables of class names get the three families (`AUTO_CLASSES`).
+- transformers' tables of attention kernels get the kernels of this package (`register_kernels`).
+- transformers' styles of tensor parallelism get `HeadwiseTable`, which the plans of relative positions name.
+- peft's tables of default targets get the three families, as soon as peft is imported, whether that happens before or
+  after `import triptych`. This import does not import peft.
+- `TriptychModel` and the heads over it get the class method `from_encoder_decoder`, which is
+  `triptych.warm_starts.join`. So the model needs no import of the tools that are built on it.
+"""
+
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import transformers
+from transformers import AutoConfig
+from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
+from transformers.models.auto import modeling_auto
+
+from . import modeling
+from .configuration.plans import HEADWISE_TABLE
+from .modeling import TriptychPreTrainedModel
+from .modeling.kernels import register_kernels
+from .modeling.parallelism import HeadwiseTable
+from .modeling.two_sided_vocabulary import TwoSidedVocabulary
+from .warm_starts import join
+
+# The table of class names that transformers keeps beside each Auto class. Parts of transformers read the table and not
+# the registry: Trainer shifts the labels for its label smoothing only where the name is in the causal table.
+NAME_TABLES = {
+    "AutoModel": "MODEL_MAPPING_NAMES",
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+    "AutoModelForMultipleChoice": "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
+    "AutoModelForNextSentencePrediction": "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES",
+    "AutoModelForPreTraining": "MODEL_FOR_PRETRAINING_MAPPING_NAMES",
+    "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+    "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "AutoModelForTextEncoding": "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
+    "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+}
+
+
+def known_models() -> dict[str, list[type[TriptychPreTrainedModel]]]:
+    """The models that each Auto class is to know: every public class names its Auto classes in `auto_classes`."""
+    known: dict[str, list[type[TriptychPreTrainedModel]]] = {auto_name: [] for auto_name in NAME_TABLES}
+    for model_class in (getattr(modeling, name) for name in modeling.__all__):
+        for auto_name in model_class.auto_classes:
+            known[auto_name].append(model_class)
+    return known
+
+
+AUTO_CLASSES = known_models()
+
+# The module of peft with its tables: method → model type → names of the maps that get an adapter by default.
+PEFT_TABLES = "peft.utils.constants"
+# The names of our maps. Llama's maps have the same names, so peft's defaults for Llama are right for our models.
+PROJECTIONS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
+
+
+def register() -> None:
+    """Registers everything that the docstring of this module lists. It can be called again."""
+    register_auto_classes()
+    register_kernels()
+    ALL_PARALLEL_STYLES.register(HEADWISE_TABLE, HeadwiseTable())
+    register_adapter_targets()
+    TwoSidedVocabulary.from_encoder_decoder = classmethod(join)
+
+
+def register_auto_classes() -> None:
+    """Makes the three families known to transformers' Auto classes."""
+    for auto_name, model_classes in AUTO_CLASSES.items():
+        auto_class: Any = getattr(transformers, auto_name)
+        for model_class in model_classes:
+            config_class = model_class.config_class
+            AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+            auto_class.register(config_class, model_class, exist_ok=True)
+            getattr(modeling_auto, NAME_TABLES[auto_name])[config_class.model_type] = model_class.__name__
+
+
+def register_adapter_targets() -> None:
+    """Makes the three families known to peft: now, or when peft is imported."""
+    if PEFT_TABLES in sys.modules:
+        add_adapter_targets(sys.modules[PEFT_TABLES])
+    elif not any(isinstance(finder, ImportOfPeft) for finder in sys.meta_path):
+        sys.meta_path.insert(0, ImportOfPeft())
+
+
+def add_adapter_targets(tables: ModuleType) -> None:
+    """Gives each table of peft that has targets for Llama the same targets for the three families."""
+    for name, table in vars(tables).items():
+        if name.startswith("TRANSFORMERS_MODELS_TO_") and name.endswith("_MODULES_MAPPING"):
+            targets = table.get("llama")
+            if targets and PROJECTIONS.issuperset(targets):
+                for model_class in AUTO_CLASSES["AutoModel"]:
+                    table.setdefault(model_class.config_class.model_type, list(targets))
+
+
+class ImportOfPeft(MetaPathFinder):
+    """Waits for the import of peft's tables, adds our targets behind it, and is gone then."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Python asks this of every module that is imported. None: other finders answer."""
+        if name != PEFT_TABLES:
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_add(module: ModuleType) -> None:
+                execute(module)
+                add_adapter_targets(module)
+
+            spec.loader.exec_module = execute_and_add  # type: ignore[method-assign]
+        return spec

@@ -1,0 +1,23 @@
+"""The words that a configuration field can have where it chooses one of several parts.
+
+A configuration can be read and checked without the model. So the words of this package stand here, and `modeling/`
+enters what each of them builds. A new entry in such a table (`NORMS["mine"] = ...`) is a new word of the field, too.
+"""
+
+from typing import Any
+
+from transformers.activations import ACT2FN
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+Table = dict[str, Any]  # word → what it builds; None until modeling/ is imported
+
+POSITION_CHOICES: Table = dict.fromkeys(("none", "learned", "sinusoidal", "rotary", "relative", "alibi"))
+SINUSOID_LAYOUT_CHOICES: Table = dict.fromkeys(("interleaved", "concatenated", "tensor2tensor"))
+RESIDUAL_CHOICES: Table = dict.fromkeys(("post", "pre", "parallel", "parallel_norms"))
+NORM_CHOICES: Table = dict.fromkeys(("layer", "rms"))
+FEED_FORWARD_CHOICES: Table = dict.fromkeys(("plain", "gated"))
+INITIALIZER_CHOICES: Table = dict.fromkeys(("normal", "depth_scaled", "xavier"))
+MASKED_POSITION_CHOICES = ("skipped", "counted")
+DECODER_START_CHOICES = ("token", "last_label")
+DENSE_LAYER_CHOICES = ("none", *ACT2FN)  # the activation of a dense layer; "none": there is no layer
+ROPE_TYPE_CHOICES = ("default", *ROPE_INIT_FUNCTIONS)

@@ -1,0 +1,251 @@
+"""What the configurations of the three families have in common."""
+
+import dataclasses
+import math
+from typing import Any, TypeVar
+
+from huggingface_hub.dataclasses import strict
+
+from .common_fields import CommonFields
+from .fields import closest, whole_number
+from .foreign import from_file
+from .names import ELSEWHERE, PASSES
+from .plans import fully_sharded_plan, tensor_parallel_plan
+from .presets import load_preset
+from .relations import check_heads, check_matrices, check_positions, check_token_ids, drop_foreign_tokens
+
+INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # options of transformers, no fields
+MOST_LABELS = 10_000_000  # transformers makes a name for each of them
+FROM_FILE = "_read_from_file"  # marks fields that come from a file, into which other programs may have written
+
+Config = TypeVar("Config", bound=type)
+
+
+def strict_with_aliases(config_class: Config) -> Config:
+    """Extends huggingface_hub's `strict`, which checks each value when it is set: also under a field's other names."""
+    checked: Any = strict(config_class)
+    checks = checked.__validators__
+    checks |= {alias: checks[name] for alias, name in checked.attribute_map.items()}
+    checks["num_labels"] = [whole_number(at_least=0, at_most=MOST_LABELS)]
+    return config_class
+
+
+class TriptychBaseConfig(CommonFields):
+    """What the encoder–decoder, the encoder and the decoder have in common.
+
+    A value is checked when it is set. Relations between values are checked when the configuration is made, saved or
+    handed to a model. The error names the field, the value and the remedy.
+    """
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> "TriptychBaseConfig":
+        """The published configuration `name` (see `triptych.preset_names()`), with any field replaced.
+
+        Raises:
+            ValueError: the name is unknown, or belongs to another family; or a field is.
+        """
+        for unknown in sorted(overrides.keys() - cls.known_names()):
+            raise ValueError(cls._no_such_field(unknown))
+        return cls(**{**load_preset(name, cls.model_type), **overrides})
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Extends transformers' method: a dictionary from a file may hold any field, options given in code may not.
+
+        An attention kernel from the Hub can be chosen in code only. If the dictionary names one, it is ignored, with a
+        warning.
+
+        Raises:
+            ValueError: an option looks like a misspelt field, or another configuration calls a field so; or a value
+                that transformers reads from the dictionary (`dtype`, `id2label`, ...) is of a wrong kind.
+        """
+        if not kwargs.get("return_unused_kwargs"):  # otherwise the caller gets unknown names back
+            cls.check_names(kwargs)
+        fields = from_file(cls, config_dict)
+        try:
+            return super().from_dict({**fields, FROM_FILE: True}, **kwargs)
+        except (AttributeError, TypeError, RuntimeError) as error:  # from transformers, which does not name the field
+            layers = fields.get("per_layer_config")
+            where = f"per_layer_config={layers!r}" if layers else "the fields of a file"
+            raise ValueError(f"{where} cannot be used in a {cls.__name__}: {error}") from error
+
+    @classmethod
+    def from_json_file(cls, json_file: Any) -> Any:
+        """Extends transformers' method as `from_dict` does."""
+        return cls.from_dict(cls._dict_from_json_file(json_file))
+
+    @classmethod
+    def known_names(cls) -> set[str]:
+        """All fields, their aliases, and options of transformers that are no fields."""
+        return {f.name for f in dataclasses.fields(cls)} | set(cls.attribute_map) | INHERITED
+
+    @classmethod
+    def _no_such_field(cls, name: str) -> str:
+        meant = cls._meant(name)
+        return f"{cls.__name__} has no field {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
+
+    @classmethod
+    def _meant(cls, name: str) -> str | None:
+        """The field that somebody probably meant by a wrong name."""
+        known = cls.known_names()
+        elsewhere = (field for field in ELSEWHERE.get(name, ()) if field in known)
+        return next(elsewhere, None) or closest(name, known)
+
+    @classmethod
+    def check_names(cls, fields: dict[str, Any]) -> None:
+        """Raises ValueError for a name that looks like a misspelt field, or like a field of another configuration."""
+        for name in sorted(fields.keys() - cls.known_names() - PASSES):
+            passes = name.startswith("_") or (hasattr(cls, name) and name not in ELSEWHERE)
+            if not passes and cls._meant(name):
+                raise ValueError(cls._no_such_field(name))
+
+    def update(self, config_dict: dict[str, Any]) -> None:
+        """Extends transformers' method: refuses names that are probably mistakes.
+
+        Raises:
+            ValueError: a name looks like a misspelt field, or another configuration calls a field so. Then nothing
+                has changed.
+        """
+        self.check_names(config_dict)
+        super().update(config_dict)
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if not kwargs.pop(FROM_FILE, False):
+            self.check_names(kwargs)
+        for alias in self.attribute_map.keys() & kwargs.keys():  # before other fields are derived from them
+            setattr(self, alias, kwargs.pop(alias))
+        self.derive_heads()
+        self.derive_rotation()
+        drop_foreign_tokens(self, self.special_token_vocabularies())
+        super().__post_init__(**kwargs)
+        made: Any = self
+        if made.output_attentions:
+            made.output_attentions = True  # transformers then also chooses the kernel that returns them
+        self.derive_rotation()  # again, as transformers fills in a rotation for every model that has the field
+
+    def derive_heads(self) -> None:
+        """The number and the widths of heads, where they are not given; see table 3 of the paper.
+
+        Raises:
+            ValueError: d_model cannot be divided evenly between the heads.
+        """
+        if self.head_dim is None:
+            if self.hidden_size % self.num_attention_heads:
+                raise ValueError(
+                    f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads="
+                    f"{self.num_attention_heads}; change one of them or set head_dim"
+                )
+            self.head_dim = self.hidden_size // self.num_attention_heads
+        self.value_head_dim = self.head_dim if self.value_head_dim is None else self.value_head_dim
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.num_attention_heads
+
+    def derive_rotation(self) -> None:
+        """The parameters of rotary positions that are not given (Su et al. 2021, section 3.2.2: base 10000)."""
+        if self.positions != "rotary":
+            self.rope_parameters = None
+        else:
+            self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0, **(self.rope_parameters or {})}
+            if self.rotary_dim is not None:
+                part = self.rotary_dim / self.head_dim
+                is_exact = int(self.head_dim * part) == self.rotary_dim  # transformers computes this, rounding down
+                self.rope_parameters["partial_rotary_factor"] = part if is_exact else math.nextafter(part, 1)
+            self.standardize_rope_params()
+
+    def validate_architecture(self) -> None:
+        """The fields together make a model. transformers runs this when the configuration is made and saved, and
+        every model runs it when it is made.
+
+        Raises:
+            ValueError: two fields contradict each other; the message names both and a remedy.
+        """
+        check_matrices(self)
+        check_heads(self)
+        check_positions(self)
+
+    def validate_token_ids(self) -> None:
+        """Every special token lies in the vocabulary that it is read from or written to; else ValueError."""
+        check_token_ids(self, self.special_token_vocabularies())
+
+    def special_token_vocabularies(self) -> dict[str, int]:
+        """The field of each special token → the size of the vocabulary that the token belongs to."""
+        return dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), self.vocab_size)
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychBaseConfig":
+        """This configuration. It holds no other one, even where a file that another program wrote names one."""
+        return self
+
+    @property
+    def embedding_names(self) -> tuple[str, ...]:
+        """Names of the embedding matrices in the body; the last can be tied to the output projection."""
+        return ("embed_tokens",)
+
+    def stack_config(self, stack: str) -> "TriptychBaseConfig":
+        """The configuration as one of `stacks` has it: this one, or a copy where the stack has values that differ."""
+        return self
+
+    @property
+    def base_model_tp_plan(self) -> dict[str, str]:
+        """How the processes of tensor parallelism share the body."""
+        return tensor_parallel_plan(self)
+
+    @base_model_tp_plan.setter
+    def base_model_tp_plan(self, plan: dict[str, str]) -> None:
+        """Does nothing: transformers up to 5.20 assigns the plan with tied embeddings, which it has already."""
+
+    @property
+    def base_model_fsdp_plan(self) -> dict[str, str]:
+        """The units in which FSDP2 gathers the body."""
+        return fully_sharded_plan(self)
+
+    @property
+    def position_limit(self) -> int | None:
+        """The most tokens that fit: `max_position_embeddings` where positions are learned; None: any number."""
+        return self.max_position_embeddings if self.positions == "learned" else None
+
+    @property
+    def embedding_factor(self) -> float:
+        """The number that token embeddings are multiplied with; √d_model in section 3.4."""
+        return math.sqrt(self.hidden_size) if self.embedding_scale is None else self.embedding_scale
+
+    def attention_kind(self, layer_idx: int) -> str:
+        """transformers' word for what a layer's self-attention sees."""
+        pattern = self.attention_pattern or ["full"]
+        return "full_attention" if pattern[layer_idx % len(pattern)] == "full" else "sliding_attention"
+
+    @property
+    def sliding_window(self) -> int | None:
+        """The width w of the band in banded layers: a position sees itself and the w - 1 positions before it."""
+        return next((width for width in self.attention_pattern or [] if width != "full"), None)
+
+    @sliding_window.setter
+    def sliding_window(self, width: int | None) -> None:
+        """Gives every banded layer this width, or full attention with None. Full layers stay full."""
+        if self.attention_pattern is not None:
+            band = "full" if width is None else width
+            self.attention_pattern = [kind if kind == "full" else band for kind in self.attention_pattern]
+
+    @property
+    def layer_types(self) -> list[str] | None:
+        """What transformers sizes caches by, and vLLM layers: a banded layer keeps no more positions than its band."""
+        return [self.attention_kind(i) for i in range(self.num_hidden_layers)]
+
+    @property
+    def outgrows_float16(self) -> bool:
+        """Whether a stack is built like T5's: relative positions, and RMSNorm before each sublayer.
+
+        Such models are trained in bfloat16, and their activations exceed what float16 holds (65504). So transformers
+        loads T5 in float16 with the last matrix of each feed-forward network in float32, and cuts sums that overflow;
+        our models do the same.
+        """
+        return (self.positions, self.norm, self.residual) == ("relative", "rms", "pre")
+
+    @property
+    def classifier_dropout_rate(self) -> float:
+        """Dropout before a classifier."""
+        return self.dropout if self.classifier_dropout is None else self.classifier_dropout
+
+    @property
+    def attention_factor(self) -> float:
+        """The number that q·k is multiplied with; 1/√d_k in equation (1)."""
+        return self.head_dim**-0.5 if self.attention_scale is None else self.attention_scale

@@ -1,0 +1,52 @@
+"""What every training script does: it reads the command line, trains, tests, and tells about it."""
+
+from typing import Any
+
+import datasets
+import transformers
+
+from ..tokenization import FAMILIES
+from .arguments import LoopArguments
+from .command_line import OptionParser, add_config_options
+from .recipe import add_recipe_option
+from .task import Task
+from .training import Training
+
+
+def train(task_class: type[Task], description: str | None = None, args: list[str] | None = None) -> None:
+    """Does what every training script does: reads the command line, trains, tests, and tells about it.
+
+    Args:
+        description: what `--help` says; a script gives its docstring.
+        args: the command line; None: that of the process.
+    """
+    arguments, loop_arguments, config_fields = parse_options(task_class, description, args)
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    training = Training(task_class(arguments, config_fields), loop_arguments)
+    say = training.accelerator.print
+    say("\n".join(training.summary()))
+    result = training.run()
+    say(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
+    scores = training.test()
+    if scores is not None:
+        say("\n".join(training.task.report(scores)))
+
+
+def parse_options(
+    task_class: type[Task], description: str | None = None, args: list[str] | None = None
+) -> tuple[Any, LoopArguments, dict[str, Any]]:
+    """Returns the options of a task, those of the loop, and the fields of the configuration that are given.
+
+    Args:
+        args: the command line; None: that of the process.
+
+    Raises:
+        ValueError: a value is wrong. (An unknown option ends the process, as with argparse.)
+    """
+    parser = OptionParser([task_class.arguments_class, LoopArguments], description=description)
+    names = add_config_options(parser, task_class.config_class, FAMILIES[task_class.family].config_fields)
+    add_recipe_option(parser, task_class.objective, args)
+    arguments, loop_arguments, *others = parser.parse_args_into_dataclasses(args)  # no others where no field is given
+    config_fields = {name: value for options in others for name, value in vars(options).items() if name in names}
+    return arguments, loop_arguments, config_fields

@@ -1,0 +1,194 @@
+"""`Task`, what is learnt from which data: the base class of all training tasks. docs/adding-a-task.md shows one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..data.sieve import told
+from ..tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
+from .objective import Objective
+from .task_arguments import TaskArguments
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+Tokenizers = tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]  # of the source, and of the target
+
+
+class Task(Objective):
+    """
+    A training task. `Training` calls the methods below in the order in which they stand here.
+
+    A task must have the class attributes, `rows` and `collator`. Where the quality of predictions is measured, it also
+    has `scores`, `predict` and `score`. What is counted and minimised are methods of `Objective`, whose defaults suit
+    every model that returns its loss.
+
+    Class attributes:
+        arguments_class: the options of the task, a dataclass.
+        config_class, model_class: the model that is trained.
+        family: the kind of special tokens, a key of `triptych.tokenization.FAMILIES`.
+        objective: the word by which a published recipe names the task.
+        unit: what a row of the data is called in the summary.
+        text_columns: the columns of the data on which a tokenizer is trained.
+        sides: side of a row → the column of its tokens. The tokens of all sides count for `max_tokens`.
+        scores: the names of the metrics that `score` gives, as numbers. Without any, the task is tested by its losses.
+        predictions_file: where the predictions of the test data are written.
+
+    Attributes, which `Training` sets before the methods that need them:
+        arguments: an instance of `arguments_class`; a task does not change it.
+        config_fields: fields of the configuration that differ from those of the preset.
+        data: split → rows; `remarks`: what the user should know about them.
+        tokenizer, target_tokenizer: the tokenizer of the source, and that of the target, where it has its own.
+        model: the model that is trained.
+    """
+
+    arguments_class: ClassVar[type[TaskArguments]]
+    config_class: ClassVar[type[PreTrainedConfig]]
+    model_class: ClassVar[type[PreTrainedModel]]
+    family: ClassVar[str]
+    objective: ClassVar[str]
+    unit: ClassVar[str] = "rows"
+    text_columns: ClassVar[Sequence[str]] = ("text",)
+    sides: ClassVar[Mapping[str, str]] = {"text": "input_ids"}
+    scores: ClassVar[Sequence[str]] = ()
+    predictions_file: ClassVar[str] = "test_predictions.txt"
+
+    data: "DatasetDict"
+    remarks: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase
+    target_tokenizer: PreTrainedTokenizerBase | None
+    model: PreTrainedModel
+
+    def __init__(self, arguments: Any, config_fields: dict[str, Any] | None = None) -> None:
+        self.arguments, self.config_fields = arguments, config_fields or {}
+
+    # ---- before any long work ------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Finds mistakes in the options before any long work.
+
+        Raises:
+            ValueError: an option is wrong; the message names it with the remedy.
+        """
+        self.config_class.from_preset(self.arguments.preset, **self.config_fields)
+
+    def named_tokenizers(self) -> Tokenizers | None:
+        """Loads the tokenizers that the options name; None: they are to be trained.
+
+        Raises:
+            ValueError, FileNotFoundError: there is no such tokenizer, or it lacks something that the task needs.
+        """
+        return load_tokenizers(self.arguments.tokenizer) if self.arguments.tokenizer else None
+
+    # ---- data, tokenizers, model ---------------------------------------------------------------------------------
+
+    def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
+        """Reads the data; their texts are not yet tokenized.
+
+        Args:
+            seed: decides what is drawn, where something is.
+
+        Returns:
+            Split → rows; a `Dataset`, or an `IterableDataset`, which is not read before it is needed. And lines that
+            tell the user about rows that were left out, for example.
+
+        Raises:
+            FileNotFoundError, ValueError: a file is missing, or is not what its format says.
+        """
+        data, counts = self.arguments.read_data()
+        return data, told(counts)
+
+    def train_tokenizers(self) -> Tokenizers:
+        """Trains the tokenizers on the training data: here one on all `text_columns`. The main process calls it."""
+        arguments, rows = self.arguments, self.data["train"]
+        texts = chain.from_iterable(rows[column][:] for column in self.text_columns)
+        return train_tokenizer(texts, arguments.tokenizer_model, arguments.vocab_size, self.family), None
+
+    def create_config(self) -> PreTrainedConfig:
+        """Makes the configuration of the preset, with the given fields and with what the tokenizers decide.
+
+        Raises:
+            ValueError: a field is given that the tokenizers decide otherwise.
+        """
+        derived, given = special_token_config(self.tokenizer, self.target_tokenizer, self.family), self.config_fields
+        for name in given.keys() & derived.keys():
+            if given[name] != derived[name]:
+                raise ValueError(f"{name}={given[name]}: the tokenizer gives {derived[name]}; leave {name} out")
+        return self.config_class.from_preset(self.arguments.preset, **(given | derived))
+
+    def create_model(self) -> PreTrainedModel:
+        """Makes the model that is trained; the random numbers are seeded before."""
+        return self.model_class(self.create_config())
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The configuration of the model."""
+        return self.model.config
+
+    # ---- batches -------------------------------------------------------------------------------------------------
+
+    def rows(self, split: str) -> "Dataset":
+        """Returns the tokenized rows of a split: the columns that `collator` takes, among them those of `sides`.
+
+        Raises:
+            ValueError: a row cannot be used; the message counts rows from 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method `rows`")
+
+    def collator(self) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
+        """Returns what makes the arguments of the model's `forward` of a list of rows; see `PaddingCollator`.
+
+        A process that has no rows left passes an empty list. The result must then contribute 0 to the loss.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method `collator`")
+
+    # ---- predictions ---------------------------------------------------------------------------------------------
+
+    def evaluation_rows(self) -> "Dataset":
+        """Returns the rows of the validation data (not tokenized) that are predicted at evaluations: here all."""
+        return self.data["validation"]
+
+    def predict(self, model: Any, rows: "Dataset", accelerator: Accelerator, final: bool) -> list[Any]:
+        """Returns the model's answer to each row (not tokenized), on every process. The processes share the work.
+
+        Args:
+            model: without wrappers, in evaluation mode.
+            final: True for the test of the finished model; False at evaluations, which should take little time.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has scores, but no method `predict`")
+
+    def score(self, predictions: list[Any], rows: "Dataset") -> dict[str, Any]:
+        """Returns `scores`, and whatever else belongs into test_metrics.json, such as the signature of a metric."""
+        raise NotImplementedError(f"{type(self).__name__} has scores, but no method `score`")
+
+    def evaluate(self, model: Any, accelerator: Accelerator) -> dict[str, float]:
+        """Extends `Objective.evaluate`: the scores of the predictions for `evaluation_rows`."""
+        rows = self.evaluation_rows()
+        scores = self.score(self.predict(model, rows, accelerator, final=False), rows)
+        return {name: scores[name] for name in self.scores}
+
+    # ---- what is written and told --------------------------------------------------------------------------------
+
+    def save_extras(self, directory: Path) -> None:
+        """Extends `Objective.save_extras`: the tokenizers."""
+        save_tokenizers(directory, self.tokenizer, self.target_tokenizer)
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what decides the result beside the model, the tokenizers, the training data and `max_tokens`.
+
+        A run is resumed only with the same values. They must be what JSON can hold.
+        """
+        return {}
+
+    def summary(self) -> dict[str, str]:
+        """Returns lines that are added to the summary of the run: a word of up to ten letters → text."""
+        return {}
+
+    def report(self, scores: dict[str, Any]) -> list[str]:
+        """Returns the lines that tell the user the scores of the test data."""
+        return [f"test {name} {value:.4g}" for name, value in scores.items() if isinstance(value, int | float)]

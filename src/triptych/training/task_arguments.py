@@ -1,0 +1,64 @@
+"""The options that every training task has: its data, its model, its tokenizer, and the size of an update."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from ..data.corpus import SPLITS
+from ..data.sieve import Counts
+from .arguments import option
+from .data_options import DataOptions, several
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+@dataclass(kw_only=True)
+class TaskArguments(DataOptions):
+    """
+    The options that a task adds to those of the loop. A task extends this class, and one that says what its columns
+    are (`PairOptions`, `TextOptions`).
+
+    Raises:
+        ValueError: there are no data, or several sources of data, or a number is out of range.
+    """
+
+    other_sources: ClassVar[tuple[str, ...]] = ()  # options that name data, beside the files and `dataset_name`
+
+    train_file: list[str] | None = field(default=None, metadata=several("Files to learn from."))
+    validation_file: list[str] | None = field(default=None, metadata=several("Files to watch the training by."))
+    test_file: list[str] | None = field(default=None, metadata=several("Files to score the result on."))
+
+    preset: str = field(metadata={"help": "Published size to start from; every field of it can be given, too."})
+    tokenizer: str | None = option(
+        None, "Directory or name of a tokenizer, or a SentencePiece model; without it, one is trained."
+    )
+    tokenizer_model: Literal["bpe", "wordpiece", "unigram", "unigram-bytes", "word", "character"] = option(
+        "bpe", "Model of the tokenizer that is trained."
+    )
+    vocab_size: int = option(8000, "Tokens of the tokenizer that is trained.")
+
+    max_tokens: int = option(8192, "Tokens of one update, padding included, over all processes and pieces.")
+    evaluation_batch_size: int = option(64, "Rows that are predicted at a time.")
+
+    def __post_init__(self) -> None:
+        files = self.train_file or self.validation_file or self.test_file
+        named = [name for name in ("dataset_name", *self.other_sources) if getattr(self, name)]
+        given = named + (["files"] if files else [])
+        if not given:
+            options = ", ".join(f"--{name}" for name in ("train_file", "dataset_name", *self.other_sources))
+            raise ValueError(f"there are no data: give one of {options}")
+        if len(given) > 1:
+            raise ValueError(f"give one source of data, not {' and '.join(given)}")
+        if files and not self.train_file:
+            raise ValueError("--train_file is missing")
+        self.check_at_least(1, "vocab_size", "max_tokens", "evaluation_batch_size")
+
+    def check_at_least(self, least: int, *names: str) -> None:
+        """Raises ValueError if one of the options is given and smaller than `least`."""
+        for name in names:
+            if getattr(self, name) is not None and getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+
+    def read_data(self) -> tuple["DatasetDict", dict[str, Counts]]:
+        """Reads the splits that are named, and counts their rows; see `DataOptions.read`."""
+        return self.read({split: getattr(self, f"{split}_file") for split in SPLITS})

@@ -1,0 +1,1 @@
+"""The training tasks, a module for each."""

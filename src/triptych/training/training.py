@@ -1,0 +1,216 @@
+"""`Training`, a run of a task: puts the task, its data, its model and the loop together."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sized
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, set_seed
+
+from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
+from ..data.batching import token_lengths
+from ..files import write_json, write_text
+from ..tokenization import fingerprint_of, load_tokenizers
+from .accelerator import create_accelerator
+from .arguments import LoopArguments
+from .evaluation import check_best_metric, metric_names
+from .loop import TrainingLoop, TrainingResult
+from .run_directory import check_output_dir
+from .run_directory.record import TEST_METRICS_FILE, claim
+from .task import Task, Tokenizers
+from .translate import one_line
+
+T = TypeVar("T")
+
+
+class Training:
+    """
+    A run of a task: what all tasks have in common.
+
+    Attributes:
+        task: with its data, tokenizers and model.
+        train_batches: the updates of an epoch.
+        loop: the loop over them.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: see the parts; each message names the option and the remedy.
+    """
+
+    def __init__(self, task: Task, arguments: LoopArguments) -> None:
+        # Mistakes are told before the data are read, and all of them before anything is written.
+        check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
+        task.check()
+        named = task.named_tokenizers()
+        self.task, self.arguments = task, arguments
+        self.accelerator = create_accelerator(**arguments.accelerator_options())
+
+        task.data, task.remarks = task.load_data(arguments.seed)
+        if "train" not in task.data:
+            raise ValueError(f"the data have no split to train on; they have {', '.join(task.data)}")
+        has_validation = "validation" in task.data
+        task.metrics = task.scores if has_validation and len(task.evaluation_rows()) else ()
+        check_best_metric(arguments, metric_names(task, has_validation))
+
+        task.tokenizer, task.target_tokenizer = named or self.own_tokenizers()
+        set_seed(arguments.seed)
+        task.model = task.create_model()
+        self.train_batches = self.batches("train", shuffle=True)
+        self.loop = TrainingLoop(
+            task.model,
+            arguments,
+            self.train_batches,
+            validation_batches=self.batches("validation", shuffle=False) if has_validation else None,
+            objective=task,
+            identity=self.identity(),
+            accelerator=self.accelerator,
+        )
+
+    def own_tokenizers(self) -> Tokenizers:
+        """Returns the tokenizers of the run that is resumed, or trains them on the data."""
+        output_dir = Path(self.arguments.output_dir)
+        if self.arguments.resume and (output_dir / "tokenizer_config.json").is_file():
+            return load_tokenizers(output_dir)
+        return on_main_process(self.accelerator, self.task.train_tokenizers)
+
+    def batches(self, split: str, shuffle: bool) -> DatasetBatches | StreamBatches:
+        """Returns the updates of a split, by the budget of tokens, as this process sees them.
+
+        Raises:
+            ValueError: a row cannot be used, or is larger than an update.
+        """
+        task, arguments, max_tokens = self.task, self.arguments, self.task.arguments.max_tokens
+        accelerator = self.accelerator
+        division = Division(
+            accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps
+        )
+        try:
+            rows = task.rows(split)
+            if not isinstance(rows, Sized):
+                return StreamBatches(
+                    rows, task.sides, max_tokens, task.collator(), division, shuffle=shuffle, seed=arguments.seed
+                )
+            lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
+            sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
+        except ValueError as error:
+            raise ValueError(f"{split} data: {error}") from error
+        return DatasetBatches(rows, sampler, task.collator(), division, pin_memory=accelerator.device.type == "cuda")
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what decides the result beside the options of the loop; a resumed run must have the same."""
+        task, config = self.task, self.task.config
+        documented = type(config).__dataclass_fields__.keys() & config.to_dict().keys() - {"transformers_version"}
+        fields = {f"model.{name}": getattr(config, name) for name in documented if not name.startswith("_")}
+        names = () if task.arguments.tokenizer else ("tokenizer_model", "vocab_size")
+        fields |= {f"tokenizer.{name}": getattr(task.arguments, name) for name in names}
+        target = task.target_tokenizer
+        return fields | {
+            "tokenizer": fingerprint([fingerprint_of(task.tokenizer)]),
+            "target_tokenizer": None if target is None else fingerprint([fingerprint_of(target)]),
+            "data.train": fingerprint_of_rows(task.data["train"]),
+            "data.max_tokens": task.arguments.max_tokens,
+            **task.identity(),
+        }
+
+    def summary(self) -> list[str]:
+        """Returns what is about to happen, in a few lines."""
+        accelerator, loop, task, model = self.accelerator, self.arguments, self.task, self.task.model
+        sizes = ", ".join(
+            f"{len(rows):,} {split}" if isinstance(rows, Sized) else f"a stream to {split}"
+            for split, rows in task.data.items()
+        )
+        limits = [f"{n}={v:g}" for n in ("max_steps", "num_train_epochs", "max_minutes") if (v := getattr(loop, n))]
+        epoch = (
+            f"{len(self.train_batches):,} updates an epoch" if isinstance(self.train_batches, Sized) else "streamed"
+        )
+        lines = {
+            "device": f"{accelerator.num_processes} × {accelerator.device.type}, precision "
+            f"{accelerator.mixed_precision}",
+            "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
+            "model": f"{task.arguments.preset}: {model.num_parameters():,} parameters, {layers(model.config)} layers, "
+            f"d_model {model.config.hidden_size}",
+            "update": f"{task.arguments.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
+            f"process; {epoch}",
+            "training": f"until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
+            **task.summary(),
+            "output_dir": loop.output_dir,
+        }
+        indented = {name: text.replace("\n", "\n" + " " * 12) for name, text in lines.items()}
+        return [f"{name:<11} {text}" for name, text in indented.items()]
+
+    def run(self) -> TrainingResult:
+        """Trains to the end; see `TrainingLoop.run`."""
+        return self.loop.run()
+
+    def test(self) -> dict[str, Any] | None:
+        """Scores the trained model on the test data, and writes the scores and the predictions.
+
+        A task that scores predictions is tested by these, and another one by the losses of `Objective`.
+
+        Returns:
+            The scores; None where there are no test data.
+        """
+        task = self.task
+        if "test" not in task.data:
+            return None
+        predictions: list[Any] = []
+        with torch.no_grad(), self.accelerator.autocast():
+            if task.scores:
+                predictions = task.predict(task.model, task.data["test"], self.accelerator, final=True)
+                scores = task.score(predictions, task.data["test"])
+            else:
+                scores = self.loop.evaluation.losses(self.batches("test", shuffle=False))
+        if self.accelerator.is_main_process:
+            output_dir = Path(self.arguments.output_dir)
+            claim(output_dir, TEST_METRICS_FILE, task.predictions_file)
+            write_json(output_dir / TEST_METRICS_FILE, scores)
+            if predictions:
+                lines = "".join(f"{one_line(str(prediction))}\n" for prediction in predictions)
+                write_text(output_dir / task.predictions_file, lines)
+        self.accelerator.wait_for_everyone()
+        return scores
+
+
+def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
+    """Lets the main process do `work`, and gives its result, or raises its error, on all processes."""
+    outcome: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [work()]
+        except Exception as error:
+            outcome = [error]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(outcome)
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    result: T = outcome[0]
+    return result
+
+
+def fingerprint(values: Iterable[Any]) -> str:
+    """Returns a word that is the same for the same values (texts, or what `repr` writes) in the same order."""
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update((value if isinstance(value, str) else repr(value)).encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def fingerprint_of_rows(rows: Any) -> str | None:
+    """Returns the fingerprint of all columns of a data set; None for a stream, which is not read twice."""
+    if not hasattr(rows, "__len__"):
+        return None
+    return fingerprint(chain.from_iterable(rows[column] for column in rows.column_names))
+
+
+def vocabulary(config: Any) -> str:
+    """Returns the size of the vocabulary, or of both."""
+    sizes = [config.vocab_size, getattr(config, "decoder_vocab_size", None)]
+    return " + ".join(f"{size:,}" for size in sizes if size is not None)
+
+
+def layers(config: Any) -> str:
+    """Returns the number of layers, of the encoder and of the decoder where there are both."""
+    both = hasattr(config, "encoder_layers") and hasattr(config, "decoder_layers")
+    return f"{config.encoder_layers}+{config.decoder_layers}" if both else str(config.num_hidden_layers)
