@@ -166,7 +166,7 @@ def test_the_width_of_all_bands_can_be_set(width, pattern):
 
 
 def test_relative_positions_have_no_bands():
-    with pytest.raises(Exception, match="does not go with relative positions"):
+    with pytest.raises(Exception, match="does not fit relative positions"):
         TriptychDecoderConfig(attention_pattern=ALTERNATING, positions="relative")
 
 

@@ -1,4 +1,4 @@
-"""Configurations: three families, one vocabulary of fields, published sizes as data."""
+"""The configurations of the three families, which share one set of fields, and the presets of published models."""
 
 from .common import TriptychBaseConfig
 from .families import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig

@@ -1,7 +1,7 @@
 """The words that a configuration field can have where it chooses one of several parts.
 
 A configuration can be read and checked without the model. So the words of this package stand here, and `modeling/`
-enters what each of them builds. A new entry in such a table (`NORMS["mine"] = ...`) is a new word of the field, too.
+enters what each word builds. A new entry in such a table (`NORMS["mine"] = ...`) also adds a word to the field.
 """
 
 from typing import Any
@@ -19,5 +19,5 @@ FEED_FORWARD_CHOICES: Table = dict.fromkeys(("plain", "gated"))
 INITIALIZER_CHOICES: Table = dict.fromkeys(("normal", "depth_scaled", "xavier"))
 MASKED_POSITION_CHOICES = ("skipped", "counted")
 DECODER_START_CHOICES = ("token", "last_label")
-DENSE_LAYER_CHOICES = ("none", *ACT2FN)  # the activation of a dense layer; "none": there is no layer
+DENSE_LAYER_CHOICES = ("none", *ACT2FN)  # the activation of a dense layer; "none" means that there is no layer
 ROPE_TYPE_CHOICES = ("default", *ROPE_INIT_FUNCTIONS)

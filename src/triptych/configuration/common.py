@@ -14,15 +14,15 @@ from .plans import fully_sharded_plan, tensor_parallel_plan
 from .presets import load_preset
 from .relations import check_heads, check_matrices, check_positions, check_token_ids, drop_foreign_tokens
 
-INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # options of transformers, no fields
-MOST_LABELS = 10_000_000  # transformers makes a name for each of them
-FROM_FILE = "_read_from_file"  # marks fields that come from a file, into which other programs may have written
+INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # transformers' options, not fields
+MOST_LABELS = 10_000_000  # transformers makes a name for each label
+FROM_FILE = "_read_from_file"  # marks fields that come from a file, which another program may have written
 
 Config = TypeVar("Config", bound=type)
 
 
 def strict_with_aliases(config_class: Config) -> Config:
-    """Extends huggingface_hub's `strict`, which checks each value when it is set: also under a field's other names."""
+    """Extends huggingface_hub's `strict`: a value is also checked when it is set under another name of its field."""
     checked: Any = strict(config_class)
     checks = checked.__validators__
     checks |= {alias: checks[name] for alias, name in checked.attribute_map.items()}
@@ -42,7 +42,7 @@ class TriptychBaseConfig(CommonFields):
         """The published configuration `name` (see `triptych.preset_names()`), with any field replaced.
 
         Raises:
-            ValueError: the name is unknown, or belongs to another family; or a field is.
+            ValueError: the preset or a field is unknown, or the preset belongs to another family.
         """
         for unknown in sorted(overrides.keys() - cls.known_names()):
             raise ValueError(cls._no_such_field(unknown))
@@ -56,8 +56,9 @@ class TriptychBaseConfig(CommonFields):
         warning.
 
         Raises:
-            ValueError: an option looks like a misspelt field, or another configuration calls a field so; or a value
-                that transformers reads from the dictionary (`dtype`, `id2label`, ...) is of a wrong kind.
+            ValueError: an option looks like a misspelt field, or has the name that another model's configuration gives
+                to a field; or a value that transformers reads from the dictionary (`dtype`, `id2label`, ...) is of a
+                wrong kind.
         """
         if not kwargs.get("return_unused_kwargs"):  # otherwise the caller gets unknown names back
             cls.check_names(kwargs)
@@ -76,7 +77,7 @@ class TriptychBaseConfig(CommonFields):
 
     @classmethod
     def known_names(cls) -> set[str]:
-        """All fields, their aliases, and options of transformers that are no fields."""
+        """The names of all fields, their aliases, and the options of transformers that are not fields."""
         return {f.name for f in dataclasses.fields(cls)} | set(cls.attribute_map) | INHERITED
 
     @classmethod
@@ -103,8 +104,8 @@ class TriptychBaseConfig(CommonFields):
         """Extends transformers' method: refuses names that are probably mistakes.
 
         Raises:
-            ValueError: a name looks like a misspelt field, or another configuration calls a field so. Then nothing
-                has changed.
+            ValueError: a name looks like a misspelt field, or is the name that another model's configuration gives to
+                a field. In this case nothing is changed.
         """
         self.check_names(config_dict)
         super().update(config_dict)
@@ -120,11 +121,11 @@ class TriptychBaseConfig(CommonFields):
         super().__post_init__(**kwargs)
         made: Any = self
         if made.output_attentions:
-            made.output_attentions = True  # transformers then also chooses the kernel that returns them
-        self.derive_rotation()  # again, as transformers fills in a rotation for every model that has the field
+            made.output_attentions = True  # the assignment makes transformers choose a kernel that returns them
+        self.derive_rotation()  # again, because transformers fills in a rotation wherever the field exists
 
     def derive_heads(self) -> None:
-        """The number and the widths of heads, where they are not given; see table 3 of the paper.
+        """Derives the number and the widths of heads where they are not given; section 3.2.2: d_k = d_v = d_model / h.
 
         Raises:
             ValueError: d_model cannot be divided evenly between the heads.
@@ -141,20 +142,22 @@ class TriptychBaseConfig(CommonFields):
             self.num_key_value_heads = self.num_attention_heads
 
     def derive_rotation(self) -> None:
-        """The parameters of rotary positions that are not given (Su et al. 2021, section 3.2.2: base 10000)."""
+        """Fills in parameters of rotary positions that are not given (Su et al. 2021, section 3.2.2: base 10000)."""
         if self.positions != "rotary":
             self.rope_parameters = None
         else:
             self.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0, **(self.rope_parameters or {})}
             if self.rotary_dim is not None:
                 part = self.rotary_dim / self.head_dim
-                is_exact = int(self.head_dim * part) == self.rotary_dim  # transformers computes this, rounding down
+                is_exact = int(self.head_dim * part) == self.rotary_dim  # transformers computes this and rounds down
                 self.rope_parameters["partial_rotary_factor"] = part if is_exact else math.nextafter(part, 1)
             self.standardize_rope_params()
 
     def validate_architecture(self) -> None:
-        """The fields together make a model. transformers runs this when the configuration is made and saved, and
-        every model runs it when it is made.
+        """Checks that the fields together make a model.
+
+        transformers runs this check when the configuration is made and when it is saved. Every model runs it when the
+        model is made.
 
         Raises:
             ValueError: two fields contradict each other; the message names both and a remedy.
@@ -164,34 +167,37 @@ class TriptychBaseConfig(CommonFields):
         check_positions(self)
 
     def validate_token_ids(self) -> None:
-        """Every special token lies in the vocabulary that it is read from or written to; else ValueError."""
+        """Raises ValueError where a special token lies outside the vocabulary that it belongs to."""
         check_token_ids(self, self.special_token_vocabularies())
 
     def special_token_vocabularies(self) -> dict[str, int]:
-        """The field of each special token → the size of the vocabulary that the token belongs to."""
+        """Maps the field of each special token to the size of the vocabulary that the token belongs to."""
         return dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), self.vocab_size)
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychBaseConfig":
-        """This configuration. It holds no other one, even where a file that another program wrote names one."""
+        """Extends transformers' method: returns this configuration, which never contains another one.
+
+        A file that another program wrote may say otherwise.
+        """
         return self
 
     @property
     def embedding_names(self) -> tuple[str, ...]:
-        """Names of the embedding matrices in the body; the last can be tied to the output projection."""
+        """The names of the embedding matrices in the body. The last one can be tied to the output projection."""
         return ("embed_tokens",)
 
     def stack_config(self, stack: str) -> "TriptychBaseConfig":
-        """The configuration as one of `stacks` has it: this one, or a copy where the stack has values that differ."""
+        """The configuration of one of the `stacks`: this one, or a copy where some fields of the stack differ."""
         return self
 
     @property
     def base_model_tp_plan(self) -> dict[str, str]:
-        """How the processes of tensor parallelism share the body."""
+        """How tensor parallelism divides the body between processes."""
         return tensor_parallel_plan(self)
 
     @base_model_tp_plan.setter
     def base_model_tp_plan(self, plan: dict[str, str]) -> None:
-        """Does nothing: transformers up to 5.20 assigns the plan with tied embeddings, which it has already."""
+        """Ignores the value: transformers up to 5.20 adds tied embeddings to the plan, which contains them already."""
 
     @property
     def base_model_fsdp_plan(self) -> dict[str, str]:
@@ -200,34 +206,42 @@ class TriptychBaseConfig(CommonFields):
 
     @property
     def position_limit(self) -> int | None:
-        """The most tokens that fit: `max_position_embeddings` where positions are learned; None: any number."""
+        """The greatest number of tokens: `max_position_embeddings` where positions are learned; None: no limit."""
         return self.max_position_embeddings if self.positions == "learned" else None
 
     @property
     def embedding_factor(self) -> float:
-        """The number that token embeddings are multiplied with; √d_model in section 3.4."""
+        """The factor by which token embeddings are multiplied; √d_model in section 3.4."""
         return math.sqrt(self.hidden_size) if self.embedding_scale is None else self.embedding_scale
 
     def attention_kind(self, layer_idx: int) -> str:
-        """transformers' word for what a layer's self-attention sees."""
+        """What the self-attention of a layer sees: `full_attention` or `sliding_attention`, transformers' words."""
         pattern = self.attention_pattern or ["full"]
         return "full_attention" if pattern[layer_idx % len(pattern)] == "full" else "sliding_attention"
 
     @property
     def sliding_window(self) -> int | None:
-        """The width w of the band in banded layers: a position sees itself and the w - 1 positions before it."""
+        """The width w of the band in banded layers. None: no layer has a band.
+
+        In a decoder, a position sees itself and the w - 1 positions before it. In an encoder, it sees w positions on
+        each side.
+        """
         return next((width for width in self.attention_pattern or [] if width != "full"), None)
 
     @sliding_window.setter
     def sliding_window(self, width: int | None) -> None:
-        """Gives every banded layer this width, or full attention with None. Full layers stay full."""
+        """Gives every banded layer this width; None gives these layers full attention. Full layers stay full."""
         if self.attention_pattern is not None:
             band = "full" if width is None else width
             self.attention_pattern = [kind if kind == "full" else band for kind in self.attention_pattern]
 
     @property
     def layer_types(self) -> list[str] | None:
-        """What transformers sizes caches by, and vLLM layers: a banded layer keeps no more positions than its band."""
+        """The kind of each layer, as `attention_kind` names it.
+
+        transformers sizes its caches by these kinds: a banded layer keeps no more positions than its band. vLLM builds
+        its layers by them.
+        """
         return [self.attention_kind(i) for i in range(self.num_hidden_layers)]
 
     @property
@@ -235,17 +249,17 @@ class TriptychBaseConfig(CommonFields):
         """Whether a stack is built like T5's: relative positions, and RMSNorm before each sublayer.
 
         Such models are trained in bfloat16, and their activations exceed what float16 holds (65504). So transformers
-        loads T5 in float16 with the last matrix of each feed-forward network in float32, and cuts sums that overflow;
-        our models do the same.
+        loads T5 in float16 with the last matrix of each feed-forward network in float32, and clips sums that overflow.
+        The models of this package do the same.
         """
         return (self.positions, self.norm, self.residual) == ("relative", "rms", "pre")
 
     @property
     def classifier_dropout_rate(self) -> float:
-        """Dropout before a classifier."""
+        """The dropout probability before a classifier."""
         return self.dropout if self.classifier_dropout is None else self.classifier_dropout
 
     @property
     def attention_factor(self) -> float:
-        """The number that q·k is multiplied with; 1/√d_k in equation (1)."""
+        """The factor by which q·k is multiplied; 1/√d_k in equation (1)."""
         return self.head_dim**-0.5 if self.attention_scale is None else self.attention_scale

@@ -1,4 +1,4 @@
-"""The vocabulary of fields that the three families share, one sentence each."""
+"""The fields that the three families share, each with one sentence of help."""
 
 from typing import Any, ClassVar
 
@@ -17,18 +17,18 @@ from .choices import (
 )
 from .fields import field, number, pattern, probability, size, word
 
-Derived = Any  # None as given means "derive it from the other fields"; once the configuration is made, it is an int
+Derived = Any  # a caller may give None, "derive it from the other fields"; in the finished configuration it is an int
 
 
 class CommonFields(PreTrainedConfig):
-    """The fields that every Triptych configuration has, with their defaults, and what a value may be."""
+    """The fields that every Triptych configuration has, with their defaults and the values that each may have."""
 
     keys_to_ignore_at_inference = ["past_key_values"]
-    # The stacks of the model: the prefix of each in the body, and what its layers attend with.
+    # The stacks of the model: the prefix of each stack in the body → the attentions of its layers.
     stacks: ClassVar[dict[str, tuple[str, ...]]] = {"": ("self_attention",)}
 
     # --- size
-    vocab_size: int = size(37000, "Number of tokens; of the source where source and target have separate ones.")
+    vocab_size: int = size(37000, "Number of tokens; of source tokens where the target has another vocabulary.")
     hidden_size: int = size(512, "Width of the residual stream, d_model.")
     num_attention_heads: int = size(8, "Number of attention heads, h.")
     num_key_value_heads: Derived = size(None, "Number of key and value heads (GQA; 1 is MQA); None: as many as h.")
@@ -39,14 +39,14 @@ class CommonFields(PreTrainedConfig):
     type_vocab_size: int = number(0, "Number of segment types (BERT: 2); 0: no segment embedding.", at_least=0)
 
     # --- choice, one word each
-    positions: str = word("sinusoidal", "How token order enters.", POSITION_CHOICES)
+    positions: str = word("sinusoidal", "How the order of tokens enters the model.", POSITION_CHOICES)
     residual: str = word("post", "Where the layer norm stands relative to the residual path.", RESIDUAL_CHOICES)
     norm: str = word("layer", "The kind of normalisation.", NORM_CHOICES)
     feed_forward: str = word("plain", "Equation (2), or a gated linear unit.", FEED_FORWARD_CHOICES)
     activation: str = word("relu", "The activation of the feed-forward.", ACT2FN)
     sinusoid_layout: str = word(
         "interleaved",
-        "Sine and cosine alternate as in section 3.5, or stand in two halves, or also end at 10000 · 2π exactly.",
+        "How sines and cosines are arranged: alternating as in section 3.5, or in two halves, or as in tensor2tensor.",
         SINUSOID_LAYOUT_CHOICES,
     )
 
@@ -66,14 +66,14 @@ class CommonFields(PreTrainedConfig):
     )
     masked_positions: str = word(
         "skipped",
-        "Where no positions are given: whether masked tokens after the first token take positions, too.",
+        "Whether masked tokens behind the first unmasked token take a position, where no positions are given.",
         MASKED_POSITION_CHOICES,
     )
     rope_parameters: dict | None = field(None, "Rotary positions: rope_type, rope_theta and their scaling.")
     rotary_dim: int | None = size(None, "How many dimensions of a head are rotated; None: all.")
     relative_num_buckets: int = number(32, "Relative positions: number of distance buckets.", at_least=4)
-    relative_max_distance: int = number(128, "Relative positions: from this distance on, one bucket.", at_least=2)
-    attention_pattern: list | None = pattern("Self-attention of each layer, repeated: full, or a band's width.")
+    relative_max_distance: int = number(128, "Relative positions: distances from here on share a bucket.", at_least=2)
+    attention_pattern: list | None = pattern("What each layer sees, repeated over layers: full, or a band's width.")
     tie_word_embeddings: bool = field(True, "Whether the output projection is the (target) embedding matrix.")
     classifier_activation: str = word(
         "none",
@@ -87,7 +87,7 @@ class CommonFields(PreTrainedConfig):
     activation_dropout: float | int = probability(0.0, "Dropout inside the feed-forward, after the activation.")
     classifier_dropout: float | int | None = probability(None, "Dropout before a classifier; None: as `dropout`.")
     label_smoothing: float | int = probability(0.0, "Label smoothing in training, ε_ls, uniform over the vocabulary.")
-    initializer: str = word("xavier", "How weights start.", INITIALIZER_CHOICES)
+    initializer: str = word("xavier", "How weights are initialised.", INITIALIZER_CHOICES)
     initializer_range: float | int = number(0.02, "Standard deviation of normal initialisers.", at_least=0)
 
     # --- what transformers expects of every configuration
@@ -96,4 +96,4 @@ class CommonFields(PreTrainedConfig):
     bos_token_id: int | None = number(2, "Id of the token that begins a sequence.", at_least=0)
     eos_token_id: int | list[int] | None = field(3, "Id, or ids, of the token that ends a sequence.")
 
-    origin: dict | None = field(None, "Of a converted model: its `model_type`, and its fields that have no name here.")
+    origin: dict | None = field(None, "A converted model: its former `model_type`, and fields that have no name here.")

@@ -1,4 +1,4 @@
-"""The three configurations. Made with no argument, each is the model that gave its family the name."""
+"""The three configurations. Without arguments, they are the base Transformer, BERT-base and GPT-2 small."""
 
 import copy
 import dataclasses
@@ -69,7 +69,7 @@ class TriptychConfig(TriptychBaseConfig):
     is_encoder_decoder: bool = True
 
     def validate_vocabularies(self) -> None:
-        """One embedding matrix has one number of rows."""
+        """Raises ValueError where two vocabularies of different sizes would share one embedding matrix."""
         separate = self.decoder_vocab_size not in (None, self.vocab_size)
         if separate and self.share_encoder_decoder_embeddings:
             raise ValueError(
@@ -78,27 +78,28 @@ class TriptychConfig(TriptychBaseConfig):
             )
 
     def validate_decoder_overrides(self) -> None:
-        """The decoder's own fields exist, are not common to both sides, and make a configuration with the others.
+        """Checks that the fields in `decoder_overrides` exist, may differ between the sides, and make a valid decoder.
 
         Raises:
-            ValueError: names the field, or what the decoder lacks.
+            ValueError: the message names the wrong field, or the reason why the decoder is not valid.
         """
         if not self.decoder_overrides:
             return
         if unknown := sorted(self.decoder_overrides.keys() - own_fields()):
             reason = "is common to both sides" if unknown[0] in COMMON else "is no field of a decoder"
             raise ValueError(
-                f"decoder_overrides: {unknown[0]!r} {reason}; what can differ: {', '.join(sorted(own_fields()))}"
+                f"decoder_overrides: {unknown[0]!r} {reason}; these can differ: {', '.join(sorted(own_fields()))}"
             )
         try:
             self.decoder_config().validate()
         except (ValueError, TypeError, StrictDataclassError) as error:
-            raise ValueError(f"decoder_overrides={self.decoder_overrides} make no decoder: {error}") from error
+            raise ValueError(f"decoder_overrides={self.decoder_overrides} make no valid decoder: {error}") from error
 
     def decoder_config(self) -> "TriptychConfig":
-        """A copy as the decoder has it: with its fields, its number of layers and its vocabulary.
+        """The decoder's configuration: a copy with the fields, the number of layers and the vocabulary of the decoder.
 
-        Later changes of this configuration do not reach the copy, as with the parts of transformers' composite models.
+        Later changes of this configuration do not reach the copy. The parts of transformers' composite models behave
+        in the same way.
         """
         side, own = copy.deepcopy(self), copy.deepcopy(self.decoder_overrides or {})
         if "num_attention_heads" in own:
@@ -116,41 +117,45 @@ class TriptychConfig(TriptychBaseConfig):
         return side
 
     def stack_config(self, stack: str) -> "TriptychConfig":
-        """Extends the method above: the decoder has a copy where its fields differ from the encoder's."""
+        """Extends `TriptychBaseConfig.stack_config`: the decoder gets a copy where some of its fields differ."""
         return self.decoder_config() if stack == "decoder." and self.decoder_overrides else self
 
     @property
     def layer_types(self) -> list[str] | None:
-        """transformers sizes caches by it; those of the decoder hold all keys, as cross-attention's have to."""
+        """The kinds of layers by which transformers sizes caches: full attention for each, or None without any band.
+
+        transformers uses the same kinds for the cache of cross-attention, which has to hold all keys.
+        """
         return None if self.sliding_window is None else ["full_attention"] * self.encoder_layers
 
     @property
     def embedding_names(self) -> tuple[str, ...]:
-        """Names of the embedding matrices in the body: one, or one per language."""
+        """The names of the embedding matrices in the body: one matrix, or one per language."""
         return ("embed_tokens",) if self.share_encoder_decoder_embeddings else ("embed_tokens", "decoder_embed_tokens")
 
     @property
     def target_vocab_size(self) -> int:
-        """Number of tokens that the decoder reads and writes."""
+        """The number of tokens that the decoder reads and writes."""
         return self.vocab_size if self.decoder_vocab_size is None else self.decoder_vocab_size
 
     @property
     def has_two_vocabularies(self) -> bool:
-        """Whether an id is one token in the source and another in the target, be they as many or not."""
+        """Whether one id means different tokens in source and target. The vocabularies may have the same size."""
         return self.decoder_vocab_size is not None and not self.share_encoder_decoder_embeddings
 
     def special_token_vocabularies(self) -> dict[str, int]:
-        """Extends the method above: padding is read by both sides, the other special tokens are the target's."""
+        """Extends the base class: both sides read padding, all other special tokens belong to the target."""
         target = dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"), self.target_vocab_size)
         return {"pad_token_id": min(self.vocab_size, self.target_vocab_size), **target}
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> "TriptychConfig":
-        """The configuration as a tool of transformers sees it that deals with text.
+        """Extends transformers' method: the configuration for a tool that handles text.
 
         Args:
-            decoder: True asks for a copy as the decoder has it, which transformers sizes its caches by.
-            encoder: True asks for the whole. With neither or both it is the whole, too; but where source and target
-                have two vocabularies, special tokens cannot be changed through it, as `WithoutSide` says.
+            decoder: True asks for the decoder's configuration, by which transformers sizes its caches.
+            encoder: True asks for the whole configuration. With neither or both, the result is the whole configuration
+                as well. In this case special tokens cannot be changed through it if source and target have two
+                vocabularies; see `WithoutSide`.
         """
         if bool(decoder) == bool(encoder):
             return WithoutSide.of(self) if self.has_two_vocabularies else self
@@ -161,14 +166,14 @@ class TriptychConfig(TriptychBaseConfig):
 class WithoutSide(TriptychConfig):
     """A configuration for a tool that does not say which side it means, where the sides have two vocabularies.
 
-    It has the fields of the whole, and a change of a field is a change of the whole. But a special token is a token of
-    one side, the target's, so it cannot be changed here. `Trainer` would do that: it gives a model the special tokens
-    of its `processing_class`, which may as well be the source's tokenizer.
+    It shares all fields with the whole configuration, so a change here changes the whole. Only special tokens cannot
+    be changed here, because they belong to the target. `Trainer` would change them: it gives a model the special
+    tokens of its `processing_class`, which can also be the tokenizer of the source.
     """
 
     @classmethod
     def of(cls, whole: TriptychConfig) -> "WithoutSide":
-        """The same fields as `whole`, in one dictionary with it."""
+        """A view of `whole`: both objects share one dictionary of fields."""
         seen = object.__new__(cls)
         object.__setattr__(seen, "__dict__", whole.__dict__)
         return seen
@@ -178,8 +183,8 @@ class WithoutSide(TriptychConfig):
         if is_made and name in self.special_token_vocabularies() and value != getattr(self, name):
             raise ValueError(
                 f"{name}={value} would replace {name}={getattr(self, name)}, but source and target have two "
-                f"vocabularies (decoder_vocab_size={self.decoder_vocab_size}), and special tokens are the target's. "
-                "Give Trainer no processing_class, or the target's tokenizer; if that one is right, set "
+                f"vocabularies (decoder_vocab_size={self.decoder_vocab_size}), and special tokens belong to the "
+                "target. Give Trainer no processing_class, or the target's tokenizer. If the new id is right, set "
                 f"{name} in model.config and model.generation_config first"
             )
         super().__setattr__(name, value)
@@ -200,7 +205,7 @@ class TriptychEncoderConfig(TriptychBaseConfig):
     )
     first_position_id: int = number(
         0,
-        "What `position_ids`, where they are given, call the first position (RoBERTa: 2).",
+        "The number of the first position in `position_ids` that a caller gives (RoBERTa: 2).",
         at_least=0,
     )
 

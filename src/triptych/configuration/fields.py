@@ -1,4 +1,4 @@
-"""Fields of a configuration: a default, one sentence of help and the values that are allowed."""
+"""Fields of a configuration: each has a default, one sentence of help and a check of its values."""
 
 import dataclasses
 import difflib
@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-LARGEST_SIZE = 2**31 - 1  # what a 32-bit index reaches; a larger size is a mistake, or meant to do harm
+LARGEST_SIZE = 2**31 - 1  # the largest 32-bit index; a larger size is a mistake, or an attack
 
 
 def field(default: Any, help: str, check: Callable[[Any], None] | None = None) -> Any:
-    """A dataclass field with a sentence for the reader (and the command line) and a check made at every assignment."""
+    """A dataclass field with a sentence of help, which the command line shows, and a check at every assignment."""
     metadata: dict[str, Any] = {"help": help}
     if check is not None:
         metadata["validator"] = check
@@ -26,7 +26,7 @@ def like(owner: type, name: str, default: Any) -> Any:
 
 
 def closest(name: str, known: Collection[str]) -> str | None:
-    """The known name that `name` was probably meant to be, if there is one."""
+    """The known name that was probably meant by `name`; None if no known name is similar."""
     return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
@@ -77,7 +77,7 @@ def probability(default: Any, help: str) -> Any:
 
 
 def word(default: str, help: str, choices: Iterable[str]) -> Any:
-    """One of the given words, also of those that a table of words gets later."""
+    """One of the given words. A word that is added to a table of words later is allowed as well."""
 
     def check(value: Any) -> None:
         if value not in tuple(choices):
@@ -89,7 +89,7 @@ def word(default: str, help: str, choices: Iterable[str]) -> Any:
 
 
 def pattern(help: str) -> Any:
-    """None, or a list of which each entry is "full" or one and the same width."""
+    """None, or a list in which each entry is "full" or a width. All widths are the same."""
 
     def check(value: Any) -> None:
         widths = set(value or ()) - {"full"}

@@ -1,4 +1,4 @@
-"""Checks of what a config.json says besides the fields: other programs write into it, and it is not trusted."""
+"""Checks of a config.json, which other programs may have written. It is not trusted."""
 
 import dataclasses
 import inspect
@@ -16,9 +16,9 @@ KERNEL_FIELDS = ("attn_implementation", "_attn_implementation")
 
 
 def comes_from_the_hub(kernel: Any) -> bool:
-    """Whether transformers would fetch the attention kernel of this name, and run its code.
+    """Whether transformers would download the attention kernel of this name and run its code.
 
-    It fetches FlashAttention, too, where that is not installed.
+    transformers downloads FlashAttention, too, where that is not installed.
     """
     if not isinstance(kernel, str):
         return False
@@ -35,13 +35,13 @@ def comes_from_the_hub(kernel: Any) -> bool:
 
 def _warn(name: str, kernel: Any) -> None:
     logger.warning(
-        f"ignored {name}={kernel!r}, which a file of the checkpoint names: it is code from the Hub. To use it, give "
-        "attn_implementation= in code"
+        f"ignored {name}={kernel!r}, which a file of the checkpoint names, because it runs code from the Hub. To use "
+        "it, give attn_implementation in your code"
     )
 
 
 def without_kernels(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a file without attention kernels that come from the Hub, with a warning for each."""
+    """The fields of a file without attention kernels that come from the Hub. A warning names each of these."""
     kept = {}
     for name, value in fields.items():
         if name in KERNEL_FIELDS:
@@ -60,21 +60,21 @@ def without_kernels(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def forget_kernels(config: PreTrainedConfig) -> PreTrainedConfig:
-    """Removes attention kernels that come from the Hub from any model's configuration, and from those in it.
+    """Removes attention kernels that come from the Hub from any model's configuration, and from its parts.
 
-    It changes the given configuration, which was read from a file.
+    The given configuration, which was read from a file, is changed.
     """
     kernel = getattr(config, "_attn_implementation", None)
     if comes_from_the_hub(kernel):
         _warn("attn_implementation", kernel)
-        config._attn_implementation = {"": None}  # as a dictionary, it is set here only and not in the parts
+        config._attn_implementation = {"": None}  # a dictionary changes this configuration only, not its parts
     for part in _parts(config):
         forget_kernels(part)
     return config
 
 
 def names_a_kernel(config: PreTrainedConfig) -> bool:
-    """Whether a configuration, or one in it, names an attention kernel that comes from the Hub."""
+    """Whether a configuration, or one of its parts, names an attention kernel that comes from the Hub."""
     kernel = getattr(config, "_attn_implementation", None)
     return comes_from_the_hub(kernel) or any(names_a_kernel(part) for part in _parts(config))
 
@@ -90,7 +90,7 @@ def _is_dtype(value: Any) -> bool:
 
 
 def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) or hasattr(value, "to_dict")  # of a configuration that was in use
+    return isinstance(value, dict) or hasattr(value, "to_dict")  # a configuration in use holds such objects themselves
 
 
 def _is_kernel(value: Any) -> bool:
@@ -115,7 +115,7 @@ Check = tuple[Callable[[Any], bool], str]
 DTYPE: Check = (_is_dtype, "float32, bfloat16, float16 or float64")
 KERNEL: Check = (_is_kernel, "the name of an implementation, such as sdpa or eager")
 OBJECT: Check = (_is_object, "an object")
-# What transformers would use without a check of its own. Each may also be null.
+# The fields that transformers uses without checking them. Each may also be null.
 CHECKS: dict[str, Check] = {
     "dtype": DTYPE,
     "torch_dtype": DTYPE,
@@ -129,14 +129,14 @@ CHECKS: dict[str, Check] = {
     "per_layer_config": (_is_layers, "an object with numbers of layers as keys and objects as values"),
     "transformers_weights": (_is_file_of_weights, "the name of a file in the same directory, *.safetensors"),
 }
-# What transformers keeps in a configuration for itself and does not write, or what it checks where no field has it.
+# Names that transformers uses internally and does not write, and names that it checks although no field has them.
 INTERNAL = frozenset({"_heterogeneity_spec", "_post_init_done", "mlp_layer_types", "mtp_layer_types"})
-# What transformers takes null for something else than a missing field.
+# Fields for which null means something else to transformers than a missing field.
 NULL_IS_MISSING = frozenset({"auto_map", "num_labels"})
 
 
 def _can_be_set(config_class: type[PreTrainedConfig], name: str) -> bool:
-    """Whether a name is not taken by a method or by something that is derived, such as Llama's `layer_types`."""
+    """Whether a field of this name can be set: no method and no derived property has it, such as `layer_types`."""
     found = inspect.getattr_static(config_class, name, None)
     if name in INTERNAL:
         return False
@@ -148,8 +148,8 @@ def _can_be_set(config_class: type[PreTrainedConfig], name: str) -> bool:
 def from_file(config_class: type[PreTrainedConfig], fields: dict[str, Any]) -> dict[str, Any]:
     """What a configuration takes from the fields of a file.
 
-    It ignores attention kernels that come from the Hub (with a warning), and names that are no fields here, but
-    methods or derived.
+    It ignores attention kernels that come from the Hub (with a warning), and names that belong to a method or to a
+    derived property here.
 
     Raises:
         ValueError: a field that transformers uses as it is has a value of a wrong kind.

@@ -1,8 +1,9 @@
-"""Names that are no fields of these configurations: which of them are mistakes, and which are accepted."""
+"""Names that are not fields of these configurations: which of them are mistakes, and which are accepted."""
 
 from transformers import GenerationConfig
 
-# What other models' configurations call these fields. Where a family has no such field, the next one is meant.
+# The names that other models' configurations give to these fields. Where a family lacks the first field, the next one
+# is meant.
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "activation_function": ("activation",),
     "afn": ("activation",),

@@ -6,8 +6,8 @@ A plan maps modules of the body to the way in which they are divided. `*` stands
 import itertools
 from typing import Any
 
-# Megatron-LM (Shoeybi et al. 2019, section 3): a process has whole heads and whole inner features; the output maps add
-# up what all processes have computed.
+# Megatron-LM (Shoeybi et al. 2019, section 3): each process computes whole heads and whole inner features. The results
+# of all processes are summed behind the output maps.
 ATTENTION = {"q_proj": "colwise", "k_proj": "colwise", "v_proj": "colwise", "o_proj": "rowwise"}
 FEED_FORWARD = {
     "plain": {"up_proj": "colwise", "down_proj": "rowwise"},
@@ -32,9 +32,8 @@ def tensor_parallel_plan(config: Any) -> dict[str, str]:
 def fully_sharded_plan(config: Any) -> dict[str, str]:
     """The plan of `fsdp_size`: one unit for each layer, each embedding and the last norm.
 
-    All other parameters belong to the unit of the whole model. So does a matrix that is read in two places, as
-    embedding and as map to the vocabulary: in a separate unit, the second place would read the values from before the
-    optimizer's step.
+    All other parameters belong to the unit of the whole model. A tied matrix, which is both embedding and map to the
+    vocabulary, belongs there, too: in a separate unit, the map would read the values from before the optimizer's step.
     """
     own_unit = config.embedding_names[:-1] if config.tie_word_embeddings else config.embedding_names
     plan = dict.fromkeys(own_unit, "free_full_weight")
@@ -42,7 +41,7 @@ def fully_sharded_plan(config: Any) -> dict[str, str]:
         plan[f"{stack}layers.*"] = "free_full_weight"
         if (
             config.stack_config(stack).residual != "post"
-        ):  # "post" has a norm at the end of each layer, and none behind the last one
+        ):  # with "post", each layer ends with a norm, and the stack has no other
             plan[f"{stack}norm"] = "keep_full_weight"
     return plan
 
@@ -62,17 +61,17 @@ def check_parallelism(config: Any, distributed_config: Any, is_tied: bool) -> No
         heads = getattr(side, name)
         if heads % processes:
             raise ValueError(
-                f"tp_size={processes} does not divide {name}={heads}: every process takes whole heads; choose a "
+                f"tp_size={processes} does not divide {name}={heads}, and every process needs whole heads; choose a "
                 f"divisor of {heads}, or divide the model with fsdp_size"
             )
     if distributed_config.pp_size > 1:
         raise ValueError(
-            f"pp_size={distributed_config.pp_size}: pipeline parallelism is not supported, as only the first of the "
-            "stages may add positions; use tp_size or fsdp_size"
+            f"pp_size={distributed_config.pp_size}: pipeline parallelism is not supported, because only the first "
+            "stage may add positions; use tp_size or fsdp_size"
         )
     words, parts = getattr(config, "target_vocab_size", config.vocab_size), processes * shards
     if is_tied and min(processes, shards) > 1 and words % parts:
         raise ValueError(
-            f"tp_size={processes} with fsdp_size={shards} cannot share a tied matrix of {words} words, which is no "
-            f"multiple of {parts}; use resize_token_embeddings with pad_to_multiple_of={parts}"
+            f"tp_size={processes} with fsdp_size={shards} cannot share a tied matrix of {words} words, which is not "
+            f"a multiple of {parts}; use resize_token_embeddings with pad_to_multiple_of={parts}"
         )

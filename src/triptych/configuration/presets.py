@@ -1,4 +1,4 @@
-"""Published sizes and training recipes by name. They are data: `presets/*.json`, one file per system."""
+"""Published sizes and training recipes by name. They are read from `presets/*.json`, one file per system."""
 
 import copy
 import functools
@@ -23,7 +23,7 @@ def load_preset(name: str, model_type: str) -> dict[str, Any]:
     """The configuration fields of the preset `name`.
 
     Raises:
-        ValueError: no such preset, or one of another family.
+        ValueError: the preset is unknown, or belongs to another family.
     """
     entry = _entry(name, model_type)
     if entry["model_type"] != model_type:
@@ -40,16 +40,18 @@ def preset_info(name: str) -> dict[str, Any]:
     `counted` is the class, or a part of one, whose parameters are to be compared with the published figure.
 
     Raises:
-        ValueError: no such preset.
+        ValueError: the preset is unknown.
     """
     return dict(_entry(name)["published"])
 
 
 def preset_recipe(name: str) -> dict[str, Any]:
-    """How the preset was trained: optimizer, schedule, batch, objective, data, steps, dropout; None is unpublished.
+    """How the preset was trained: optimizer, schedule, batch, objective, data, steps, dropout.
+
+    A value of None means that it is unpublished.
 
     Raises:
-        ValueError: no such preset, or one that nobody has published a recipe for.
+        ValueError: the preset is unknown, or has no recipe.
     """
     entry = _entry(name)
     if "recipe" not in entry:

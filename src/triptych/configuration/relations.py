@@ -25,7 +25,7 @@ def check_sinusoidal(config: Any) -> None:
 
 
 def check_rotary(config: Any) -> None:
-    """Raises ValueError where the rotation is unknown, or turns more or other numbers than a head has."""
+    """Raises ValueError where the rotation is unknown, or its width is odd or greater than that of a head."""
     parameters = config.rope_parameters or {}
     rope_type, base = parameters.get("rope_type"), parameters.get("rope_theta")
     if rope_type not in ROPE_TYPE_CHOICES:
@@ -51,7 +51,7 @@ def check_relative(config: Any) -> None:
         )
     if config.sliding_window is not None:
         raise ValueError(
-            f"attention_pattern={config.attention_pattern} does not go with relative positions, whose bias is one for "
+            f"attention_pattern={config.attention_pattern} does not fit relative positions, which add one bias to "
             "all layers; set attention_pattern=None or choose other positions"
         )
 
@@ -67,7 +67,7 @@ def check_positions(config: Any) -> None:
 
 
 def check_matrices(config: Any) -> None:
-    """Raises ValueError where a matrix is too large for any memory; it names the two sizes that make it so large."""
+    """Raises ValueError where a matrix is too large for any memory. The message names the two sizes of the matrix."""
     heads, are_learned = config.num_attention_heads, int(config.positions == "learned")
     matrices = {
         ("vocab_size", "hidden_size"): 1,
@@ -84,15 +84,15 @@ def check_matrices(config: Any) -> None:
             of_heads = f" for {factor} heads" if factor > 1 else ""
             raise ValueError(
                 f"{rows}={height} and {columns}={width}{of_heads} make a matrix of {height * width * factor} "
-                f"numbers; choose smaller sizes, a matrix has at most {LARGEST_MATRIX}"
+                f"numbers, which is more than {LARGEST_MATRIX}; choose smaller sizes"
             )
 
 
 def check_token_ids(config: Any, vocabularies: dict[str, int]) -> None:
-    """Raises ValueError where a special token lies outside the vocabulary that it is read from or written to.
+    """Raises ValueError where a special token lies outside its vocabulary.
 
     Args:
-        vocabularies: name of the field → size of the vocabulary.
+        vocabularies: the field of each special token → the size of the vocabulary that the token belongs to.
     """
     for name, vocab_size in vocabularies.items():
         ids = getattr(config, name)
@@ -105,15 +105,16 @@ def check_token_ids(config: Any, vocabularies: dict[str, int]) -> None:
 
 
 def drop_foreign_tokens(config: Any, vocabularies: dict[str, int]) -> None:
-    """Sets a special token to None where it is a default that lies outside the vocabulary, and warns.
+    """Sets a special token to None, with a warning, where it is a default that lies outside the vocabulary.
 
-    A default id (GPT-2's 50256) means nothing in a smaller vocabulary. An id that somebody chose has to fit.
+    A default id (GPT-2's 50256) means nothing in a smaller vocabulary. An id that a user chose is not changed here, so
+    `check_token_ids` refuses it.
     """
     for name, vocab_size in vocabularies.items():
         default = type(config).__dataclass_fields__[name].default
         if default is not None and getattr(config, name) == default >= vocab_size:
             logger.warning_once(
                 f"{type(config).__name__}: the default {name}={default} lies outside the vocabulary of {vocab_size} "
-                f"tokens, None is used; set {name} if there is such a token"
+                f"tokens, so None is used; set {name} if there is such a token"
             )
             setattr(config, name, None)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# The tokens that can have a role, the first choice first. BERT's tokenizer begins a text with [CLS], ends it with
+# The tokens that can have a role, in order of preference. BERT's tokenizer begins a text with [CLS] and ends it with
 # [SEP]. T5 and Marian have no token for the beginning, and their decoders start from padding. GPT-2 pads with its end
 # token.
 TOKEN_ROLES = {
