@@ -378,7 +378,7 @@ def test_paged_cache_of_generate(make_model, words):
 
 
 REFUSED = {
-    "is for decoders, this model reads a source as well": ("encoder_decoder", {}),
+    "is for decoders, but this model also reads a source": ("encoder_decoder", {}),
     "positions='relative'": ("decoder", {"positions": "relative"}),
     "value_head_dim=6 and head_dim=8": ("decoder", {"value_head_dim": 6}),
 }

@@ -1,4 +1,4 @@
-"""The model: one attention, one feed-forward, one layer, one stack; three families and their heads."""
+"""The models: one attention, one feed-forward, one layer and one stack make three families, each with its heads."""
 
 from .base import TriptychPreTrainedModel
 from .conditional_generation import TriptychForConditionalGeneration

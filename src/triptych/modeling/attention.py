@@ -20,7 +20,7 @@ Projections = tuple[Tensor, Tensor, Tensor]  # queries (B, H, T, d_k), keys (B, 
 
 
 def sees_any(attention_mask: Tensor) -> Tensor:
-    """Which queries see a key, by a mask that is added to the scores: (B, 1, T, S) → (B, 1, T, 1) of bools."""
+    """Which queries see at least one key. The mask is added to the scores: (B, 1, T, S) → (B, 1, T, 1) of bools."""
     return (attention_mask > torch.finfo(attention_mask.dtype).min).any(dim=-1, keepdim=True)
 
 
@@ -37,7 +37,7 @@ def eager_attention(
 ) -> tuple[Tensor, Tensor]:
     """Equation (1), softmax(Q Kᵀ / √d_k) V, in plain tensor operations.
 
-    A query that sees no key gets zeros, as from sdpa.
+    The output of a query that sees no key is zero, as with sdpa.
 
     query (B, H, T, d_k), key (B, G, S, d_k), value (B, G, S, d_v) → (B, T, H, d_v) and the weights (B, H, T, S).
     """
@@ -47,7 +47,7 @@ def eager_attention(
     if position_bias is not None:
         scores = scores + position_bias
     if attention_mask is not None:
-        scores = (scores + attention_mask).clamp(min=torch.finfo(scores.dtype).min)  # -inf everywhere would be NaN
+        scores = (scores + attention_mask).clamp(min=torch.finfo(scores.dtype).min)  # a row of -inf would give NaN
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
     if attention_mask is not None:
         weights = weights * sees_any(attention_mask)
@@ -56,7 +56,7 @@ def eager_attention(
 
 
 class AttentionWeightsTap(nn.Module):
-    """Where attention weights can be recorded (`output_attentions`); its output goes nowhere."""
+    """The place where attention weights are recorded (`output_attentions`). Nothing else uses its output."""
 
     def forward(self, weights: Tensor | None) -> tuple[Tensor | None]:
         return (weights,)
@@ -65,9 +65,9 @@ class AttentionWeightsTap(nn.Module):
 class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1, …, head_h) Wᴼ, head_i = Attention(Q Wᵢ^Q, K Wᵢ^K, V Wᵢ^V)."""
 
-    kind = "full_attention"  # whose mask it takes from its surroundings
+    kind = "full_attention"  # the key of its mask in the surroundings
     sliding_window: int | None = (
-        None  # the width of the band, for kernels that take no mask; other kernels get it as part of the mask
+        None  # the width of the band, for kernels that take no mask; for other kernels, the mask contains the band
     )
 
     def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool = False):
@@ -97,11 +97,11 @@ class MultiHeadAttention(nn.Module):
         return self.v_proj(x).unflatten(-1, (-1, self.value_head_dim)).transpose(1, 2)
 
     def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
-        """Queries of x (B, T, d), and the keys and values that they meet: what self- and cross-attention differ in."""
+        """The queries of x (B, T, d), and the keys and values for them. Self- and cross-attention differ only here."""
         raise NotImplementedError
 
     def alone(self, x: Tensor) -> Surroundings:
-        """What surrounds an attention over x (B, T, d) that is used without a stack."""
+        """The surroundings of an attention over x (B, T, d) that is used without a stack."""
         return Surroundings()
 
     def forward(
@@ -129,7 +129,7 @@ class MultiHeadAttention(nn.Module):
             **self.kernel_options(around),
         )
         self.weights(weights)
-        return self.o_proj(heads.reshape(*x.shape[:-1], -1))  # serving engines give (B T, H d_v)
+        return self.o_proj(heads.reshape(*x.shape[:-1], -1))  # kernels of serving engines return (B T, H d_v)
 
     def kernel_options(self, around: Surroundings) -> Mapping[str, Any]:
         """Further arguments of the kernel."""
@@ -137,15 +137,15 @@ class MultiHeadAttention(nn.Module):
 
 
 class SelfAttention(MultiHeadAttention):
-    """Queries, keys and values from one sequence; earlier keys and values from the cache."""
+    """Queries, keys and values come from one sequence; keys and values of earlier positions come from the cache."""
 
     def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool = False):
         super().__init__(config, layer_idx, is_causal)
         self.kind = config.attention_kind(layer_idx)
         if self.kind == "sliding_attention":
             assert config.sliding_window is not None
-            # A kernel counts the position itself as a part of the width. In a causal layer the configuration does the
-            # same; in the others its width is that of each side.
+            # A kernel counts the position itself as part of the width. In a causal layer the configuration does the
+            # same. In other layers the width of the configuration is the number of positions on each side.
             self.sliding_window = config.sliding_window + (not is_causal)
 
     def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
@@ -167,7 +167,10 @@ class SelfAttention(MultiHeadAttention):
 
 
 class CrossAttention(MultiHeadAttention):
-    """Queries from the decoder, keys and values from the encoder: computed once, kept for every later step."""
+    """Queries come from the decoder, keys and values from the encoder.
+
+    With a cache, keys and values are computed once and kept for all later steps.
+    """
 
     kind = "cross_attention"
 

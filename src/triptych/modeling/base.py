@@ -1,4 +1,4 @@
-"""The base class of every model: what transformers asks of a model, answered once."""
+"""The base class of every model: what transformers needs to know of a model, said in one place."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from .positions import POSITIONS, Positions
 
 
 class TriptychPreTrainedModel(PreTrainedModel):
-    """Loading, saving, initialisation and the capabilities that all three families share."""
+    """Loading, saving, initialisation, and the capabilities that all three families share."""
 
     config: TriptychBaseConfig
     auto_classes: ClassVar[tuple[str, ...]] = ()  # transformers' Auto classes that know this class
@@ -40,10 +40,10 @@ class TriptychPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config: TriptychBaseConfig, *args: Any, **kwargs: Any):
         if isinstance(config, TriptychBaseConfig):
-            config.validate()  # fields may have been set one by one since the configuration was made
+            config.validate()  # somebody may have set single fields since the configuration was made
         super().__init__(config, *args, **kwargs)
         if self.can_generate():
-            # Otherwise a reload drops the options of generation that transformers does not know, such as the paper's.
+            # Otherwise a reload drops options of generation that transformers does not know, such as the paper's.
             self.generation_config._from_model_config = False
 
     def post_init(self) -> None:
@@ -60,8 +60,10 @@ class TriptychPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Extends transformers' method: the error names a damaged file, also a damaged generation_config.json, which
-        transformers ignores."""
+        """Extends transformers' method: an error names the damaged file.
+
+        This includes a damaged generation_config.json, which transformers ignores.
+        """
         where = {name: kwargs[name] for name in ("subfolder", "cache_dir", "revision") if kwargs.get(name)}
         with naming_damage(pretrained_model_name_or_path, **where):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -72,8 +74,9 @@ class TriptychPreTrainedModel(PreTrainedModel):
         if distributed_config is not None:
             is_tied = bool(model.all_tied_weights_keys)
             check_parallelism(model.config, distributed_config, is_tied)
-            # Before they are tied, FSDP2 sees two matrices. Where the rows do not divide evenly, it copies one of
-            # them, which then misses the optimizer's steps. Tensor parallelism needs them apart.
+            # Tied matrices that are not tied yet are two matrices to FSDP2. Where their rows do not divide evenly, it
+            # copies one of them, and the copy misses the optimizer's steps. So they are tied first. Tensor parallelism
+            # needs two separate matrices.
             if is_tied and distributed_config.fsdp_size > 1 and distributed_config.tp_size == 1:
                 model.tie_weights(recompute_mapping=False)
         return super().maybe_distribute_model(model, distributed_config, *args, **kwargs)
@@ -85,18 +88,21 @@ class TriptychPreTrainedModel(PreTrainedModel):
             check_kernel(side, attn_implementation, POSITIONS[side.positions].adds_bias)
         adjusted = super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
         for side in sides:
-            # A kernel of the Hub is known only after it is loaded.
+            # What a kernel from the Hub can do is known only after it is loaded.
             check_kernel(side, adjusted, POSITIONS[side.positions].adds_bias)
         return adjusted
 
     def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
-        """How many items the loss of these inputs is a sum over, by the argument of `forward` that takes the number.
+        """The number of items over which the loss of these inputs is a mean.
 
-        A training loop adds the numbers of all pieces of an update, on all processes, and calls
+        A training loop adds these numbers over all pieces of an update, on all processes, and calls
         `model(**inputs, **numbers)` for each piece. Then the losses of the pieces add up to the loss of the update.
 
         Args:
-            inputs: the arguments of `forward`, labels among them.
+            inputs: the arguments of `forward`, including the labels.
+
+        Returns:
+            The name of the argument of `forward` that takes the number → the number.
         """
         return {"num_items_in_batch": count_labels(inputs["labels"])}
 

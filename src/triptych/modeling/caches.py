@@ -1,4 +1,4 @@
-"""Keys and values of earlier positions: which part of a cache a stack uses, and whether the cache fits the model."""
+"""Caches of keys and values: which part of a cache a stack uses, and whether the cache fits the model."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from ..configuration import TriptychBaseConfig
 
 
 def check_past(config: TriptychBaseConfig, depth: int, cache: Any) -> None:
-    """Refuse keys and values that were made for another model, as prefix tuning makes them from other numbers.
+    """Refuses keys and values that do not fit the model. Prefix tuning with wrong settings makes such ones.
 
     Raises:
-        ValueError: fewer layers than there are, another number of heads, or another width.
+        ValueError: the cache has fewer layers than the model, another number of heads, or another width.
     """
     if type(cache) is not DynamicCache or not cache.layers or torch.compiler.is_compiling():
-        return  # only this one takes what it is given; others are sized by the configuration
+        return  # only this class takes keys of any shape; the configuration decides the sizes of all others
     keys, values = cache.layers[0].keys, cache.layers[0].values
     if keys is None or values is None or not keys.numel():
         return
     given = (len(cache.layers), keys.shape[1], keys.shape[-1], values.shape[-1])
     needed = (depth, config.num_key_value_heads, config.head_dim, config.value_head_dim)
-    heads_fit = needed[1] % given[1] == 0  # a process of tensor parallelism has a part of them
+    heads_fit = needed[1] % given[1] == 0  # with tensor parallelism, a process holds a part of the heads
     if given[0] < needed[0] or not heads_fit or given[2:] != needed[2:]:
         form = "{} layers of {} heads with keys of width {} and values of width {}".format
         raise ValueError(

@@ -31,7 +31,7 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, VocabularyHead, 
         self.post_init()
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """The labels one step to the right, behind what `decoder_start` says: (B, T) → (B, T).
+        """The decoder's input for these labels; see `decoder_input`: (B, T) → (B, T).
 
         Raises:
             ValueError: the configuration has no `pad_token_id`, or lacks the `decoder_start_token_id` that it needs.
@@ -64,12 +64,13 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, VocabularyHead, 
         """See `TriptychModel.forward` for the inputs.
 
         Args:
-            labels: (B, T) target token ids, -100 where none is asked for; the decoder's input is made from them
-                when it is not given.
+            labels: (B, T) target token ids, -100 at positions without a label. If the decoder's input is not given, it
+                is made from the labels.
             num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
                 count in this batch (see `count_items`).
-            logits_to_keep: compute only the last so many logits (0: all), or those at the given positions.
-            skip_logits: return the loss alone; `logits` is None.
+            logits_to_keep: the number of last positions whose logits are computed (0: all), or these positions; see
+                `keep_positions`.
+            skip_logits: whether only the loss is computed; then `logits` is None.
         """
         source = {"attention_mask": attention_mask, "position_ids": position_ids, "document_ids": document_ids}
         target = {
@@ -80,7 +81,7 @@ class TriptychForConditionalGeneration(TriptychGenerationMixin, VocabularyHead, 
         }
         layouts = None
         if labels is not None:
-            use_cache = bool(use_cache)  # training wants none, whatever the configuration says
+            use_cache = bool(use_cache)  # training needs no cache, whatever the configuration says
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 read = source_tokens(input_ids, inputs_embeds, encoder_outputs)
                 layouts = self.model.lay_out(read, source, labels, target, kwargs)

@@ -31,7 +31,7 @@ class TriptychDecoderModel(TransformerStack):
 
     @property
     def depth(self) -> int:
-        return self.config.num_hidden_layers  # fewer than there are, while early exit drafts
+        return self.config.num_hidden_layers  # while early exit drafts, this is less than the number of all layers
 
 
 class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
@@ -47,7 +47,7 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
         self.post_init()
 
     def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Extends `TriptychPreTrainedModel.count_items`: the first token of a document is asked of no position."""
+        """Extends `TriptychPreTrainedModel.count_items`: no position has to predict the first token of a document."""
         shift_labels = inputs.get("shift_labels")
         if shift_labels is None:
             tokens = given(input_ids=inputs.get("input_ids"), inputs_embeds=inputs.get("inputs_embeds"))
@@ -77,15 +77,17 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
         """See `TransformerStack.forward` for the inputs.
 
         Args:
-            labels: (B, T) the same tokens as `input_ids`, -100 where none is asked for: position t is asked for the
-                label at t + 1, unless that belongs to another document. With `shift_labels` in their place, position t
-                is asked for the label at t.
+            labels: (B, T) the same tokens as `input_ids`, or -100 for tokens that need not be predicted. Position t
+                predicts the label at t + 1, if it belongs to the same document. If `shift_labels` are given instead,
+                position t predicts the label at t.
             num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
                 count in this batch (see `count_items`).
-            logits_to_keep: compute only the last so many logits (0: all), or those at the given positions.
-            skip_logits: return the loss alone; `logits` is None.
+            logits_to_keep: the number of last positions whose logits are computed (0: all), or these positions; see
+                `keep_positions`.
+            skip_logits: whether only the loss is computed; then `logits` is None.
         """
-        # shift_labels is no parameter: Trainer evaluates no loss on data that lack a parameter named after labels.
+        # shift_labels is not a parameter, because Trainer computes no loss in evaluation unless the data has every
+        # parameter whose name contains "label".
         shift_labels: Tensor | None = kwargs.pop("shift_labels", None)
         tokens = given(input_ids=input_ids, inputs_embeds=inputs_embeds)
         said: dict[str, Any] = {
@@ -97,7 +99,7 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
         if labels is not None and shift_labels is None:
             shift_labels = next_token_labels(labels, layout.documents)
         if shift_labels is not None:
-            use_cache = bool(use_cache)  # training wants none, whatever the configuration says
+            use_cache = bool(use_cache)  # training needs no cache, whatever the configuration says
         outputs = self.model(
             input_ids,
             token_type_ids=token_type_ids,

@@ -1,4 +1,4 @@
-"""What the decoder of an encoder–decoder reads in training: the labels, one step to the right."""
+"""The input of an encoder–decoder's decoder in training: the labels, shifted right by one position."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from .labels import IGNORED, last_labels, shift_right
 
 
 def shift_right_as_configured(config: TriptychConfig, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
-    """`shift_right` behind the configured start token.
+    """The labels, shifted right behind the configured start token; see `shift_right`: (B, T) → (B, T).
 
     Raises:
         ValueError: the configuration has no `decoder_start_token_id` or no `pad_token_id`.
@@ -23,17 +23,21 @@ def shift_right_as_configured(config: TriptychConfig, labels: Tensor, document_i
 
 
 def decoder_input(config: TriptychConfig, labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
-    """The decoder's input for given labels, behind what `decoder_start` says: (B, T) → (B, T)
+    """The decoder's input for given labels: (B, T) → (B, T).
+
+    The labels are shifted right by one. `config.decoder_start` says what stands before them: the start token, or the
+    last label of the row (mBART).
 
     Raises:
-        ValueError: the configuration lacks the tokens for it, or there are documents, which have one start token.
+        ValueError: the configuration lacks the tokens that are needed, or the last label should stand before several
+            documents.
     """
     if config.decoder_start == "token":
         return shift_right_as_configured(config, labels, document_ids)
     if document_ids is not None:
         raise ValueError(
-            f"decoder_start={config.decoder_start!r} puts one label before each row, which packed documents do not "
-            'have; give decoder_input_ids, or set decoder_start="token" in the config'
+            f"decoder_start={config.decoder_start!r} puts one label before each row, but each packed document needs "
+            'its own; give decoder_input_ids, or set decoder_start="token" in the config'
         )
     pad = config.pad_token_id
     if pad is None:

@@ -1,8 +1,8 @@
 """Documents in a row, and the positions of tokens in them.
 
-A document is a run of tokens with one id. A masked token has no document of its own: it lies within the document
-before it, so a mask with holes never cuts a document in two. transformers separates the documents of a row only where
-it sees neither a mask nor a cache; here they are always separate, or refused.
+A document is a run of tokens with one document id. A masked token belongs to the document before it, so a mask with
+holes never cuts a document in two. transformers separates the documents of a row only if there is neither a mask nor a
+cache. This package always separates them, or raises an error.
 
 Shapes: B batch, T positions, P positions in the cache, S positions of the memory.
 """
@@ -14,21 +14,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NO_DOCUMENT = -1  # of masked tokens before the first document
+NO_DOCUMENT = -1  # the document id of masked tokens before the first document
 
 
 def starts(document_ids: Tensor) -> Tensor:
-    """Where a document begins: (B, T) → (B, T) of bools."""
+    """The positions at which a document begins: (B, T) → (B, T) of bools."""
     return F.pad(document_ids[:, 1:] != document_ids[:, :-1], (1, 0), value=True)
 
 
 def is_prepared(attention_mask: Any) -> bool:
-    """Whether a mask is as the attention kernel takes it, one or one for each kind of layer; not (B, S) of tokens."""
+    """Whether a mask has the form that attention kernels take. A mask (B, S) of tokens has not.
+
+    It is one mask for all layers, or a dictionary with one mask for each kind of layer.
+    """
     return attention_mask is not None and len(getattr(attention_mask, "shape", ())) != 2
 
 
 def own_tokens(attention_mask: Any, length: int) -> Tensor | None:
-    """Which of the last `length` tokens are not masked: (B, P + T) → (B, T) of bools; None where no mask says it."""
+    """Which of the last `length` tokens are not masked: (B, P + T) → (B, T) of bools.
+
+    None: there is no mask, or one that does not name tokens.
+    """
     if attention_mask is None or is_prepared(attention_mask):
         return None
     mask: Tensor = attention_mask
@@ -36,12 +42,12 @@ def own_tokens(attention_mask: Any, length: int) -> Tensor | None:
 
 
 def check_attention_mask(name: str, mask: Any, rows: int, length: int, past: int | Tensor = 0) -> None:
-    """Refuses a mask that does not fit `rows` of `length` tokens behind `past` others.
+    """Refuses a mask that does not fit `rows` rows of `length` tokens, with `past` earlier tokens in the cache.
 
     Raises:
-        ValueError: the mask is neither (B, P + T) nor (B or 1, …, T, S), or has other rows or another length.
+        ValueError: the mask is neither (B, P + T) nor (B or 1, …, T, S), or has another number of rows or tokens.
     """
-    if not isinstance(mask, Tensor):  # none, a mask of flex attention, or one for each kind of layer
+    if not isinstance(mask, Tensor):  # no mask, a mask of flex attention, or one mask for each kind of layer
         return
     shape, covered = tuple(mask.shape), mask.shape[-1]
     if mask.ndim == 4 and shape[0] in (1, rows):
@@ -51,7 +57,7 @@ def check_attention_mask(name: str, mask: Any, rows: int, length: int, past: int
             f"{name} has the shape {shape}; it must be ({rows}, tokens seen so far), 1 for a token and 0 for padding, "
             f"or ({rows}, 1, queries, keys)"
         )
-    if isinstance(past, int) and covered != past + length:  # a static cache counts on its device
+    if isinstance(past, int) and covered != past + length:  # the length of a static cache is a tensor on its device
         raise ValueError(f"{name} covers {covered} positions, not the {past + length} seen so far")
 
 
@@ -69,12 +75,14 @@ COUNTS = {"skipped": skipped, "counted": counted}
 
 
 def positions_in_row(tokens: Tensor, masked_positions: str, document_ids: Tensor | None = None) -> Tensor:
-    """0, 1, 2, … from the first token of the row, or of each document, that is not masked: (B, T) → (B, T).
+    """The position of each token in its row or document: (B, T) → (B, T).
+
+    Positions are 0, 1, 2, … from the first token of the row that is not masked, and from the start of each document.
 
     Args:
-        tokens: (B, T) of bools, which of them are not masked.
-        masked_positions: whether masked tokens after the first take a position: the word in the configuration.
-        document_ids: (B or 1, T) the documents, masked tokens in the document before them.
+        tokens: (B, T) of bools, True for tokens that are not masked.
+        masked_positions: whether masked tokens after the first token take a position; a key of `COUNTS`.
+        document_ids: (B or 1, T) the documents, in which a masked token has the id of the document before it.
     """
     count = COUNTS[masked_positions](tokens)
     begins = tokens & (skipped(tokens) == 1)
@@ -86,29 +94,29 @@ def positions_in_row(tokens: Tensor, masked_positions: str, document_ids: Tensor
 def within_documents(document_ids: Tensor, tokens: Tensor) -> Tensor:
     """Each masked token gets the document of the token before it: (B or 1, T), (B, T) of bools → (B, T)."""
     index = torch.arange(tokens.shape[1], device=tokens.device)
-    last = torch.where(tokens, index, -1).cummax(dim=-1)[0]  # the last token up to here
+    last = torch.where(tokens, index, -1).cummax(dim=-1)[0]  # the index of the last unmasked token so far
     documents = document_ids.expand(tokens.shape).gather(-1, last.clamp(min=0))
     return documents.masked_fill(last < 0, NO_DOCUMENT)
 
 
 def documents_by_positions(position_ids: Tensor, tokens: Tensor | None) -> Tensor:
-    """The documents that positions say: one begins at every token that is not masked and has the position 0.
+    """The documents that positions imply: one begins at each unmasked token with the position 0.
 
-    All other positions may jump or stand still, as they do under a mask with holes. Masked tokens lie in the document
-    before them. position_ids (B or 1, T), tokens (B, T) of bools → (B or 1, T)
+    Other positions may jump or repeat, as they do under a mask with holes. Masked tokens belong to the document before
+    them. position_ids (B or 1, T), tokens (B, T) of bools → (B or 1, T)
     """
     tokens = torch.ones_like(position_ids, dtype=torch.bool) if tokens is None else tokens
-    is_first = skipped(tokens) == 1  # it begins a document wherever it stands
+    is_first = skipped(tokens) == 1  # the first token of a row begins a document at any position
     return (tokens & ((position_ids == 0) | is_first)).long().cumsum(-1) - 1
 
 
 def documents_between(starts: Tensor, length: int) -> Tensor:
-    """The documents of one flat row that begins a new one at each of `starts`, (documents + 1,): (1, T)."""
+    """The documents of one flat row, which begin at `starts`: (documents + 1,) → (1, T)."""
     return torch.searchsorted(starts[1:].contiguous(), torch.arange(length, device=starts.device), right=True)[None]
 
 
 def same_document(queries: Tensor, keys: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """A mask function of transformers: queries (B, T) see the keys (B, S) of the document with the same id."""
+    """A mask function for transformers: queries with document ids (B, T) see keys (B, S) with the same id."""
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return queries[batch, query] == keys[batch, key]

@@ -15,8 +15,8 @@ class TriptychEncoderModel(TransformerStack):
     """The encoder without a head: every position sees every other.
 
     Args:
-        add_pooling_layer: whether the body gets the pooler that `config.pooler` names, as in transformers' BertModel;
-            heads over single tokens do without. A body that has none for good has `pooler="none"` in its
+        add_pooling_layer: whether the body gets the pooler that `config.pooler` names, as in transformers' BertModel.
+            Heads over single tokens need no pooler. A model that never has one has `pooler="none"` in its
             configuration. Without a pooler, `pooler_output` is None.
     """
 
@@ -31,7 +31,7 @@ class TriptychEncoderModel(TransformerStack):
 
     @property
     def first_position(self) -> int:  # type: ignore[override]
-        """RoBERTa numbers its positions from 2 on, and gives padding the number before."""
+        """The number of the first position. RoBERTa counts from 2 and gives padding the number before, 1."""
         return self.config.first_position_id
 
     def output(self, hidden: Tensor, past_key_values: Cache | None, attention_mask: Any) -> Any:

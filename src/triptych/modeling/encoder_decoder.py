@@ -29,7 +29,7 @@ class Decoder(TransformerStack):
 
 
 def source_tokens(input_ids: Tensor | None, inputs_embeds: Tensor | None, encoder_outputs: Any) -> Tensor:
-    """The source, as ids (B, S) or as vectors (B, S, d); encoded already, where that is all there is."""
+    """The source: ids (B, S) or vectors (B, S, d). If `encoder_outputs` are given, these are its hidden states."""
     if encoder_outputs is not None:
         encoded: Tensor = encoder_outputs[0]
         return encoded
@@ -60,8 +60,8 @@ class TriptychModel(TwoSidedVocabulary):
 
         Args:
             source, target: the tokens of each side, ids (B, S) and (B, T), or vectors.
-            said, said_of_target: what the caller says of them: masks, positions, documents, the cache.
-            arguments: the further arguments of the call; boundaries of documents are taken out of them.
+            said, said_of_target: what the caller says of these tokens: masks, positions, documents, the cache.
+            arguments: the other arguments of the call. The boundaries of documents are removed from them.
         """
         self.share_kernel()
         sides = (
@@ -76,8 +76,8 @@ class TriptychModel(TwoSidedVocabulary):
         """The matrix that embeds the decoder's tokens."""
         return self.embed_tokens if self.config.share_encoder_decoder_embeddings else self.decoder_embed_tokens
 
-    # A decoder that differs from the encoder has a configuration of its own, a copy made with the model. What may
-    # change while the model runs is passed on to it by these two.
+    # A decoder that differs from the encoder has another configuration, a copy that is made with the model. The next
+    # two methods pass on to it what may change in the model's configuration later.
 
     def share_kernel(self) -> None:
         """Gives the decoder the attention kernel that the model's configuration names."""
@@ -85,7 +85,7 @@ class TriptychModel(TwoSidedVocabulary):
             self.decoder.config._attn_implementation = self.config._attn_implementation
 
     def pass_on_recording(self, kwargs: dict[str, Any]) -> None:
-        """Adds to the arguments of a call which outputs the model's configuration wants to have recorded."""
+        """Adds to the arguments of a call which outputs are recorded according to the model's configuration."""
         if self.decoder.config is not self.config:
             for name in ("output_attentions", "output_hidden_states"):
                 kwargs.setdefault(name, getattr(self.config, name))
@@ -126,14 +126,16 @@ class TriptychModel(TwoSidedVocabulary):
             decoder_input_ids: (B, T) target token ids, with `decoder_attention_mask` (B, P + T); or
                 `decoder_inputs_embeds` (B, T, d).
             past_key_values: the cache of the P target positions before these.
-            document_ids, decoder_document_ids: (B, S), (B, T) packing: several pairs in one row; a target sees
-                itself and the source of the same id. `position_ids` and `decoder_position_ids` that return to 0 say
-                the same; and for flat rows (1, S), (1, T) `cu_seq_lens_q`, `max_length_q` of the source and
-                `decoder_cu_seq_lens_q`, `decoder_max_length_q` of the target; see `TransformerStack.forward`.
-            layouts: of source and target, in place of masks, positions and documents: what a head has made of them.
+            document_ids, decoder_document_ids: (B, S), (B, T) packing: a row holds several pairs, and a target sees
+                itself and the source with the same id. There are two other ways to say the same: `position_ids` and
+                `decoder_position_ids` that return to 0; or, for flat rows (1, S) and (1, T), `cu_seq_lens_q` and
+                `max_length_q` of the source with `decoder_cu_seq_lens_q` and `decoder_max_length_q` of the target. See
+                `TransformerStack.forward`.
+            layouts: the layouts of source and target, if a head has made them already. They replace masks, positions
+                and documents.
 
         Raises:
-            ValueError: the decoder has no input, or documents are known on one side only.
+            ValueError: the decoder has no input, or the documents of only one side are known.
         """
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             raise ValueError(

@@ -1,6 +1,6 @@
-"""Heads that read a text twice, through the encoder and through the decoder (BART; Lewis et al. 2020, section 3).
+"""Heads that read a text twice, with the encoder and with the decoder (BART; Lewis et al. 2020, section 3).
 
-B batch, T positions, L labels, d residual width.
+Shapes: B batch, T positions, L labels, d residual width.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from .two_sided_vocabulary import TwoSidedVocabulary
 
 
 class ReadTwice(TwoSidedVocabulary):
-    """An encoder–decoder whose decoder reads the source, too, unless it is given another input."""
+    """An encoder–decoder whose decoder also reads the source, unless it is given another input."""
 
     config: TriptychConfig
 
@@ -39,7 +39,7 @@ class ReadTwice(TwoSidedVocabulary):
         self.model = TriptychModel(config)
 
     def behind_start_token(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """The source, shifted right by one; the start token stands where its first word was: (B, T) → (B, T)."""
+        """The source, shifted right by one, with the start token in the place of its first token: (B, T) → (B, T)."""
         shifted = shift_right_as_configured(self.config, input_ids)
         first = first_position(input_ids, attention_mask)
         return shifted.scatter(1, first[:, None], shifted[:, :1])
@@ -55,15 +55,15 @@ class ReadTwice(TwoSidedVocabulary):
         return mask
 
     def read(self, inputs: Inputs, past_key_values: Cache | None, **kwargs: Any) -> Any:
-        """The body's outputs for a source (B, T), which the decoder reads behind its start token.
+        """The outputs of the body for a source (B, T). The decoder reads the source behind a start token.
 
         Raises:
             ValueError: the source is given as embeddings and the decoder has no input; or `past_key_values` are given.
         """
         if past_key_values is not None:
             raise ValueError(
-                f"{type(self).__name__} reads the whole source in encoder and decoder, so nothing can stand before it "
-                "in past_key_values, which is what prefix tuning does; adapt it with LoRA or IA3"
+                f"{type(self).__name__} reads the whole source in encoder and decoder, so it takes no past_key_values "
+                "(prefix tuning gives them); adapt it with LoRA or IA3"
             )
         if self.has_source_as_target(inputs):
             input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
@@ -95,7 +95,7 @@ class TriptychForSequenceClassification(ReadTwice):
         return {"num_items_in_batch": count_sequence_labels(self.config, inputs["labels"])}
 
     def end_token_position(self, hidden: Tensor, inputs: Inputs) -> Tensor:
-        """Where the last end token of each row stands, or its last token where only embeddings are known: (B,).
+        """The position of each row's last end token, or of its last token where only embeddings are known: (B,).
 
         Raises:
             ValueError: a row has no end token.
@@ -131,12 +131,13 @@ class TriptychForSequenceClassification(ReadTwice):
         """See `TriptychModel.forward` for the inputs. `logits` are (B, L).
 
         Args:
-            labels: (B,) classes, or (B, L) floats for several labels, or numbers for a regression.
+            labels: (B,) classes; or (B, L) of floats for several labels; or numbers for regression, (B, L), or (B,)
+                where L = 1.
             num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
                 count in this batch (see `count_items`).
 
         Raises:
-            ValueError: a row without an end token; or `past_key_values`, as the source is read at once.
+            ValueError: a row has no end token; or `past_key_values` are given, although the source is read at once.
         """
         inputs: Inputs = {
             "input_ids": input_ids,
@@ -197,7 +198,7 @@ class TriptychForQuestionAnswering(SpanHead, ReadTwice):
                 positions are divided; by default how many of each count in this batch (see `count_items`).
 
         Raises:
-            ValueError: `past_key_values`, as the source is read at once.
+            ValueError: `past_key_values` are given, although the source is read at once.
         """
         inputs: Inputs = {
             "input_ids": input_ids,

@@ -24,7 +24,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.dropout(self.expand(x))
-        return self.down_proj(as_weight(hidden, self.down_proj))  # which can be in float32 where the rest is not
+        return self.down_proj(as_weight(hidden, self.down_proj))  # this matrix can be float32 in a float16 model
 
 
 class GatedFeedForward(FeedForward):

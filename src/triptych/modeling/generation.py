@@ -10,8 +10,8 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from .generation_repairs import RepairedGenerationMixin
 
-# Three ways to say how long an output may be. The arguments of `generate` outrank its `generation_config`, which
-# outranks the model's; the first of these that names a length decides.
+# Three ways to say how long an output may be. The arguments of `generate` come first, then the `generation_config` of
+# the call, then that of the model. The first of these that sets one of the options decides.
 LENGTH_OPTIONS = ("max_length", "max_new_tokens", "max_length_beyond_source")
 
 
@@ -23,23 +23,25 @@ class GNMTLengthPenalty(float):
 
 
 class MaxLengthBeyondSource(StoppingCriteria):
-    """Ends each output `margin` tokens past the length of its source, however long the other sources of the batch are.
+    """Ends each output when it has `margin` tokens more than its source.
+
+    The length of the other sources in the batch plays no role.
 
     Args:
-        source_lengths: (B,) number of source tokens.
+        source_lengths: (B,) the number of tokens in each source.
     """
 
     def __init__(self, source_lengths: Tensor, margin: int):
         self.limits = source_lengths + margin
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """Which rows have ended: input_ids (B · n, T) with n beams for each source → (B · n,)"""
+        """Which rows have ended: input_ids (B · n, T) with n beams for each source → (B · n,) of bools."""
         rows = self.limits.to(input_ids.device).repeat_interleave(input_ids.shape[0] // self.limits.shape[0])
         return input_ids.shape[1] - 1 >= rows  # the start token is not part of the output
 
 
 def source_lengths(inputs: Tensor | None, kwargs: dict[str, Any]) -> Tensor:
-    """How many source tokens each row has: (B,). From the mask where there is one, otherwise from the shape."""
+    """The number of source tokens in each row, (B,), from the mask or, where there is none, from the shape."""
     if (mask := kwargs.get("attention_mask")) is not None:
         return mask.sum(-1)
     encoded = kwargs.get("encoder_outputs")
@@ -49,7 +51,7 @@ def source_lengths(inputs: Tensor | None, kwargs: dict[str, Any]) -> Tensor:
 
 
 def stated(source: Any, name: str) -> Any:
-    """The value of an option in the arguments of `generate` or in a generation configuration; None: not stated."""
+    """The value of an option in the arguments of `generate` or in a generation configuration. None: it is not set."""
     if isinstance(source, dict):
         return source.get(name)
     return source.stated(name) if hasattr(source, "stated") else getattr(source, name, None)
@@ -59,7 +61,7 @@ def check_paper_options(source: Any) -> None:
     """Refuses values of the paper's options that have no meaning.
 
     Raises:
-        ValueError: names the option and its value.
+        ValueError: an option has such a value; the message names both.
     """
     margin, alpha = stated(source, "max_length_beyond_source"), stated(source, "gnmt_length_penalty")
     if margin is not None and (isinstance(margin, bool) or not isinstance(margin, Integral) or margin < 0):
@@ -75,10 +77,10 @@ def check_paper_options(source: Any) -> None:
 
 
 def margin_in_force(sources: list[Any]) -> int | None:
-    """`max_length_beyond_source`, unless it is not set or another option decides the length.
+    """The value of `max_length_beyond_source`; None if it is not set or another option decides the length.
 
     Args:
-        sources: what can state options, the strongest first.
+        sources: the arguments and configurations that can set options, the one with the highest precedence first.
     """
     said = ({name: stated(source, name) for name in LENGTH_OPTIONS} for source in sources)
     lengths = next((lengths for lengths in said if any(v is not None for v in lengths.values())), {})
@@ -87,15 +89,15 @@ def margin_in_force(sources: list[Any]) -> int | None:
 
 
 class TriptychGenerationMixin(RepairedGenerationMixin):
-    """`generate` with two more options, given as arguments or kept in `generation_config`:
+    """`generate` with two more options, which are arguments or values in `generation_config`:
 
     - `gnmt_length_penalty` (float): beams are ranked by log P(Y|X) / ((5 + |Y|) / 6)^α. The paper uses α = 0.6.
-    - `max_length_beyond_source` (int): an output may have this many tokens more than its source; the paper uses 50.
-      For the encoder–decoder. `max_new_tokens` and `max_length` take precedence.
+    - `max_length_beyond_source` (int): an output may have this many tokens more than its source. The paper uses 50.
+      Only an encoder–decoder has this option. `max_new_tokens` and `max_length` take precedence over it.
 
-    Where source and target have two vocabularies, one id is two tokens. So the options that look for the source's
-    tokens in the output are refused there. A `WatermarkDetector` of such a model takes the target's configuration,
-    `model.config.get_text_config(decoder=True)`.
+    Where source and target have two vocabularies, one id means two different tokens. So the options that look for the
+    source's tokens in the output are refused there. A `WatermarkDetector` for such a model needs the configuration of
+    the decoder, `model.config.get_text_config(decoder=True)`.
     """
 
     def _prepare_generation_config(
@@ -106,7 +108,7 @@ class TriptychGenerationMixin(RepairedGenerationMixin):
         has_other = kwargs.get("length_penalty") is not None
         if generation_config is not None and stated(generation_config, "gnmt_length_penalty") is None:
             has_other = has_other or stated(generation_config, "length_penalty") is not None
-        if has_other:  # a penalty of this call replaces the model's penalty, whatever its form
+        if has_other:  # a penalty of this call replaces the model's penalty, whichever of the two forms that has
             given.setdefault("gnmt_length_penalty", None)
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
         for name, value in given.items():
@@ -127,8 +129,8 @@ class TriptychGenerationMixin(RepairedGenerationMixin):
 
         Raises:
             ValueError: `max_length_beyond_source` or `gnmt_length_penalty` has a value without a meaning;
-                `max_length_beyond_source` is set, but there is no source; or transformers' options ask for what the
-                model cannot do, as `RepairedGenerationMixin.generate` says.
+                `max_length_beyond_source` is set, but there is no source; or another option asks for what the model
+                cannot do (see `RepairedGenerationMixin.generate`).
         """
         sources = [source for source in (kwargs, generation_config, self.generation_config) if source is not None]
         for source in sources:
@@ -143,7 +145,7 @@ class TriptychGenerationMixin(RepairedGenerationMixin):
             kwargs |= {"max_length": 1 + min(longest, limit or longest), "max_new_tokens": None}
             per_row = MaxLengthBeyondSource(tokens, margin)
             if any(stated(source, "pad_token_id") is not None for source in sources):
-                # transformers pads rows that have ended where a criterion has this attribute, an end token or not.
+                # transformers pads finished rows if a criterion has this attribute, even if it is None.
                 per_row.eos_token_id = None
             stopping_criteria = StoppingCriteriaList([*(stopping_criteria or []), per_row])
         return super().generate(inputs, generation_config, logits_processor, stopping_criteria, **kwargs)

@@ -1,4 +1,4 @@
-"""The generation configuration of a Triptych model: defaults that a program fills in do not become settings."""
+"""The generation configuration of a Triptych model: defaults that a program fills in never become settings."""
 
 import copy
 from typing import Any
@@ -10,12 +10,12 @@ PAPER_OPTIONS = ("gnmt_length_penalty", "max_length_beyond_source")
 
 
 class TriptychGenerationConfig(GenerationConfig):
-    """transformers' `GenerationConfig`, in which filled-in defaults remain defaults.
+    """Extends transformers' class: defaults that are filled in remain defaults.
 
-    `Seq2SeqTrainer` writes all of transformers' defaults into a model's generation configuration after the first
-    batch that it predicts, `max_length=20` among them, because it wants to know how far to pad. Here these values can
-    be read until the next `generate`, but they are not copied or saved. So they never outrank an option that somebody
-    has set. A value that is assigned by name is a setting.
+    After the first batch that it predicts, `Seq2SeqTrainer` writes all of transformers' defaults into the model's
+    generation configuration, because it needs a length to pad to. `max_length=20` is one of them. Here these values
+    can be read until the next `generate`, but they are not copied or saved. So they never replace an option that
+    somebody has set. A value that is assigned by name is a setting.
     """
 
     @classmethod
@@ -31,13 +31,13 @@ class TriptychGenerationConfig(GenerationConfig):
         super().__setattr__(name, value)
 
     def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any) -> dict[str, Any]:
-        """Extends transformers' method: remembers which options got nothing but their default."""
+        """Extends transformers' method: remembers which options were filled in with their default."""
         defaults = self._get_default_generation_params()
         unset = [name for name in defaults if getattr(self, name, None) is None] if defaults_only else []
         unused: dict[str, Any] = super().update(defaults_only, allow_custom_entries, **kwargs)
         own = self.__dict__
         filled = {name: own[name] for name in unset if own.get(name) is not None and own[name] == defaults[name]}
-        if filled and kwargs == defaults:  # otherwise the values are the settings of another configuration
+        if filled and kwargs == defaults:  # other values are the settings of another configuration
             own["_filled"] = {**own.get("_filled", {}), **filled}
         return unused
 
@@ -46,7 +46,7 @@ class TriptychGenerationConfig(GenerationConfig):
         self.__dict__.update(dict.fromkeys(self.__dict__.pop("_filled", {})))
 
     def stated(self, name: str) -> Any:
-        """The value of an option, or None where only its default was filled in."""
+        """The value that an option was set to; None if it is not set or only its default was filled in."""
         return None if name in self.__dict__.get("_filled", {}) else getattr(self, name, None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,9 +57,9 @@ class TriptychGenerationConfig(GenerationConfig):
 
 
 def take_generation_config(model: Any, given: GenerationConfig | None) -> None:
-    """Gives `model`, if it generates, a copy of the generation options of another model.
+    """Gives `model` a copy of the generation options of another model. A model that cannot generate is left alone.
 
-    A model of transformers does not get the options of the paper, which it does not know.
+    A model of transformers does not know the options of the paper, so it does not get them.
     """
     if given is None or not model.can_generate():
         return

@@ -1,7 +1,7 @@
-"""Repairs of transformers' `generate`: where it would compute something wrong for these models.
+"""Repairs of transformers' `generate`, which would compute something wrong for these models in some cases.
 
-It knows neither two vocabularies, nor positions without a longest sequence, nor a padded output before a compiled
-step, and for an encoder–decoder neither a quantised cache nor guidance. What cannot be repaired is refused.
+transformers does not support two vocabularies, positions without a limit, or a padded output before a compiled step.
+For an encoder–decoder it supports neither a quantised cache nor guidance. Options that cannot be repaired are refused.
 """
 
 import copy
@@ -39,10 +39,10 @@ OPTIONS_OF_ONE_VOCABULARY = {
 
 
 def mask_of_begun_output(kwargs: dict[str, Any]) -> dict[str, Tensor]:
-    """A mask of ones for `decoder_input_ids` that begin before the end of a cache, where no mask is given.
+    """A mask of ones for `decoder_input_ids` whose first tokens are in the cache already, if no mask is given.
 
-    From its length, transformers learns that the first of these ids are in the cache already. Otherwise it would run
-    them again, behind the cache.
+    The length of the mask tells transformers that these tokens are in the cache. Without the mask, it would run them
+    again, behind the cache.
     """
     ids, cache = kwargs.get("decoder_input_ids"), kwargs.get("past_key_values")
     if ids is None or cache is None or kwargs.get("decoder_attention_mask") is not None:
@@ -52,9 +52,9 @@ def mask_of_begun_output(kwargs: dict[str, Any]) -> dict[str, Tensor]:
 
 
 class TargetSide:
-    """A model whose `config` is that of its decoder, so that `vocab_size` is the size of the target's vocabulary.
+    """A view of a model in which `config` is that of the decoder, so `vocab_size` is that of the target's vocabulary.
 
-    transformers reads `vocab_size` when it handles generated tokens. Everything else is read from the model.
+    transformers reads `vocab_size` when it handles generated tokens. All other attributes are those of the model.
     """
 
     def __init__(self, model: Any):
@@ -72,8 +72,8 @@ class RepairedGenerationMixin(GenerationMixin):
         """The model's options of generation.
 
         A plain `GenerationConfig` that is assigned here is copied into a `TriptychGenerationConfig`, which does not
-        keep defaults that a program fills in. So change an option in `model.generation_config`: a later change of the
-        assigned object does not reach the model.
+        keep defaults that a program fills in. To change an option later, change it in `model.generation_config`. A
+        change of the object that was assigned does not reach the model.
         """
         options: GenerationConfig = self.__dict__["_generation_config"]
         return options
@@ -86,27 +86,27 @@ class RepairedGenerationMixin(GenerationMixin):
 
     @property
     def _generating_stack(self) -> Any:
-        """The stack that writes: the body of a decoder, the decoder of an encoder–decoder."""
+        """The stack that generates: the body of a decoder, or the decoder of an encoder–decoder."""
         return self.get_decoder()
 
     @property
     def _target_side(self) -> Any:
-        """The model as transformers has to see it where it handles the target's tokens."""
+        """The model to give to transformers where it handles tokens of the target."""
         return TargetSide(self) if getattr(self.config, "has_two_vocabularies", False) else self
 
     def compute_transition_scores(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Extends transformers' method: the ids are those of the target's vocabulary."""
+        """Extends transformers' method: the ids belong to the target's vocabulary."""
         scores: Tensor = GenerationMixin.compute_transition_scores(self._target_side, *args, **kwargs)
         return scores
 
     def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> Any:
-        """Extends transformers' method: the ids are those of the target's vocabulary."""
+        """Extends transformers' method: the ids belong to the target's vocabulary."""
         return GenerationMixin._get_candidate_generator(self._target_side, *args, **kwargs)
 
     def _validate_generation_mode(
         self, generation_mode: Any, generation_config: GenerationConfig, generation_mode_kwargs: dict[str, Any]
     ) -> None:
-        """Extends transformers' method: it compares the targets' vocabularies of a model and its assistant."""
+        """Extends transformers' method: compares the target vocabularies of a model and its assistant."""
         assistant = generation_mode_kwargs.get("assistant_model")
         if isinstance(assistant, RepairedGenerationMixin):
             generation_mode_kwargs = {**generation_mode_kwargs, "assistant_model": assistant._target_side}
@@ -117,9 +117,9 @@ class RepairedGenerationMixin(GenerationMixin):
     def _prepare_attention_mask_for_generation(
         self, inputs_tensor: Tensor, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
     ) -> Tensor:
-        """Extends transformers' method: a source with a second vocabulary is padded with the model's padding token.
+        """Extends transformers' method: with two vocabularies, the model's padding token marks padding in the source.
 
-        The padding token of `generation_config` pads outputs, so it is a token of the target.
+        The padding token of `generation_config` is for outputs, so it is a token of the target.
         """
         if getattr(self.config, "has_two_vocabularies", False) and self.config.pad_token_id is not None:
             generation_config = copy.copy(generation_config)
@@ -129,7 +129,7 @@ class RepairedGenerationMixin(GenerationMixin):
 
     @property
     def _output_limit(self) -> int | None:
-        """The most tokens that the generating stack can take; None: any number."""
+        """The greatest number of tokens that the generating stack can take; None: there is no limit."""
         limit: int | None = self._generating_stack.config.position_limit
         return limit
 
@@ -155,7 +155,7 @@ class RepairedGenerationMixin(GenerationMixin):
         return generation_config
 
     def _get_stopping_criteria(self, *args: Any, **kwargs: Any) -> StoppingCriteriaList:
-        """Extends transformers' method: it warns of too long an output only where positions are learned."""
+        """Extends transformers' method: warns of an output that is too long only if positions are learned."""
         criteria = super()._get_stopping_criteria(*args, **kwargs)
         for criterion in criteria:
             if isinstance(criterion, MaxLengthCriteria):
@@ -168,14 +168,15 @@ class RepairedGenerationMixin(GenerationMixin):
         """Extends transformers' method: refuses options that the model cannot honour."""
         generation_config, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
         if self.config.is_encoder_decoder:
-            # The source is encoded at once. transformers would cut its mask into the pieces of the output.
+            # The source is encoded at once. With this option, transformers would cut the source's mask into pieces of
+            # the output.
             generation_config.prefill_chunk_size = None
         self._check_early_exit(getattr(generation_config, "assistant_early_exit", None))
         self._check_vocabularies(generation_config)
         return generation_config, model_kwargs
 
     def _check_vocabularies(self, generation_config: GenerationConfig) -> None:
-        """Raises ValueError for an option that needs one vocabulary where there are two."""
+        """Raises ValueError for an option that needs one common vocabulary, if there are two."""
         if not getattr(self.config, "has_two_vocabularies", False):
             return
         for name, off in OPTIONS_OF_ONE_VOCABULARY.items():
@@ -187,7 +188,7 @@ class RepairedGenerationMixin(GenerationMixin):
                 )
 
     def _check_early_exit(self, depth: int | None) -> None:
-        """Raises ValueError where the first `depth` layers cannot draft for the whole model."""
+        """Raises ValueError if the first `depth` layers cannot draft for the whole model."""
         if depth is None:
             return
         if self.config.is_encoder_decoder:
@@ -205,7 +206,8 @@ class RepairedGenerationMixin(GenerationMixin):
         """Extends transformers' method: refuses models whose cache cannot be divided into pages.
 
         Raises:
-            ValueError: an encoder–decoder, relative positions, or values and keys of different widths.
+            ValueError: the model is an encoder–decoder, its positions add a bias to the scores, or its values and keys
+                have different widths.
         """
         check_continuous_batching(self.config, POSITIONS[self.config.positions].adds_bias)
         return super().init_continuous_batching(*args, **kwargs)
@@ -213,9 +215,9 @@ class RepairedGenerationMixin(GenerationMixin):
     def create_masks_for_generate(
         self, config: Any, inputs_embeds: Tensor, attention_mask: Any, past_key_values: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        """Extends transformers' method: the masks of a step that is compiled, one for each kind of layer.
+        """Extends transformers' method: makes the masks of a compiled step, one for each kind of layer.
 
-        They are made before the step, so that one compiled step serves all lengths.
+        They are made before the step, so that one compiled step works for all lengths.
         """
         cache = past_key_values
         if isinstance(past_key_values, EncoderDecoderCache):
@@ -226,11 +228,11 @@ class RepairedGenerationMixin(GenerationMixin):
         layout = Layout(no_positions, attention_mask)
         return self_attention_masks(stack.config, kinds, True, inputs_embeds, layout, cache)
 
-    @wraps(GenerationMixin.prepare_inputs_for_generation)  # by whose arguments transformers decides what it can do
+    @wraps(GenerationMixin.prepare_inputs_for_generation)  # transformers inspects the names of its arguments
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Extends transformers' method: gives the positions of a left-padded output before a compiled step.
+        """Extends transformers' method: computes the positions of a left-padded output before a compiled step.
 
-        The step itself cannot see the padding, as its masks are made before it.
+        The step itself does not see the padding, because its masks are made before it.
         """
         mask, cache = kwargs.get("decoder_attention_mask"), kwargs.get("past_key_values")
         counted = kwargs.get("decoder_position_ids") is not None
@@ -242,13 +244,13 @@ class RepairedGenerationMixin(GenerationMixin):
     def _prepare_cache_for_generation(
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """Extends transformers' method: it also quantises the cache of an encoder–decoder."""
+        """Extends transformers' method: also quantises the cache of an encoder–decoder."""
         quantized = generation_config.cache_implementation == "quantized" and generation_config.use_cache is not False
         if not (quantized and self.config.is_encoder_decoder and model_kwargs.get("past_key_values") is None):
             return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
         half = self.config.get_text_config(decoder=True)
         options = {"config": half, "backend": "quanto", **(generation_config.cache_config or {})}
-        memory = DynamicCache(config=half)  # the source is read at every step and does not grow: it is not quantised
+        memory = DynamicCache(config=half)  # not quantised, because the source does not grow and each step reads it
         model_kwargs["past_key_values"] = EncoderDecoderCache(QuantizedCache(**options), memory)
         return None
 
@@ -260,7 +262,7 @@ class RepairedGenerationMixin(GenerationMixin):
         *args: Any,
         **kwargs: Any,
     ) -> LogitsProcessorList:
-        """Extends transformers' method: an encoder–decoder, and beams, get the guidance of this package."""
+        """Extends transformers' method: replaces transformers' guidance by that of this package."""
         processors: LogitsProcessorList = GenerationMixin._get_logits_processor(
             self._target_side, generation_config, input_ids_seq_length, encoder_input_ids, *args, **kwargs
         )
@@ -276,13 +278,13 @@ class RepairedGenerationMixin(GenerationMixin):
         return processors
 
     def _empty_prompt(self, prompt: Tensor, model_kwargs: dict[str, Any]) -> Tensor:
-        """The neutral prompt or source in the place of (B, S): its last token, (B, 1).
+        """The neutral prompt or source, if no negative one is given: the last token of each row, (B, S) → (B, 1).
 
         Raises:
             ValueError: the prompt is not given as token ids.
         """
         if prompt.ndim != 2 or prompt.is_floating_point() or (prompt < 0).any():
-            raise ValueError("guidance_scale needs negative_prompt_ids where the prompt is not given as token ids")
+            raise ValueError("guidance_scale needs negative_prompt_ids if the prompt is not given as token ids")
         mask = model_kwargs.get("attention_mask")
         return last_tokens(prompt, None if mask is None else mask[:: len(mask) // len(prompt)])
 
@@ -294,12 +296,12 @@ class RepairedGenerationMixin(GenerationMixin):
         stopping_criteria: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Extends transformers' `generate`: refuses what it would compute wrong, and leaves no trace when it fails.
+        """Extends transformers' method: refuses options that it would compute wrong, and restores the configuration.
 
         Raises:
-            ValueError: an option asks for what the model cannot do: `assistant_early_exit` of an encoder–decoder or of
-                no fewer layers, `cache_implementation="paged"` as `init_continuous_batching` says, one of
-                `OPTIONS_OF_ONE_VOCABULARY` where there are two.
+            ValueError: an option asks for what the model cannot do. `assistant_early_exit` needs a decoder, and fewer
+                layers than it has; `cache_implementation="paged"` needs a model that `init_continuous_batching`
+                accepts; `OPTIONS_OF_ONE_VOCABULARY` need one vocabulary.
         """
         if isinstance(self.generation_config, TriptychGenerationConfig):
             self.generation_config.forget_defaults()
@@ -309,6 +311,6 @@ class RepairedGenerationMixin(GenerationMixin):
         depth = self.config.num_hidden_layers
         try:
             return super().generate(inputs, generation_config, logits_processor, stopping_criteria, **kwargs)
-        finally:  # early exit shortens the configuration while it drafts, and leaves it so when something fails
+        finally:  # early exit changes num_hidden_layers while it drafts, and does not restore it after an error
             if self.config.num_hidden_layers != depth:
                 self.config.num_hidden_layers = depth

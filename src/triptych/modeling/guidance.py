@@ -1,4 +1,4 @@
-"""Classifier-free guidance: away from what the model predicts after a negative prompt, or for a negative source."""
+"""Classifier-free guidance: moves the scores away from those that follow a negative prompt or a negative source."""
 
 from typing import Any
 
@@ -19,14 +19,16 @@ def last_tokens(ids: Tensor, mask: Tensor | None) -> Tensor:
 class ClassifierFreeGuidance(LogitsProcessor):
     """log p(y | negative) + scale · (log p(y | prompt) - log p(y | negative)): Sanchez et al. 2023, section 2.
 
-    transformers' processor is for decoders without beams. This one also serves encoder–decoders, and it notices when
-    beam search gives a row another past.
+    transformers' processor is for decoders without beams. This one also works with encoder–decoders. With beams, it
+    starts anew when beam search has replaced the earlier tokens of a row.
 
     Args:
         scale: 1 changes nothing; larger values move further away from the negative prompt.
-        prompt_length: how many of the ids are the prompt of a decoder. The prompt of an encoder–decoder is its source.
+        prompt_length: the number of ids that are the prompt of a decoder. The prompt of an encoder–decoder is its
+            source.
         ids, mask: (B, S) the negative prompt or source.
-        begun_mask: (B · n, P) the mask of what the caller began an encoder–decoder's output with; None: no mask.
+        begun_mask: (B · n, P) the mask of the first tokens of an encoder–decoder's output, if the caller gave them;
+            None: no mask.
     """
 
     def __init__(
@@ -84,5 +86,5 @@ class ClassifierFreeGuidance(LogitsProcessor):
         return {
             "input_ids": torch.cat([ids, output], dim=1),
             "attention_mask": mask,
-            "position_ids": positions_in_row(mask.bool(), "skipped"),  # as `generate` counts those of the prompt
+            "position_ids": positions_in_row(mask.bool(), "skipped"),  # `generate` counts the prompt in the same way
         }

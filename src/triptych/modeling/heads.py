@@ -1,7 +1,9 @@
-"""Heads over one stack, the encoder's or the decoder's: labels for a sequence, for each token, for a span, a choice.
+"""Heads over one stack, an encoder or a decoder: labels for a sequence, for each token, for a span or for a choice.
 
-A head is a body, a map and a loss. The maps have the names that peft and TRL look for: `classifier`, in decoders
-`score`, and `qa_outputs`. B batch, T positions, C choices, L labels, P positions in the cache, d residual width.
+A head consists of a body, a map and a loss. PEFT and TRL find the maps by their names: `classifier` in encoders,
+`score` in decoders, and `qa_outputs`.
+
+Shapes: B batch, T positions, C choices, L labels, P positions in the cache, d residual width.
 """
 
 from collections.abc import Mapping
@@ -34,9 +36,9 @@ Inputs = dict[str, Tensor | None]  # the arguments of a body's forward
 class StackHead(TriptychPreTrainedModel):
     """A body, a map from its hidden states to labels, and the loss of these labels.
 
-    A new head names its body (`build_body`), makes its map in `__init__`, and overrides what differs from a class for
-    each token: which vectors are mapped (`represent`), the loss (`label_loss`) and what it is a mean over
-    (`count_items`).
+    A new head builds its body (`build_body`) and creates its map in `__init__`. The defaults are those of a head that
+    gives a class to each token. A head that differs overrides the vectors that are mapped (`represent`), the loss
+    (`label_loss`), or the number of items over which the loss is a mean (`count_items`).
     """
 
     map_name: ClassVar[str] = "classifier"
@@ -52,7 +54,7 @@ class StackHead(TriptychPreTrainedModel):
         self.dropout = nn.Dropout(config.classifier_dropout_rate)
 
     def read(self, inputs: Inputs, **kwargs: Any) -> Any:
-        """The body's outputs. No step follows, so no cache is kept, whatever the configuration says."""
+        """The outputs of the body. No cache is kept, whatever the configuration says, because no step follows."""
         return self.model(**inputs, **{"use_cache": False, **kwargs, "return_dict": True})
 
     def represent(self, outputs: Any, inputs: Inputs) -> Tensor:
@@ -85,10 +87,10 @@ class StackHead(TriptychPreTrainedModel):
         """See `TransformerStack.forward` for the inputs, and the class for the shapes of labels and `logits`.
 
         Args:
-            labels: classes, -100 where none is asked for.
+            labels: what each head describes; a class of -100 does not count.
             num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
                 count in this batch (see `count_items`).
-            past_key_values: keys and values of P positions before these, as prefix tuning has them.
+            past_key_values: keys and values of P earlier positions, which prefix tuning gives.
         """
         inputs: Inputs = {
             "input_ids": input_ids,
@@ -106,7 +108,7 @@ class StackHead(TriptychPreTrainedModel):
 class SequenceClassification(StackHead):
     """A class, several labels or numbers for each sequence, as `config.problem_type` says. `logits` are (B, L).
 
-    `labels` are (B,) classes, or (B, L) of floats for several labels, or numbers (B, L) for a regression, (B,) where
+    `labels` are (B,) classes; or (B, L) of floats for several labels; or numbers for regression, (B, L), or (B,) where
     L = 1.
     """
 
@@ -135,7 +137,7 @@ class TokenClassification(StackHead):
 
 
 class QuestionAnswering(SpanHead, StackHead):
-    """The span of the text that answers a question: a score for each token to be its first, and its last."""
+    """The span of the text that answers a question: for each token, a score for the first and one for the last."""
 
     output_class = QuestionAnsweringModelOutput
 
@@ -169,8 +171,8 @@ class QuestionAnswering(SpanHead, StackHead):
             start_positions, end_positions: (B,) first and last position of the answer. A position beyond the row, or
                 on a masked token, belongs to an answer that was cut off, and does not count.
             num_items_in_batch, num_ends_in_batch: the numbers by which the summed losses of the first and of the last
-                positions are divided; by default how many of each count in this batch (see `count_items`).
-            past_key_values: keys and values of P positions before these, as prefix tuning has them.
+                positions are divided; by default the numbers that count in this batch (see `count_items`).
+            past_key_values: keys and values of P earlier positions, which prefix tuning gives.
         """
         inputs: Inputs = {
             "input_ids": input_ids,
@@ -185,9 +187,9 @@ class QuestionAnswering(SpanHead, StackHead):
 
 
 class TriptychEncoderForSequenceClassification(SequenceClassification):
-    """The encoder with a map from its pooled output to labels, as BERT.
+    """The encoder with a map from its pooled output to labels, as in BERT.
 
-    A head that has its own dense layer (`classifier_activation`) reads the first token, as RoBERTa's.
+    If the head has a dense layer (`classifier_activation`), it reads the first token, as in RoBERTa.
     """
 
     config: TriptychEncoderConfig
@@ -221,12 +223,12 @@ class TriptychEncoderForQuestionAnswering(QuestionAnswering):
 
 
 class TriptychEncoderForMultipleChoice(StackHead):
-    """The encoder with a map from its pooled output to one score, compared between the choices of a question.
+    """The encoder with a map from its pooled output to one score, which is compared between the choices of a question.
 
-    Every input has an axis of C choices after the batch, e.g. `input_ids` (B, C, T). `logits` are (B, C), `labels`
-    (B,) in [0, C).
+    Every input has an axis of C choices after the batch, for example `input_ids` (B, C, T). `logits` are (B, C),
+    `labels` are (B,) in [0, C).
 
-    Where the body has no pooler, the head has its own dense layer (`classifier_activation`; DistilBERT, ELECTRA).
+    If the body has no pooler, the head has a dense layer (`classifier_activation`; DistilBERT, ELECTRA).
     """
 
     config: TriptychEncoderConfig
@@ -245,7 +247,7 @@ class TriptychEncoderForMultipleChoice(StackHead):
         return TriptychEncoderModel(config)
 
     def read(self, inputs: Inputs, **kwargs: Any) -> Any:
-        """Extends `StackHead.read`: every choice is a row of the body."""
+        """Extends `StackHead.read`: every choice is one row for the body."""
         return super().read(choices_as_rows(inputs), **kwargs)
 
     def represent(self, outputs: Any, inputs: Inputs) -> Tensor:
@@ -270,7 +272,7 @@ class TriptychDecoderForSequenceClassification(SequenceClassification):
     config: TriptychDecoderConfig
     auto_classes = ("AutoModelForSequenceClassification",)
     map_name = "score"
-    classifier_bias = False  # as GPT-2's
+    classifier_bias = False  # as in GPT-2
 
     def build_body(self, config: TriptychDecoderConfig) -> TriptychDecoderModel:
         return TriptychDecoderModel(config)

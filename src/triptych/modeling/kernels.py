@@ -1,7 +1,7 @@
-"""Attention kernels: one table of what each of them can do, and the functions that read it.
+"""Attention kernels: a table of what each of them can do, and the functions that read it.
 
-A kernel is an entry of transformers' `ALL_ATTENTION_FUNCTIONS`, chosen by `attn_implementation`. Here stands what the
-rest of the package has to know about one before it is called.
+A kernel is an entry of transformers' `ALL_ATTENTION_FUNCTIONS`, which `attn_implementation` chooses. The table says
+what the rest of the package has to know about a kernel before it calls it.
 """
 
 import inspect
@@ -29,13 +29,14 @@ class Kernel:
 
     Args:
         bias: adds a `position_bias` to the scores.
-        mask: takes a mask of who sees whom, (B, 1, T, S). Without it, padding can only be cut out of the sequences.
+        mask: takes a mask of who sees whom, (B, 1, T, S). For a kernel without masks, padding is cut out of the
+            sequences.
         boundaries: takes `cu_seq_lens_q` and `cu_seq_lens_k`, which cut one flat row into sequences.
         wide_values: takes values that are wider than keys.
-        static_cache: takes keys of a static cache that are not filled yet, as the mask hides them. A kernel without it
-            must be told how many are filled.
-        shared_bias: takes a bias of one row for the whole batch.
-        knows_requests: an inference engine tells it which tokens belong together.
+        static_cache: takes a static cache with keys that are not filled yet, because the mask hides them. A kernel
+            without this ability must be told how many keys are filled.
+        shared_bias: takes one bias for all rows of the batch.
+        knows_requests: learns from an inference engine which tokens belong together.
     """
 
     bias: bool = True
@@ -62,11 +63,11 @@ KERNELS = {
 
 
 def kernel_of(implementation: str | None) -> Kernel:
-    """What the kernel of a name can do.
+    """What the kernel with this name can do.
 
-    A kernel that is not in the table is classified as transformers does it: by its name (the kernels of transformers'
-    engine are called `paged|…`, and flash attention from the Hub has "flash" in its name), else by the arguments of
-    the registered function.
+    A kernel that is not in the table is classified by its name, as in transformers: `paged|…` is a kernel of
+    transformers' inference engine, and flash attention from the Hub has "flash" in its name. All others are classified
+    by the arguments of the registered function.
     """
     name = implementation or "sdpa"
     if name in KERNELS:
@@ -82,7 +83,7 @@ def kernel_of(implementation: str | None) -> Kernel:
 
 
 def attention_function(implementation: str | None, eager: Attend) -> Attend:
-    """The kernel of a name, called with (module, query, key, value, mask, …); `eager` is the one of that name."""
+    """The kernel with this name, to be called with (module, query, key, value, mask, …). `eager` serves "eager"."""
     attend: Attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
     return partial(attend_within_runs, attend) if kernel_of(implementation).boundaries else attend
 
@@ -99,10 +100,10 @@ def attend_within_runs(
 ) -> tuple[Tensor, Tensor | None]:
     """Calls a kernel that takes boundaries with the tokens of all sequences in one flat row.
 
-    Such a kernel does not get `position_ids`: transformers would look there for sequences, in every layer.
+    The kernel does not get `position_ids`, in which transformers would search for sequences in every layer.
 
     Args:
-        mask: the `Runs` of queries and keys; anything else is passed on as it is.
+        mask: the `Runs` of queries and keys. Any other mask is passed on unchanged.
 
     query (B, H, T, d_k), key (B, G, S, d_k), value (B, G, S, d_v) → (B, T, H, d_v)
     """
@@ -128,10 +129,10 @@ def varlen_attention(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention with boundaries in plain torch, for every device: no token of one sequence meets one of another.
+    """Attention with boundaries in plain torch, for every device. Tokens see only tokens of the same sequence.
 
-    The sequences of a flat row are attended to one after the other, so nothing is computed for padding or between
-    sequences. Without boundaries this is `sdpa`.
+    The sequences of a flat row are computed one after the other, so nothing is computed for padding or between
+    sequences. Without boundaries, `sdpa` is called.
 
     query (1, H, N, d_k), key (1, G, M, d_k), value (1, G, M, d_v), boundaries (sequences + 1,) → (1, N, H, d_v)
     """
@@ -158,8 +159,8 @@ def band(query: Tensor, key: Tensor, is_causal: bool, width: int) -> Tensor:
     """Which keys lie in the band around each query of one sequence: (T, S) of bools.
 
     Args:
-        width: a query sees its own position and `width - 1` positions before it, and as many behind it unless
-            `is_causal`.
+        width: a query sees its own position and the `width - 1` positions before it. Unless `is_causal`, it also sees
+            `width - 1` positions behind it.
     """
     distance = torch.arange(query.shape[2], device=query.device)[:, None] - torch.arange(
         key.shape[2], device=key.device
@@ -168,13 +169,14 @@ def band(query: Tensor, key: Tensor, is_causal: bool, width: int) -> Tensor:
 
 
 def check_kernel(config: TriptychBaseConfig, implementation: str | None, adds_bias: bool) -> None:
-    """Refuses a kernel that would compute something else than the configuration says.
+    """Refuses a kernel that cannot compute what the configuration says.
 
     Args:
-        adds_bias: whether the scheme of positions adds a bias to the attention scores.
+        adds_bias: whether the positions add a bias to the attention scores.
 
     Raises:
-        ValueError: a bias for a kernel that takes none, or values wider than keys for a kernel that cannot have them.
+        ValueError: the kernel takes no bias, but there is one; or it takes no values that are wider than keys, but
+            they are.
     """
     if implementation is None:
         return
@@ -186,19 +188,20 @@ def check_kernel(config: TriptychBaseConfig, implementation: str | None, adds_bi
         )
     if config.value_head_dim > config.head_dim and not kernel.wide_values:
         raise ValueError(
-            f"attn_implementation={implementation!r} takes no values that are wider than keys, got value_head_dim="
+            f"attn_implementation={implementation!r} takes no values that are wider than keys, but value_head_dim="
             f"{config.value_head_dim} and head_dim={config.head_dim}; use sdpa, eager or flex_attention"
         )
 
 
 def check_continuous_batching(config: TriptychBaseConfig, adds_bias: bool) -> None:
-    """Refuses continuous batching (`generate_batch`, `cache_implementation="paged"`) where it would go wrong.
+    """Refuses continuous batching (`generate_batch`, `cache_implementation="paged"`) for models that it cannot run.
 
     Raises:
-        ValueError: two sequences per request, a bias on the scores, or values and keys of different widths.
+        ValueError: the model is an encoder–decoder, its positions add a bias to the scores, or its values and keys
+            have different widths.
     """
     if config.is_encoder_decoder:
-        reason, remedy = "is for decoders, this model reads a source as well", "use generate with a padded batch"
+        reason, remedy = "is for decoders, but this model also reads a source", "use generate with a padded batch"
     elif adds_bias:
         reason = f"cannot add the bias of positions={config.positions!r} to the attention scores"
         remedy = "use generate"
@@ -211,6 +214,6 @@ def check_continuous_batching(config: TriptychBaseConfig, adds_bias: bool) -> No
 
 
 def register_kernels() -> None:
-    """Enters the kernels of this package in transformers' tables; safe to repeat."""
+    """Adds the kernels of this package to transformers' tables. It may be called repeatedly."""
     ALL_ATTENTION_FUNCTIONS.register("varlen", varlen_attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register("varlen", sdpa_mask)

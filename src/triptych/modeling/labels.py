@@ -1,4 +1,4 @@
-"""Labels: which of them count, and how a language model's inputs and labels are shifted against each other.
+"""Labels: which of them count, and how inputs and labels of a language model are shifted against each other.
 
 Shapes: B batch, T positions.
 """
@@ -9,18 +9,18 @@ from torch.nn import functional as F
 
 from .documents import starts
 
-IGNORED = -100  # a position with this label is not asked for anything
+IGNORED = -100  # the label of a position that predicts nothing
 
 
 def count_labels(labels: Tensor) -> Tensor:
-    """The number of labels that a loss is summed over, which are those other than -100: (…) → scalar."""
+    """The number of labels that count, which are all but -100: (…) → scalar."""
     return (labels != IGNORED).sum()
 
 
 def check_labels(labels: Tensor, num_classes: int) -> None:
-    """Check that every label is -100 or a class. Only on the CPU: an accelerator reports such a label by itself.
+    """Checks that every label is -100 or a class. Only labels on the CPU are checked: accelerators report wrong ones.
 
-    A compiled model does not check: it cannot read the labels.
+    A compiled model does not check the labels, because it cannot read them.
 
     Raises:
         IndexError: a label is neither -100 nor in [0, num_classes).
@@ -36,7 +36,7 @@ def check_labels(labels: Tensor, num_classes: int) -> None:
 
 
 def next_token_labels(labels: Tensor, document_ids: Tensor | None = None) -> Tensor:
-    """Position t is asked for the token at t + 1, if that token belongs to the same document: (B, T) → (B, T)."""
+    """The label of position t becomes the token at t + 1, if it is in the same document: (B, T) → (B, T)."""
     if document_ids is not None:
         labels = labels.masked_fill(starts(document_ids), IGNORED)
     return F.pad(labels, (0, 1), value=IGNORED)[..., 1:]
@@ -45,8 +45,8 @@ def next_token_labels(labels: Tensor, document_ids: Tensor | None = None) -> Ten
 def last_labels(labels: Tensor, pad_token_id: int) -> Tensor:
     """The last label of each row, with which transformers' mBART and FSMT start the decoder: (B, T) → (B, 1).
 
-    As in transformers, this is the label at position n - 1 of a row with n labels that are neither -100 nor padding.
-    It is the last such label where no -100 and no padding stands before it.
+    As in transformers, this is the label at position n - 1 of a row in which n labels are neither -100 nor padding. If
+    no -100 and no padding stands before the last of these labels, it is that label.
     """
     number = ((labels != IGNORED) & (labels != pad_token_id)).sum(-1, keepdim=True)
     return labels.gather(-1, (number - 1).clamp(min=0))
@@ -55,7 +55,7 @@ def last_labels(labels: Tensor, pad_token_id: int) -> Tensor:
 def shift_right(labels: Tensor, start_token_id: int, pad_token_id: int, document_ids: Tensor | None = None) -> Tensor:
     """The decoder's input for given labels, the "outputs (shifted right)" of Figure 1: (B, T) → (B, T).
 
-    Every row, and every document of a row, begins with the start token. A label of -100 becomes padding.
+    Every row and every document begins with the start token. A label of -100 becomes padding.
     """
     shifted = F.pad(labels, (1, 0), value=start_token_id)[..., :-1]
     if document_ids is not None:
@@ -64,9 +64,9 @@ def shift_right(labels: Tensor, start_token_id: int, pad_token_id: int, document
 
 
 def inside(positions: Tensor, tokens: Tensor) -> Tensor:
-    """The positions (B,) or (B, 1) that point to a token of their row; -100 in place of all others: (B,).
+    """Replaces positions (B,) or (B, 1) that point to no token of their row by -100: (B,).
 
-    A position beyond the row, or on a masked token, belongs to an answer that was cut off.
+    A position beyond the row, or on a masked token, belongs to an answer that was cut off. Negative positions stay.
 
     Args:
         tokens: (B, T) of bools, False for masked tokens.

@@ -16,12 +16,12 @@ from .surroundings import Surroundings
 
 
 class TransformerLayer(GradientCheckpointingLayer):
-    """Self-attention, with a memory also attention to it, then the feed-forward, each on the residual path.
+    """Self-attention, cross-attention if there is a memory, and the feed-forward, each on the residual path.
 
     Args:
         layer_idx: the number of the layer in its stack, from 0.
-        is_causal: whether a position sees only itself and those before it.
-        has_memory: whether the layer attends to the encoder's output, too.
+        is_causal: whether a position sees only itself and the positions before it.
+        has_memory: whether the layer also attends to the output of the encoder.
     """
 
     def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool, has_memory: bool):
@@ -36,7 +36,7 @@ class TransformerLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.dropout)
         self.limit_sum, self.limit_output = limits_of(config, is_causal)
 
-    # Whatever has a gradient is positional: re-entrant checkpointing does not track keyword arguments.
+    # Arguments that need a gradient are positional, because re-entrant checkpointing does not track keyword arguments.
     def forward(
         self,
         x: Tensor,

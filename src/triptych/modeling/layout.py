@@ -1,8 +1,8 @@
-"""The layout of one side: where its tokens stand, which are masked, and which belong to one document.
+"""The layout of one side: the positions of its tokens, which of them are masked, and which form one document.
 
-A caller can say in three ways that a row holds several documents: by `document_ids`, by `position_ids` that return to
-0, and by the boundaries that transformers' collators give (`cu_seq_lens_q`). A `Layout` is made of them once, where a
-public model is entered; below that border nothing else travels.
+A caller can say in three ways that a row holds several documents: with `document_ids`, with `position_ids` that return
+to 0, or with the boundaries that transformers' collators give (`cu_seq_lens_q`). The `forward` of a public model makes
+one `Layout` from them. All code below it uses only the `Layout`.
 
 Shapes: B batch, T positions, P positions in the cache.
 """
@@ -29,13 +29,16 @@ from .documents import (
 from .kernels import kernel_of
 from .runs import Boundaries, Piece, boundaries_of, has_hole, pieces_of
 
-# The arguments by which transformers' collators say where the sequences of one flat row begin. Queries and keys have
-# the same boundaries within one side.
+# The arguments with which transformers' collators say where the sequences of one flat row begin. Within one side,
+# queries and keys have the same boundaries.
 BOUNDARIES = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
 
 def take_boundaries(arguments: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Takes the arguments `BOUNDARIES` out of those of a call. An inference engine's stay: they are for its kernel."""
+    """Removes the arguments `BOUNDARIES` from those of a call and returns them.
+
+    The boundaries of an inference engine are not removed, because they are for its kernel.
+    """
     if arguments.get("cache") is not None:
         return {}
     return {name: arguments.pop(f"{prefix}{name}", None) for name in BOUNDARIES}
@@ -43,15 +46,16 @@ def take_boundaries(arguments: dict[str, Any], prefix: str = "") -> dict[str, An
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens of one side stand, and which of them belong together.
+    """The positions of the tokens of one side, and which of them belong together.
 
     Args:
         position_ids: (B or 1, T) the position of each token in its document.
-        attention_mask: (B, P + T), 1 for tokens and 0 for padding; or a mask as the attention kernel takes it.
+        attention_mask: (B, P + T), 1 for tokens and 0 for padding; or a mask in the form that the kernel takes.
         documents: (B, T) the document of each token; None: every row is one document.
         pieces: for a kernel that takes boundaries, the documents without their masked tokens, in memory of the CPU;
-            None where nothing is masked and every row is one document.
-        boundaries: likewise, where these begin in one flat row.
+            None: the kernel does not need them.
+        boundaries: for a kernel that takes boundaries, the places in one flat row where the documents begin; None: the
+            kernel gets no boundaries.
     """
 
     position_ids: Tensor
@@ -61,7 +65,7 @@ class Layout:
     boundaries: Boundaries | None = None
 
     def to(self, device: Any, **kwargs: Any) -> "Layout":
-        """The same on another device; accelerate calls it for all that it gives to a module."""
+        """The same layout on another device. accelerate calls this for every argument of a module."""
 
         def move(x: Any) -> Any:
             return x.to(device, **kwargs) if hasattr(x, "to") else x
@@ -72,17 +76,17 @@ class Layout:
 
 @dataclass(kw_only=True)
 class Side:
-    """What a caller says of the tokens of one side.
+    """What a caller says about the tokens of one side.
 
     Args:
-        config: of the stack that reads the tokens.
-        shape, device: (B, T), and where the tokens are.
-        attention_mask, position_ids, document_ids: as `TransformerStack.forward` takes them.
-        boundaries: the arguments `BOUNDARIES` of transformers, as far as they are given.
-        cache: the keys and values of the P positions before these.
-        first_position: what `position_ids` call the first position.
+        config: the configuration of the stack that reads the tokens.
+        shape, device: the shape (B, T) and the device of the tokens.
+        attention_mask, position_ids, document_ids: see `TransformerStack.forward`.
+        boundaries: the arguments `BOUNDARIES`, as far as they are given.
+        cache: the keys and values of the P earlier positions.
+        first_position: the number of the first position in `position_ids`.
         is_served: whether an inference engine has arranged the tokens and tells its kernel how.
-        mask_name: what the caller calls the attention mask, for errors.
+        mask_name: the name of the attention mask in errors.
     """
 
     config: TriptychBaseConfig
@@ -112,11 +116,11 @@ class Side:
         return self.boundaries.get("cu_seq_lens_q")
 
     def check_boundaries(self, starts: Tensor) -> None:
-        """Refuses boundaries that are not those of one flat row of tokens.
+        """Refuses boundaries that do not fit one flat row of tokens.
 
         Raises:
-            ValueError: there are document ids as well, or several rows; or the boundaries do not fit the tokens, or
-                those of keys are not those of queries.
+            ValueError: there are document ids as well, or several rows; or the boundaries do not fit the tokens; or
+                keys and queries have different boundaries.
         """
         keys = self.boundaries.get("cu_seq_lens_k")
         if self.document_ids is not None:
@@ -126,7 +130,7 @@ class Side:
                 f"cu_seq_lens_q cuts one flat row (1, tokens) into documents, but there are {self.shape[0]} rows; "
                 "give document_ids"
             )
-        if starts.device.type != "cpu" or is_tracing(starts):  # else the device would have to be waited for
+        if starts.device.type != "cpu" or is_tracing(starts):  # to read them, the CPU would wait for the device
             return
         if int(starts[-1]) != self.shape[1] or (keys is not None and keys.tolist() != starts.tolist()):
             raise ValueError(
@@ -135,16 +139,16 @@ class Side:
             )
 
     def said_documents(self) -> Tensor | None:
-        """The documents as the caller says them, (B or 1, T); there may be only one in every row.
+        """The documents that the caller gives or implies, (B or 1, T); None: none. Each row may hold only one.
 
         Raises:
-            ValueError: document ids of another shape, or beside a mask that says already who sees whom.
+            ValueError: document ids have another shape than the tokens, or the mask already says who sees whom.
         """
         said = self.document_ids is not None or self.starts is not None
         if is_prepared(self.attention_mask) and said:
             raise ValueError(
-                "attention_mask says already who sees whom, so document_ids have no say; leave one of them out, or "
-                "give an attention_mask (B, T) of tokens"
+                "attention_mask already says who sees whom, so document_ids would have no effect; leave one of them "
+                "out, or give an attention_mask (B, T) of tokens"
             )
         if self.starts is not None:
             return self.unmasked(documents_between(self.starts.to(self.device), self.shape[1]))
@@ -159,15 +163,18 @@ class Side:
         if arranged or self.position_ids is None or self.position_ids.shape[-1] == 1:
             return None
         documents = documents_by_positions(self.position_ids.to(self.device) - self.first_position, self.tokens)
-        # A compiled step of generation cannot ask whether there are several, and there never are.
+        # A compiled step of generation cannot find out whether there are several documents. It never has several.
         return None if self.cache is not None and is_tracing(documents) else documents
 
     def unmasked(self, documents: Tensor) -> Tensor:
-        """The documents, with masked tokens in the one before them."""
+        """The documents, in which each masked token gets the document before it."""
         return documents if self.tokens is None else within_documents(documents, self.tokens)
 
     def questions(self, documents: Tensor | None) -> dict[str, Tensor]:
-        """What the CPU has to know: name → tensor. A compiler cannot ask; what it needs not know is left out."""
+        """The tensors whose values the CPU needs in order to make the layout: name → tensor.
+
+        In a compiled model the CPU cannot read values, so questions that it can do without are left out.
+        """
         asked: dict[str, Tensor] = {}
         is_compiled = is_tracing(documents)
         if self.first_position and self.position_ids is not None and not is_compiled:
@@ -190,15 +197,19 @@ class Side:
         return asked
 
     def layout(self, documents: Tensor | None, answers: Mapping[str, Tensor]) -> Layout:
-        """The layout, by the answers to `questions`.
+        """The layout for these documents.
+
+        Args:
+            answers: the values of the tensors of `questions`, in memory of the CPU.
 
         Raises:
-            ValueError: documents with a cache or with a kernel that would mix them; positions that begin too low.
+            ValueError: there are documents with a cache, or with a kernel that would mix them; or positions begin too
+                low.
         """
         if answers.get("is_too_low"):
             raise ValueError(
-                f"position_ids of this model start at first_position_id={self.first_position}, as those of the model "
-                f"that it was made from, got {int(self.position_ids.min()) if self.position_ids is not None else 0}; "
+                f"position_ids of this model start at first_position_id={self.first_position}, as in the model that "
+                f"it was made from, got {int(self.position_ids.min()) if self.position_ids is not None else 0}; "
                 f"add {self.first_position} to each, or leave position_ids out"
             )
         by_positions = self.document_ids is None and self.starts is None
@@ -212,7 +223,7 @@ class Side:
                 pieces = None
             elif self.config.sliding_window is not None and any(has_hole(piece) for _, piece in pieces):
                 self.check_band()
-                pieces = None  # a mask tells the kernel
+                pieces = None  # the kernel gets a mask instead
             else:
                 boundaries = boundaries_of([piece for _, piece in pieces], size, self.device)
         elif "has_several" in answers and not answers["has_several"]:
@@ -226,16 +237,16 @@ class Side:
         return Layout(self.positions(documents), self.attention_mask, documents, pieces, boundaries)
 
     def check_band(self) -> None:
-        """Raises ValueError where the kernel would measure a band without the masked tokens that lie in it."""
+        """Raises ValueError if the kernel would not count the masked tokens in a band."""
         if not self.kernel.mask:
             raise ValueError(
                 f"attn_implementation={self.config._attn_implementation!r} takes no masked tokens inside a document "
-                f"where attention_pattern={self.config.attention_pattern} has a band, whose width counts them; use "
+                f"if attention_pattern={self.config.attention_pattern} has a band, because its width counts them; use "
                 "sdpa or flex_attention, or leave the masked tokens out"
             )
 
     def check_documents(self) -> None:
-        """Raises ValueError where several documents in a row cannot be kept apart."""
+        """Raises ValueError if several documents in a row cannot be kept apart."""
         if self.cache is not None:
             raise ValueError(
                 "several documents in a row (document_ids, or position_ids that return to 0) cannot be continued from "
@@ -248,12 +259,12 @@ class Side:
             )
 
     def positions(self, documents: Tensor | None) -> Tensor:
-        """The positions that are given, with 0 for the first, or as `positions_in_row` counts them: (B or 1, T)."""
+        """The positions of the tokens, from 0: (B or 1, T). If none are given, `positions_in_row` counts them."""
         length = self.shape[1]
         if self.position_ids is not None:
             return self.position_ids - self.first_position
         if self.attention_mask is not None and not is_prepared(self.attention_mask):
-            tokens = self.attention_mask.to(self.device).bool()  # with those in the cache
+            tokens = self.attention_mask.to(self.device).bool()  # including the tokens in the cache
         elif documents is not None:
             tokens = torch.ones_like(documents, dtype=torch.bool)
         else:
@@ -262,10 +273,10 @@ class Side:
 
 
 def lay_out(*sides: Side) -> list[Layout]:
-    """The layout of each side. However many there are, the device is waited for once at most.
+    """The layout of each side. The CPU waits for the device at most once, for all sides together.
 
     Raises:
-        ValueError: see `Side`.
+        ValueError: see `Side.said_documents` and `Side.layout`.
     """
     documents = [side.said_documents() for side in sides]
     answers = fetch([side.questions(said) for side, said in zip(sides, documents, strict=True)])
@@ -273,7 +284,7 @@ def lay_out(*sides: Side) -> list[Layout]:
 
 
 def fetch(tables: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
-    """The same tensors, of whole numbers, in memory of the CPU; all come with one transfer."""
+    """The same tensors as whole numbers in memory of the CPU. One transfer fetches all of them."""
     tensors = [tensor for table in tables for tensor in table.values()]
     if not tensors:
         return [{} for _ in tables]

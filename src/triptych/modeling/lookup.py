@@ -1,13 +1,13 @@
-"""Reading rows of an embedding table, and which input there is to read, with errors that name input and remedy."""
+"""Which of two inputs is given, and its rows of an embedding table. The errors name the input and the remedy."""
 
 from torch import Tensor, nn
 
 
 def given(**inputs: Tensor | None) -> Tensor:
-    """The one of two inputs that is given, such as `input_ids` (B, T) or `inputs_embeds` (B, T, d).
+    """The only input that is given, for example `input_ids` (B, T) or `inputs_embeds` (B, T, d).
 
     Raises:
-        ValueError: both are given, or neither.
+        ValueError: not exactly one input is given.
     """
     found = [value for value in inputs.values() if value is not None]
     if len(found) != 1:
@@ -16,10 +16,10 @@ def given(**inputs: Tensor | None) -> Tensor:
 
 
 def lookup(table: nn.Embedding, ids: Tensor, name: str, size: str) -> Tensor:
-    """table[ids]: (…) → (…, d). The error for an id without a row is raised on the CPU; accelerators report their own.
+    """table[ids]: (…) → (…, d). On the CPU, an id without a row raises this error. Accelerators raise other errors.
 
     Args:
-        name: what the ids are called in the error.
+        name: the name of the ids in the error.
         size: the field of the configuration that gives the number of rows.
 
     Raises:

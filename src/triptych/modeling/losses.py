@@ -1,8 +1,8 @@
 """Losses: sums of cross-entropies or errors, divided by a number that does not depend on how a batch is cut.
 
-Every loss takes the number of items by which its sum is divided. A training loop gives the number in the whole update,
-on all processes; so the losses of the pieces of an update add up to the loss of the update, and their gradients too.
-Without it, a loss is the mean over its own batch.
+Every loss takes the number of items by which its sum is divided. A training loop gives the number of items in the
+whole update, on all processes. Then the losses of the pieces of an update add up to the loss of the update, and so do
+their gradients. Without this number, a loss is the mean over its batch.
 
 Shapes: B batch, T positions, L labels, V words of the vocabulary, N rows.
 """
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from .labels import IGNORED, check_labels, count_labels, inside
 
-CHUNK = 2**20  # logits that are looked at in float32 at a time: 4 MB
+CHUNK = 2**20  # the number of logits that are converted to float32 at a time: 4 MB
 
 
 def row_slices(rows: int, size: int) -> list[slice]:
@@ -25,7 +25,7 @@ def row_slices(rows: int, size: int) -> list[slice]:
 
 
 class SmoothedCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy against (1 - ε) one-hot + ε uniform; makes no float32 copy of all logits.
+    """Summed cross-entropy with the target (1 - ε) one-hot + ε uniform, without a float32 copy of all logits.
 
     Logits z (N, V), labels y (N,), p = softmax(z) → scalar: -Σ (1 - ε) log p[y] + ε mean(log p), summed over the rows
     whose label is not -100. The gradient is computed together with the loss, in the dtype of the logits.
@@ -57,14 +57,14 @@ class SmoothedCrossEntropy(torch.autograd.Function):
 
 
 def divide(total: Tensor, number: Tensor | int | None, own_number: Tensor | int) -> Tensor:
-    """A sum as a mean: over `number` items where the caller knows it, else over the `own_number` of this batch."""
-    if number is None:  # where nothing counts, the loss is 0 and not NaN
+    """A sum, divided by the `number` of items if the caller gives it, else by the `own_number` of this batch."""
+    if number is None:  # if nothing counts, the loss is 0 and not NaN
         number = own_number.clamp(min=1) if torch.is_tensor(own_number) else max(own_number, 1)
     return total / (number.to(total.device) if torch.is_tensor(number) else number)
 
 
 def summed_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """The sum over all labels that are not -100 of their cross-entropy: logits (…, V), labels (…) → scalar.
+    """The sum of the cross-entropies of all labels that are not -100: logits (…, V), labels (…) → scalar.
 
     Raises:
         ValueError: labels and logits have different shapes.
@@ -93,7 +93,7 @@ def token_cross_entropy(
 
     Args:
         logits: (…, V).
-        labels: (…) classes in [0, V), -100 where none is asked for.
+        labels: (…) classes in [0, V), or -100 for labels that do not count.
         label_smoothing: ε, the part of the target distribution that is spread over the vocabulary.
         num_items_in_batch: the number by which the sum is divided; by default the number of labels that count.
 
@@ -108,7 +108,7 @@ def token_cross_entropy(
 
 
 def problem_type(config: Any, labels: Tensor) -> str:
-    """What sequence labels mean: as the configuration says, or as transformers infers it from number and dtype."""
+    """What labels of sequences mean, from the configuration, or as transformers infers it from number and dtype."""
     if config.problem_type is not None:
         kind: str = config.problem_type
         return kind
@@ -118,16 +118,16 @@ def problem_type(config: Any, labels: Tensor) -> str:
 
 
 def summed_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (B, L) and labels (B, L), or labels (B,) where L = 1 → scalar."""
+    """The sum of squared errors: logits (B, L) and labels (B, L), or labels (B,) where L = 1 → scalar."""
     return F.mse_loss(logits, labels.view_as(logits).to(logits), reduction="sum")
 
 
 def summed_binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (B, L) and labels (B, L) in [0, 1] → scalar."""
+    """The sum of binary cross-entropies: logits (B, L) and labels (B, L) in [0, 1] → scalar."""
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="sum")
 
 
-# For each problem of sequence classification: the sum over the labels, and how many labels are summed.
+# For each problem of sequence classification: the function that sums over the labels, and the one that counts them.
 PROBLEMS = {
     "regression": (summed_squared_error, torch.numel),
     "single_label_classification": (summed_cross_entropy, count_labels),
@@ -150,7 +150,8 @@ def sequence_problem(config: Any, labels: Tensor) -> tuple[Any, Any]:
 def count_sequence_labels(config: Any, labels: Tensor) -> Tensor:
     """The number of labels over which `sequence_loss` is a mean: scalar.
 
-    It is the number of rows with a class, or the number of all elements for several labels and for regression.
+    For classes, it is the number of rows with a class. For several labels and for regression, it is the number of all
+    elements.
     """
     _, count = sequence_problem(config, labels)
     return torch.as_tensor(count(labels), device=labels.device)
@@ -177,7 +178,7 @@ def sequence_loss(
 
 
 def position_loss(logits: Tensor, positions: Tensor, tokens: Tensor, number: Tensor | int | None) -> Tensor:
-    """Cross-entropy of one position for each row, among the tokens that are not masked.
+    """Cross-entropy of one position in each row, among the tokens that are not masked.
 
     Logits (B, T), positions (B,) or (B, 1), tokens (B, T) of bools → scalar. Masked tokens take no part in the
     softmax, so the loss of a row does not depend on the length to which its batch is padded.
@@ -200,15 +201,15 @@ def span_loss(
     """The mean of two cross-entropies: of a span's first position and of its last (Devlin et al. 2018, section 4.2).
 
     A position beyond the row, or on a masked token, belongs to an answer that was cut off, and does not count.
-    transformers also includes the logits of padding in the softmax. Here they are left out: otherwise the loss of a
-    row would depend on which rows stand beside it.
+    transformers includes the logits of padding in the softmax. This function leaves them out, because the loss of a
+    row must not depend on the other rows of its batch.
 
     Args:
         start_logits, end_logits: (B, T).
         start_positions, end_positions: (B,) or (B, 1).
         tokens: (B, T) of bools, False for masked tokens; by default nothing is masked.
-        num_items_in_batch: the number of first positions that count, by which their sum is divided; by default those
-            of this batch.
+        num_items_in_batch: the number of first positions that count, by which their sum is divided; by default the
+            number in this batch.
         num_ends_in_batch: the number of last positions that count; by default `num_items_in_batch`.
 
     Returns:

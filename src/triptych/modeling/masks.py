@@ -1,4 +1,4 @@
-"""Who sees whom: the masks of the two attentions of a stack, as the attention kernel takes them.
+"""Who sees whom: the masks of self-attention and cross-attention in the form that the attention kernel takes.
 
 Shapes: B batch, T positions of the stack, S positions of the memory, P positions in the cache, d residual width.
 """
@@ -34,15 +34,15 @@ def self_attention_masks(
 ) -> dict[str, Any]:
     """One mask for each kind of layer.
 
-    None: every token is seen, or the kernel hides by itself what a causal layer must not see. `Runs`: the kernel gets
-    boundaries.
+    A mask of None means that every token is seen, or that the kernel itself hides what a causal layer must not see. A
+    kernel that takes boundaries gets `Runs` in place of a mask.
 
     Args:
-        kinds: transformers' words for what a layer sees, `full_attention` or `sliding_attention`.
-        x: (B, T, d), what the layers read; only its shape, dtype and device matter.
-        cache: of the P positions before these.
+        kinds: the kinds of layers, `full_attention` or `sliding_attention`.
+        x: (B, T, d) the input of the layers, of which only shape, dtype and device matter.
+        cache: the cache of the P earlier positions.
     """
-    if isinstance(layout.attention_mask, dict):  # from continuous batching, or made before a compiled step
+    if isinstance(layout.attention_mask, dict):  # made by continuous batching, or before a compiled step
         return layout.attention_mask
     if layout.boundaries is not None:
         return dict.fromkeys(kinds, Runs(layout.boundaries, layout.boundaries))
@@ -58,28 +58,29 @@ def self_attention_masks(
 
 
 def mask_of_filled(config: TriptychBaseConfig, x: Tensor, cache: Cache) -> Tensor | None:
-    """The mask (B, P + T) by which a kernel that takes no mask knows how much of a static cache is filled."""
+    """The mask (B, P + T) that tells a kernel how much of a static cache is filled; None if it need not be told."""
     if kernel_of(config._attn_implementation).static_cache:
         return None
     return torch.ones(x.shape[0], int(cache.get_seq_length()) + x.shape[1], dtype=torch.bool, device=x.device)
 
 
 def memory_mask(config: TriptychBaseConfig, x: Tensor, memory: Tensor, layout: Layout, source: Layout) -> Any:
-    """Which positions of the memory (B, S, d) are seen from x (B, T, d): all but padding, of the same document.
+    """Which positions of the memory (B, S, d) are seen from x (B, T, d): all of the same document, without padding.
 
     Args:
-        layout: of x.
-        source: of the memory.
+        layout: the layout of x.
+        source: the layout of the memory.
 
     Raises:
-        ValueError: documents on one side only.
+        ValueError: the documents of only one side are known, or their numbers differ.
     """
     if (layout.documents is None) != (source.documents is None):
         raise ValueError(
             "the documents of one side are known and those of the other are not, so cross-attention would mix them; "
             "give both document_ids and decoder_document_ids"
         )
-    by_number = layout.pieces is None or source.pieces is None  # the caller has counted: in order, one for each
+    # Without pieces, the boundaries are those of the caller: the n-th target belongs to the n-th source.
+    by_number = layout.pieces is None or source.pieces is None
     if layout.boundaries is not None and source.boundaries is not None and by_number:
         check_as_many(layout.boundaries, source.boundaries)
         return Runs(layout.boundaries, source.boundaries)
@@ -98,7 +99,7 @@ def memory_mask(config: TriptychBaseConfig, x: Tensor, memory: Tensor, layout: L
 
 
 def memory_runs(x: Tensor, memory: Tensor, layout: Layout, source: Layout) -> Runs:
-    """The boundaries of queries (B, T) and of the tokens of the memory (B, S) that each of them sees."""
+    """The boundaries of the queries (B, T), and of the tokens in the memory (B, S) that each run of queries sees."""
     rows, length = x.shape[:2]
     assert source.pieces is not None
     if layout.pieces is not None and layout.boundaries is not None:
@@ -111,7 +112,7 @@ def memory_runs(x: Tensor, memory: Tensor, layout: Layout, source: Layout) -> Ru
 
 
 def check_as_many(targets: Boundaries, sources: Boundaries) -> None:
-    """Raises ValueError where there are not as many sources as targets in a flat row."""
+    """Raises ValueError if a flat row does not hold as many sources as targets."""
     found = len(targets.starts) - 1, len(sources.starts) - 1
     if found[0] != found[1]:
         raise ValueError(

@@ -9,7 +9,7 @@ from ..configuration.choices import NORM_CHOICES
 
 
 class RMSNorm(nn.RMSNorm):
-    """Extends torch's class: weights in half precision multiply what was rounded to their dtype, as in T5 and Llama.
+    """Extends torch's class: x is rounded to half precision before weights of that precision, as in T5 and Llama.
 
     Source: Zhang and Sennrich 2019, equation (4).
     """

@@ -1,4 +1,4 @@
-"""Tensor parallelism: the one style that transformers does not have. `triptych.auto` registers it."""
+"""Tensor parallelism: one style of division that transformers does not have. `triptych.auto` registers it."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from transformers.distributed.tensor_parallel import TensorParallelLayer
 
 
 class HeadwiseTable(TensorParallelLayer):
-    """Divides a table with one column per attention head: each process keeps the columns of its own heads.
+    """Divides a table with one column per attention head: each process keeps the columns of the heads that it has.
 
     The table is the bias of relative positions, (buckets, heads). Its input, the bucket of each pair of positions, is
-    the same on all processes; its output has the heads of one process.
+    the same on all processes. Its output belongs to the heads of one process.
     """
 
     def shard_param(self, module: nn.Module, param: str, mesh: Any) -> None:

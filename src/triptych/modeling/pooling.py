@@ -1,6 +1,6 @@
-"""One vector for a whole sequence: which position stands for it, and the dense layers and maps over that vector.
+"""One vector for a whole sequence: the position that represents it, and the dense layers and maps over its vector.
 
-B batch, T positions, L labels, d residual width.
+Shapes: B batch, T positions, L labels, d residual width.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from .documents import own_tokens
 
 
 def row_tokens(x: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Which positions of ids or vectors hold a token, and not padding: (B, T) or (B, T, d) → (B, T) of bools.
+    """Which positions of ids or vectors are not padding: (B, T) or (B, T, d) → (B, T) of bools.
 
-    The mask is (B, P + T) with P positions in the cache. Any other mask, or none, does not name padding.
+    The mask is (B, P + T) with P positions in the cache. With any other mask, or with none, no position is padding.
     """
     tokens = own_tokens(attention_mask, x.shape[1])
     return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if tokens is None else tokens.to(x.device)
@@ -41,7 +41,7 @@ def take(hidden: Tensor, positions: Tensor) -> Tensor:
 
 
 class DenseLayer(nn.Module):
-    """A dense layer and an activation over the vector that stands for a sequence (BERT's pooler). (B, d) → (B, d)"""
+    """A dense layer and an activation over the vector of a sequence (BERT's pooler): (B, d) → (B, d)."""
 
     def __init__(self, width: int, activation: str):
         super().__init__()
@@ -53,7 +53,7 @@ class DenseLayer(nn.Module):
 
 
 def sequence_vector(outputs: Any, attention_mask: Tensor | None) -> Tensor:
-    """The vector of each sequence: an encoder's pooled output, or its first token where it has no pooler. (B, d)"""
+    """The vector of each sequence, (B, d): the pooled output, or the first token of an encoder without a pooler."""
     if outputs.pooler_output is not None:
         return outputs.pooler_output
     hidden = outputs.last_hidden_state
@@ -61,7 +61,7 @@ def sequence_vector(outputs: Any, attention_mask: Tensor | None) -> Tensor:
 
 
 class ClassificationHead(DenseLayer):
-    """A dense layer, an activation and the map to labels in one module (RoBERTa, BART). (B, d) → (B, L)"""
+    """A dense layer, an activation and the map to labels in one module (RoBERTa, BART): (B, d) → (B, L)."""
 
     def __init__(self, config: TriptychBaseConfig, bias: bool):
         super().__init__(config.hidden_size, config.classifier_activation)
@@ -73,7 +73,7 @@ class ClassificationHead(DenseLayer):
 
 
 def build_classifier(config: TriptychBaseConfig, bias: bool = True) -> nn.Module:
-    """The map from a sequence's vector to labels, after the dense layer that `classifier_activation` asks for."""
+    """The map from a sequence's vector to labels, behind a dense layer if `classifier_activation` names one."""
     if config.classifier_activation == "none":
         return nn.Linear(config.hidden_size, config.num_labels, bias=bias)
     return ClassificationHead(config, bias)

@@ -1,11 +1,11 @@
-"""Position schemes. Token order enters a Transformer in three places only, one verb each:
+"""Position schemes. The order of tokens enters a Transformer in three places, and a scheme has one method for each:
 
-- `embed`: added to the token embeddings (learned, sinusoidal),
-- `rotation`: turns queries and keys (rotary),
-- `bias`: added to the attention scores (relative).
+- `embed`: is added to the token embeddings (learned, sinusoidal),
+- `rotation`: rotates queries and keys (rotary),
+- `bias`: is added to the attention scores (relative, ALiBi).
 
-A scheme is silent wherever it does not override the verb. It says itself what an attention kernel must do for it
-(`adds_bias`), and refills its own buffers after a load (`reset`).
+A scheme overrides the methods that it needs; the others do nothing. `adds_bias` says whether an attention kernel has
+to add a bias for the scheme, and `reset` refills the buffers of the scheme after a checkpoint has been loaded.
 
 Shapes: B batch, T queries, S keys, H heads, d width of the residual stream, r rotated width of a head.
 """
@@ -26,10 +26,10 @@ Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32, each (B or 1, 1, T
 
 
 class Positions(nn.Module):
-    """No positions: silence at all three places.
+    """No positions: nothing is added or rotated.
 
     Args:
-        is_causal: whether the stack sees only what stands before a position.
+        is_causal: whether a position of the stack sees only itself and the positions before it.
     """
 
     adds_bias = False  # whether attention kernels have to add a bias to the scores
@@ -38,25 +38,25 @@ class Positions(nn.Module):
         super().__init__()
 
     def reset(self) -> None:
-        """Computes the buffers, which no checkpoint holds, anew: a load leaves them without values."""
+        """Computes the buffers anew. No checkpoint contains them, so they have no values after a load."""
 
     def embed(self, position_ids: Tensor, dtype: torch.dtype) -> Tensor | float:
         """What is added to the token embeddings: (B or 1, T, d)."""
         return 0.0
 
     def rotation(self, position_ids: Tensor) -> Rotation | None:
-        """Cosine and sine that turn queries and keys."""
+        """The cosine and sine by which queries and keys are rotated."""
         return None
 
     def bias(
         self, query_length: int, key_length: int, past: int | Tensor, device: torch.device | None = None
     ) -> Tensor | None:
-        """What is added to the attention scores: (1, H, T, S); queries start `past` keys after the first key."""
+        """What is added to the attention scores: (1, H, T, S). The first query is at the position of key `past`."""
         return None
 
 
 class LearnedPositions(Positions):
-    """A trained vector per position (Gehring et al. 2017; row E of table 3; BERT, GPT)."""
+    """A learned vector for each position (Gehring et al. 2017; row E of table 3; BERT, GPT)."""
 
     def __init__(self, config: TriptychBaseConfig, is_causal: bool):
         super().__init__(config, is_causal)
@@ -71,8 +71,8 @@ class LearnedPositions(Positions):
 def angles(position_ids: Tensor, width: int) -> Tensor:
     """pos / 10000^(2i / width), i = 0 … width/2 - 1, as in section 3.5: position_ids.shape + (width / 2,).
 
-    In double precision where the device has it: the angles are large, so in single precision the fifth digit of a
-    sine is wrong from position 500 on.
+    They are computed in double precision if the device has it. The angles are large: in single precision, the fifth
+    digit of a sine is wrong from position 500 on.
     """
     precision = torch.float32 if position_ids.device.type == "mps" else torch.float64
     two_i = torch.arange(0, width, 2, device=position_ids.device, dtype=precision)
@@ -82,19 +82,20 @@ def angles(position_ids: Tensor, width: int) -> Tensor:
 def inclusive_angles(position_ids: Tensor, width: int) -> Tensor:
     """pos · 10000^(-i / (width/2 - 1)): wavelengths from 2π to 10000 · 2π, both included. Shapes as in `angles`.
 
-    In single precision, and in this order, as tensor2tensor and fairseq compute it: models know what it rounds to.
+    The precision and the order of operations are those of tensor2tensor and fairseq, because models have been trained
+    with the rounded values.
     """
     i = torch.arange(width // 2, device=position_ids.device, dtype=torch.float32)
     return position_ids[..., None].float() * (i * -(math.log(10000.0) / max(width // 2 - 1, 1))).exp()
 
 
 def interleaved(angle: Tensor) -> Tensor:
-    """PE(pos, 2i) = sin, PE(pos, 2i+1) = cos: as section 3.5 writes it."""
+    """PE(pos, 2i) = sin, PE(pos, 2i+1) = cos, as in section 3.5: (…, d/2) → (…, d)."""
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
 
 
 def concatenated(angle: Tensor) -> Tensor:
-    """All sines, then all cosines: as in the code of most, Marian's for one."""
+    """All sines, then all cosines, as in most implementations (for example Marian): (…, d/2) → (…, d)."""
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
@@ -107,7 +108,7 @@ SINUSOIDS |= {
 
 
 class SinusoidalPositions(Positions):
-    """Sine and cosine of different frequencies (section 3.5); computed, so of any length."""
+    """Sine and cosine of different frequencies (section 3.5). They are computed, so a sequence may have any length."""
 
     def __init__(self, config: TriptychBaseConfig, is_causal: bool):
         super().__init__(config, is_causal)
@@ -119,7 +120,7 @@ class SinusoidalPositions(Positions):
 
 
 def default_frequencies(config: TriptychBaseConfig, device: Any = None, **kwargs: Any) -> tuple[Tensor, float]:
-    """θ_i = base^(-2i / r): Su et al. 2021, equation (15)."""
+    """θ_i = base^(-2i / r), (r / 2,), and the factor 1 for attention: Su et al. 2021, equation (15)."""
     parameters = config.rope_parameters
     assert parameters is not None
     width = int(config.head_dim * parameters.get("partial_rotary_factor", 1.0))
@@ -162,7 +163,7 @@ class RotaryPositions(Positions):
 
 
 def rotate(x: Tensor, rotation: Rotation | None) -> Tensor:
-    """Turn the first r dimensions of each head of x, (B, H, T, d_k); the rest passes."""
+    """Rotates the first r dimensions of each head of x, (B, H, T, d_k), and leaves the others as they are."""
     if rotation is None:
         return x
     cos, sin = (part.to(x.dtype) for part in rotation)
@@ -174,7 +175,7 @@ def rotate(x: Tensor, rotation: Rotation | None) -> Tensor:
 
 
 class RelativePositions(Positions):
-    """A learned bias per head and distance bucket, one table for all layers (Raffel et al. 2020, section 2.1)."""
+    """A learned bias for each head and bucket of distances. All layers share it (Raffel et al. 2020, section 2.1)."""
 
     adds_bias = True
 
@@ -192,7 +193,11 @@ class RelativePositions(Positions):
         return self.table(self.bucket(keys - queries)).permute(2, 0, 1).unsqueeze(0)
 
     def bucket(self, distance: Tensor) -> Tensor:
-        """Half of the buckets are one distance each, the other half widen logarithmically up to max_distance."""
+        """The bucket of each distance: (T, S) → (T, S).
+
+        Half of the buckets hold one distance each. The others grow logarithmically up to max_distance. In a
+        bidirectional stack, each direction has half of the buckets.
+        """
         buckets, first = self.num_buckets, torch.zeros_like(distance)
         if self.bidirectional:
             buckets //= 2
@@ -201,15 +206,17 @@ class RelativePositions(Positions):
         else:
             distance = (-distance).clamp(min=0)
         exact = buckets // 2
-        # the order of operations is T5's: another one rounds some distances into the neighbouring bucket
+        # The order of operations is that of T5. Another order would round some distances into the next bucket.
         growth = torch.log(distance.float().clamp(min=1) / exact) / math.log(self.max_distance / exact)
         far = (exact + (growth * (buckets - exact)).long()).clamp(max=buckets - 1)
         return first + torch.where(distance < exact, distance, far)
 
 
 def head_slopes(heads: int) -> list[float]:
-    """2^(-8/n), 2^(-16/n), … for n heads, where n is a power of two; else those of the next smaller power, and every
-    second one of the next greater: Press et al. 2022, section 3, and the code of its authors.
+    """The slope of each head: 2^(-8/n), 2^(-16/n), … for n heads, if n is a power of two.
+
+    For any other n, these are the slopes for the next smaller power of two, followed by every second slope for the
+    next greater one. Source: Press et al. 2022, section 3, and the code of its authors.
     """
     power = 2 ** math.floor(math.log2(heads))
     slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
@@ -217,7 +224,7 @@ def head_slopes(heads: int) -> list[float]:
 
 
 class LinearBiases(Positions):
-    """ALiBi, -m · distance for a head with the slope m: Press et al. 2022, section 3. In an encoder on both sides."""
+    """ALiBi: -m · distance for a head with the slope m (Press et al. 2022, section 3); symmetric in an encoder."""
 
     adds_bias = True
     slopes: Tensor

@@ -1,4 +1,4 @@
-"""BERT's pre-training (Devlin et al. 2018, section 3.1): masked words, the next sentence, and both at once.
+"""BERT's pre-training (Devlin et al. 2018, section 3.1): masked tokens, the next sentence, and both together.
 
 Shapes: B batch, T positions, V words of the vocabulary, d residual width.
 """
@@ -26,7 +26,7 @@ from .vocabulary_head import VocabularyHead
 
 
 class PredictionTransform(nn.Module):
-    """BERT's dense layer, activation and norm before the map to the vocabulary. (B, T, d) → (B, T, d)"""
+    """BERT's dense layer, activation and norm before the map to the vocabulary: (…, d) → (…, d)."""
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__()
@@ -65,10 +65,10 @@ class TriptychEncoderForMaskedLM(VocabularyHead):
         """See `TransformerStack.forward` for the inputs. `logits` are (B, T, V).
 
         Args:
-            labels: (B, T) the tokens behind the masks, -100 everywhere else.
+            labels: (B, T) the original tokens at masked positions, -100 everywhere else.
             num_items_in_batch: the number by which the summed loss is divided; by default the number of labels that
                 count in this batch (see `count_items`).
-            skip_logits: return the loss alone; `logits` is None.
+            skip_logits: whether only the loss is computed; then `logits` is None.
         """
         outputs = self.model(
             input_ids,
@@ -85,9 +85,9 @@ class TriptychEncoderForMaskedLM(VocabularyHead):
 
 
 class TriptychEncoderForNextSentencePrediction(StackHead):
-    """The encoder with a map from its pooled output to two classes, (B, 2): 0, B follows A; 1, B is a random sentence.
+    """The encoder with a map from its pooled output to two classes: B follows A (0), or B is a random sentence (1).
 
-    `labels` are (B,), `logits` (B, 2).
+    `labels` are (B,), `logits` are (B, 2).
     """
 
     config: TriptychEncoderConfig
@@ -97,7 +97,7 @@ class TriptychEncoderForNextSentencePrediction(StackHead):
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
-        self.dropout = nn.Identity()  # type: ignore[assignment] # BERT drops nothing here
+        self.dropout = nn.Identity()  # type: ignore[assignment] # BERT has no dropout here
         self.next_sentence = nn.Linear(config.hidden_size, 2)
         self.post_init()
 
@@ -113,7 +113,10 @@ class TriptychEncoderForNextSentencePrediction(StackHead):
 
 @dataclass
 class PreTrainingOutput(ModelOutput):
-    """`loss` (the sum of both), `prediction_logits` (B, T, V), `seq_relationship_logits` (B, 2): BERT's names."""
+    """`loss` (the sum of both losses), `prediction_logits` (B, T, V) and `seq_relationship_logits` (B, 2).
+
+    These are the names in transformers' BERT.
+    """
 
     loss: Tensor | None = None
     prediction_logits: Tensor | None = None
@@ -122,7 +125,7 @@ class PreTrainingOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
     def __getitem__(self, key: Any) -> Any:
-        if key == "logits":  # the label smoothing of transformers' Trainer asks for it, and would lose one loss
+        if key == "logits":  # transformers' Trainer would compute smoothed labels from them and lose one of the losses
             raise KeyError(
                 "there are prediction_logits and seq_relationship_logits; to smooth labels, set label_smoothing in "
                 "the model's config instead of label_smoothing_factor in the TrainingArguments"
@@ -144,7 +147,7 @@ class TriptychEncoderForPreTraining(VocabularyHead):
         self.post_init()
 
     def count_items(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Extends `TriptychPreTrainedModel.count_items`: tokens and pairs of sentences are counted apart."""
+        """Extends `TriptychPreTrainedModel.count_items`: counts tokens and pairs of sentences separately."""
         names = {"num_items_in_batch": "labels", "num_sequences_in_batch": "next_sentence_label"}
         return {number: count_labels(inputs[name]) for number, name in names.items() if inputs.get(name) is not None}
 
@@ -156,10 +159,11 @@ class TriptychEncoderForPreTraining(VocabularyHead):
         num_items_in_batch: Tensor | int | None,
         num_sequences_in_batch: Tensor | int | None,
     ) -> Tensor:
-        """The loss of the next sentences: logits (B, 2), answers (B,) → scalar.
+        """The loss of next-sentence prediction: logits (B, 2), answers (B,) → scalar.
 
-        Under transformers' Trainer only the number of tokens in the update is known. There a pair of sentences counts
-        by how many of its tokens have a label, so that this loss, too, does not depend on how an update is cut.
+        transformers' Trainer gives only the number of tokens in the update. In this case, the weight of a pair of
+        sentences is the number of its tokens that have a label. So this loss does not depend on how an update is cut,
+        either.
         """
         if labels is None or num_items_in_batch is None or num_sequences_in_batch is not None:
             return token_cross_entropy(logits, answers, num_items_in_batch=num_sequences_in_batch)
@@ -185,12 +189,12 @@ class TriptychEncoderForPreTraining(VocabularyHead):
         """See `TransformerStack.forward` for the inputs.
 
         Args:
-            labels: (B, T) the tokens behind the masks, -100 everywhere else.
+            labels: (B, T) the original tokens at masked positions, -100 everywhere else.
             next_sentence_label: (B,) 0 where the second segment follows the first, 1 where it does not.
             num_items_in_batch: the number by which the summed loss over tokens is divided; by default the number of
                 `labels` that count in this batch.
             num_sequences_in_batch: the same for the loss over sentences (see `sentence_loss` and `count_items`).
-            skip_logits: return no logits over the vocabulary; `prediction_logits` is None.
+            skip_logits: whether no logits over the vocabulary are returned; then `prediction_logits` is None.
         """
         outputs = self.model(
             input_ids,

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from ..configuration import TriptychBaseConfig
 
-FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # a linear map computes in these; a quantised map in others
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)  # linear maps compute in these; quantised weights have others
 
 
 def as_weight(x: Tensor, module: nn.Module) -> Tensor:
-    """x in the dtype of a module's weight, if maps compute in that dtype. Under autocast x is returned as it is."""
+    """x in the dtype of a module's weight, if maps compute in that dtype. Under autocast, x is returned unchanged."""
     weight = getattr(module, "weight", None)  # a quantised or wrapped layer may have none
     if not isinstance(weight, Tensor) or weight.dtype == x.dtype or weight.dtype not in FLOATS:
         return x
@@ -21,11 +21,13 @@ def as_weight(x: Tensor, module: nn.Module) -> Tensor:
 
 
 def bounded(x: Tensor, always: bool) -> Tensor:
-    """x, if it is float16, cut a little below the largest number, 65504, so that it has no infinities.
+    """Clips x a little below 65504, the largest number of float16, so that it has no infinities.
+
+    A tensor of another dtype is returned unchanged.
 
     Args:
-        always: cut also where nothing has overflowed, as mBART and M2M-100 do; otherwise only where something has, as
-            T5, BART and Marian do.
+        always: whether x is clipped even if nothing has overflowed, as in mBART and M2M-100. If not, x is clipped only
+            if one of its numbers is infinite, as in T5, BART and Marian.
     """
     if x.dtype != torch.float16:
         return x
@@ -43,10 +45,10 @@ Limit = Callable[[Tensor], Tensor]
 
 
 def limits_of(config: TriptychBaseConfig, is_causal: bool) -> tuple[Limit, Limit]:
-    """What is done in a layer to each sum on the residual path, and to the output, so that float16 can hold them.
+    """The functions that a layer applies to each sum on the residual path and to its output, for float16.
 
-    Models like T5 limit each sum where it has overflowed. Other encoders of an encoder–decoder limit the output, as
-    transformers' BART, Marian and mBART do. (What only float16 needs is the identity in every other dtype.)
+    Models like T5 limit each sum that has overflowed. In other encoder–decoders, the encoder limits the output of each
+    layer, as in transformers' BART, Marian and mBART. In all other dtypes these functions change nothing.
     """
     if config.outgrows_float16:
         return partial(bounded, always=False), unlimited
@@ -60,8 +62,8 @@ def take_dtypes(model: nn.Module, tensors: Mapping[str, Tensor], narrower: bool 
     """Gives each parameter and buffer of a model the dtype and the values of the tensor with its name.
 
     Args:
-        tensors: name → tensor. Those whose dtype is that of the model already are skipped.
-        narrower: take tensors that have fewer bits than the model has now, too.
+        tensors: name → tensor. A tensor that has the dtype of its parameter already is skipped.
+        narrower: whether a tensor of a narrower dtype than its parameter is taken as well.
     """
     for name, own in [*model.named_parameters(), *model.named_buffers()]:
         given = tensors.get(name)

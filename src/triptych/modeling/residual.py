@@ -1,8 +1,8 @@
-"""The residual path: where the norms of a layer stand relative to what its sublayers add to the stream.
+"""The residual path: the order of norms, sublayers and additions in a layer.
 
-Every path is a function of a layer, of its input x (B, T, d), and of `run`, which calls a sublayer by its name and
-applies dropout to its output. A layer names its `sublayers` in the order of Figure 1, and has one of its `norms` for
-each of them, or a single one for all.
+Every path is a function of a layer, its input x (B, T, d), and `run`, which calls a sublayer by its name and applies
+dropout to its output. A layer lists its `sublayers` in the order of Figure 1. Its `norms` hold one norm for each
+sublayer, or one norm for all.
 """
 
 from collections.abc import Callable
@@ -40,16 +40,16 @@ def parallel_norms(layer: Any, x: Tensor, run: Run) -> Tensor:
     return x + sum(run(name, layer.norms[name](x)) for name in layer.sublayers)
 
 
-SHARED_NORM = "shared"  # the name of the norm that all sublayers read through, where there is only one
+SHARED_NORM = "shared"  # the name of the norm if all sublayers of a layer share one
 
 
 class ResidualPath(NamedTuple):
-    """A residual path, and which norms it needs.
+    """A residual path, and the norms that it needs.
 
     Args:
         add: the function that adds the outputs of all sublayers to x.
-        shares_norm: whether one norm serves all sublayers; else each sublayer has its own.
-        ends_with_norm: whether each layer ends with a norm. Where none does, the stack needs one at its end.
+        shares_norm: whether all sublayers of a layer share one norm. If not, each sublayer has one.
+        ends_with_norm: whether each layer ends with a norm. If not, the stack has a norm at its end.
     """
 
     add: Callable[[Any, Tensor, Run], Tensor]

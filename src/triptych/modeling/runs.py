@@ -1,6 +1,6 @@
-"""The sequences of a batch in one flat row, cut at boundaries: how a kernel that needs no mask takes them.
+"""The sequences of a batch in one flat row that is cut at boundaries, for attention kernels that take no mask.
 
-Shapes: B batch, T positions, N tokens that are left when padding is cut out, H heads, d width of a head.
+Shapes: B batch, T positions, N tokens without padding, H heads, d width of a head.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Piece = tuple[tuple[int, int], Tensor]  # (row, document), and where its tokens stand in the flattened batch
+Piece = tuple[tuple[int, int], Tensor]  # (row, document), and the indices of its tokens in the flattened batch
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,10 @@ class Boundaries:
     """Where sequences begin in a flat row.
 
     Args:
-        starts: (sequences + 1,) int32, the first token of each sequence, and N: `cu_seq_lens` in transformers.
+        starts: (sequences + 1,) int32, the index of the first token of each sequence, followed by N; `cu_seq_lens` in
+            transformers.
         longest: the number of tokens of the longest sequence.
-        index: (N,) where the tokens of the flat row stand in the flattened batch; None: all stand there in order.
+        index: (N,) the indices in the flattened batch of the tokens of the flat row; None: 0, 1, 2, …
     """
 
     starts: Tensor
@@ -34,7 +35,7 @@ class Boundaries:
         return (flat if self.index is None else flat[self.index]).transpose(0, 1)[None]
 
     def unflatten(self, heads: Tensor, rows: int, length: int) -> Tensor:
-        """(1, N, H, d) → (B, T, H, d), zeros at every position that is in no sequence."""
+        """(1, N, H, d) → (B, T, H, d), with zeros at positions that are in no sequence."""
         if self.index is None:
             return heads.reshape(rows, length, *heads.shape[2:])
         whole = heads.new_zeros(rows * length, *heads.shape[2:])
@@ -48,13 +49,13 @@ class Boundaries:
 
 @dataclass(frozen=True)
 class Runs:
-    """Which sequence of keys each sequence of queries sees: those of the same number."""
+    """The sequences of queries and of keys. The n-th sequence of queries sees the n-th sequence of keys."""
 
     queries: Boundaries
     keys: Boundaries
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments by which transformers tells a kernel the boundaries."""
+        """The arguments with which transformers gives boundaries to a kernel."""
         return {
             "cu_seq_lens_q": self.queries.starts,
             "cu_seq_lens_k": self.keys.starts,
@@ -68,7 +69,12 @@ class Runs:
 
 
 def pieces_of(documents: Tensor, tokens: Tensor) -> list[Piece]:
-    """The documents of a batch without their masked tokens, in order; both arguments (B, T), in memory of the CPU."""
+    """The documents of a batch in order, without their masked tokens.
+
+    Args:
+        documents: (B, T) the document of each token, in memory of the CPU.
+        tokens: (B, T) of bools, False for masked tokens, in memory of the CPU.
+    """
     kept = tokens.flatten().nonzero()[:, 0]
     if not len(kept):
         return []
@@ -85,7 +91,12 @@ def has_hole(piece: Tensor) -> bool:
 
 
 def boundaries_of(pieces: Sequence[Tensor], size: int, device: torch.device) -> Boundaries:
-    """The boundaries of pieces of a flattened batch of `size` positions."""
+    """The boundaries of pieces that lie one after the other in a flat row.
+
+    Args:
+        pieces: the indices of their tokens in the flattened batch.
+        size: the number of positions of the batch.
+    """
     lengths = [len(piece) for piece in pieces]
     starts = F.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0, dtype=torch.int32), (1, 0))
     index = torch.cat(list(pieces)) if pieces else torch.zeros(0, dtype=torch.long)
@@ -95,7 +106,7 @@ def boundaries_of(pieces: Sequence[Tensor], size: int, device: torch.device) -> 
 
 
 def seen_pieces(queries: Sequence[Piece], keys: Sequence[Piece]) -> list[Tensor]:
-    """For each document of the queries, the tokens of the keys that are in the document of the same row and id."""
+    """For each document of the queries, the indices of the keys in the document with the same row and id."""
     found: dict[tuple[int, int], list[Tensor]] = {}
     for key, piece in keys:
         found.setdefault(key, []).append(piece)

@@ -1,4 +1,4 @@
-"""One side of Figure 1: embeddings, N layers and, unless each layer ends with one, a final norm.
+"""One side of Figure 1: embeddings, N layers, and a final norm unless each layer ends with one.
 
 Shapes: B batch, T positions of this stack, S positions of the memory, P positions in the cache, d residual width.
 """
@@ -31,23 +31,23 @@ from .surroundings import Surroundings
 class TransformerStack(TriptychPreTrainedModel):
     """N layers over embedded tokens. `is_causal` and `has_memory` say which half of Figure 1 it is.
 
-    The embedding matrix has one owner however often it is shared: the stack where it stands alone, and else the model
-    around it. `lookup` is how the stack asks for rows.
+    A stack that is used alone owns the embedding matrix. In an encoder–decoder, the model around the stack owns it and
+    replaces `lookup`, with which the stack gets the embeddings of tokens.
 
     Args:
-        embed_tokens: the embedding matrix of a stack that stands alone.
+        embed_tokens: the embedding matrix of a stack that is used alone.
 
     Raises:
-        ValueError: the scheme of positions adds a bias to the scores, and some layers attend within a band.
+        ValueError: the positions add a bias to the attention scores, and some layers attend within a band.
     """
 
     is_causal = False
     has_memory = False
-    first_position = 0  # what a caller's `position_ids` call the first position
+    first_position = 0  # the number of the first position in `position_ids`
 
     def __init__(self, config: TriptychBaseConfig, num_layers: int, embed_tokens: nn.Embedding | None = None):
         super().__init__(config)
-        if embed_tokens is not None:  # before all others: peft takes the first matrix with as many rows as tokens
+        if embed_tokens is not None:  # comes first: PEFT takes the first matrix with as many rows as there are tokens
             self.embed_tokens = embed_tokens
         self.positions = POSITIONS[config.positions](config, self.is_causal)
         if self.positions.adds_bias and config.sliding_window is not None:
@@ -70,7 +70,7 @@ class TransformerStack(TriptychPreTrainedModel):
 
     @property
     def depth(self) -> int:
-        """How many of the layers are run."""
+        """The number of layers that are run."""
         return len(self.layers)
 
     @merge_with_config_defaults
@@ -96,29 +96,31 @@ class TransformerStack(TriptychPreTrainedModel):
 
         Args:
             input_ids: (B, T) token ids; or `inputs_embeds` (B, T, d), rows of the embedding matrix.
-            attention_mask: (B, P + T), 1 for tokens and 0 for padding; or a mask as the attention kernel takes it.
-            position_ids: (B, T); by default 0, 1, 2, … from the first token that is not masked, so that left padding
-                changes nothing. Whether masked tokens after it are counted is `config.masked_positions`. Relative
-                positions and ALiBi are distances in the row, and always count them. Where they are given, the first
-                position is 0, or an encoder's `first_position_id`.
+            attention_mask: (B, P + T), 1 for tokens and 0 for padding; or a mask in the form that the attention kernel
+                takes.
+            position_ids: (B, T), where the first position is 0, or `first_position_id` in an encoder. By default they
+                are 0, 1, 2, … from the first token that is not masked, so left padding changes nothing.
+                `config.masked_positions` says whether masked tokens behind it are counted. Relative positions and
+                ALiBi are distances in the row and always count masked tokens.
             token_type_ids: (B, T) segments.
             encoder_hidden_states: the memory, (B, S, d), with `encoder_attention_mask` (B, S).
-            past_key_values: keys and values of the P positions before these; with `use_cache` they are returned too.
-            document_ids: (B, T) packing: tokens see only those of their own document, whose positions count from 0.
-                `position_ids` say the same: a document begins at every unmasked position 0 and nowhere else. So do,
-                for one flat row (1, T), the arguments of transformers' collators: `cu_seq_lens_q` (documents + 1,),
-                the first token of each document and T, with `max_length_q`, the length of the longest, and the same
-                as `cu_seq_lens_k`, `max_length_k`. A masked token lies within the document before it. A row of
-                documents has no next step, so no cache is kept.
-            encoder_document_ids: (B, S) the documents of the memory; a document sees the one of its own id.
-            layout, encoder_layout: in place of masks, positions and documents of the tokens and of the memory: what
-                the model around the stack has made of them.
+            past_key_values: keys and values of the P earlier positions. With `use_cache` they are also returned.
+            document_ids: (B, T) packing: tokens see only tokens of the same document, and the positions of each
+                document count from 0. There are two other ways to say the same. `position_ids` that return to 0: a
+                document begins at every unmasked position 0 and nowhere else. For one flat row (1, T), the arguments
+                of transformers' collators: `cu_seq_lens_q` (documents + 1,) holds the index of the first token of each
+                document, followed by T, and `max_length_q` is the length of the longest document. `cu_seq_lens_k` and
+                `max_length_k` have the same values. A masked token belongs to the document before it. No cache is kept
+                for a row of documents, because it has no next step.
+            encoder_document_ids: (B, S) the documents of the memory. A document sees the one with the same id.
+            layout, encoder_layout: the layouts of the tokens and of the memory, if the model around the stack has made
+                them already. They replace masks, positions and documents.
 
         Raises:
-            ValueError: not exactly one of `input_ids` and `inputs_embeds`, a memory where none is attended to or none
-                where one is, an attention mask of another length than P + T, or documents with a cache, or on one
-                side of the cross-attention only.
-            IndexError: a token, position or segment id that has no embedding.
+            ValueError: not exactly one of `input_ids` and `inputs_embeds` is given; a memory is given to a stack
+                without cross-attention, or none to a stack that has it; the attention mask has another length than
+                P + T; there are documents together with a cache, or on only one side of the cross-attention.
+            IndexError: a token, position or segment id has no embedding.
         """
         self.check_memory(encoder_hidden_states)
         x = self.vectors(input_ids, inputs_embeds)
@@ -145,7 +147,7 @@ class TransformerStack(TriptychPreTrainedModel):
         return self.output(self.norm(x), past_key_values if use_cache else None, layout.attention_mask)
 
     def check_memory(self, memory: Tensor | None) -> None:
-        """Raises ValueError for a memory where none is attended to, and for none where one is."""
+        """Raises ValueError if there is a memory but no cross-attention, or cross-attention but no memory."""
         if self.has_memory != (memory is not None):
             needs = "needs" if self.has_memory else "has no cross-attention, so it takes no"
             raise ValueError(f"{type(self).__name__} {needs} encoder_hidden_states")
@@ -158,11 +160,12 @@ class TransformerStack(TriptychPreTrainedModel):
     def side(
         self, tokens: Tensor, cache: Cache | None = None, arguments: Any = None, prefix: str = "", **said: Any
     ) -> Side:
-        """What a caller says of tokens, ids (B, T) or vectors (B, T, d).
+        """What a caller says about tokens, which are ids (B, T) or vectors (B, T, d).
 
         Args:
-            arguments: the further arguments of the call; the boundaries of documents are taken out of them.
-            prefix: with what the names of those boundaries begin.
+            arguments: the other arguments of the call. The boundaries of documents are removed from them.
+            prefix: the prefix of the names of these boundaries.
+            said: the fields of `Side` that the caller gives.
         """
         arguments = {} if arguments is None else arguments
         is_served = arguments.get("cache") is not None  # transformers' continuous batching
@@ -178,18 +181,18 @@ class TransformerStack(TriptychPreTrainedModel):
         )
 
     def checked_cache(self, cache: Cache | None) -> Any:
-        """The part of a cache that this stack writes to; raises ValueError where it is one of another model."""
+        """The part of a cache that this stack writes to. Raises ValueError if the cache belongs to another model."""
         kept = own_cache(cache)
         check_past(self.config, self.depth, kept)
         return kept
 
     def embed(self, x: Tensor, layout: Layout, token_type_ids: Tensor | None = None) -> Tensor:
-        """What enters the first layer: embeddings of tokens, positions and segments, section 3.4. (B, T, d)"""
+        """The input of the first layer: embeddings of tokens (section 3.4), positions and segments. (B, T, d)"""
         x = x * self.config.embedding_factor + self.positions.embed(layout.position_ids, x.dtype)
         return self.dropout(self.embedding_norm(self.segments(x, token_type_ids)))
 
     def surround(self, x: Tensor, layout: Layout, cache: Cache | None, options: Mapping[str, Any]) -> Surroundings:
-        """What surrounds the layers over x (B, T, d): masks, the rotation by positions, options of the kernel."""
+        """The surroundings of the layers over x (B, T, d): masks, the rotation by positions, options of the kernel."""
         kinds = {self.config.attention_kind(i) for i in range(self.depth)}
         masks = self_attention_masks(self.config, kinds, self.is_causal, x, layout, own_cache(cache))
         rotation = self.positions.rotation(layout.position_ids)
@@ -198,16 +201,16 @@ class TransformerStack(TriptychPreTrainedModel):
     def surround_memory(
         self, around: Surroundings, x: Tensor, layout: Layout, memory: Tensor, encoder_layout: Layout
     ) -> Surroundings:
-        """The same, with the mask of cross-attention from x (B, T, d) to the memory (B, S, d)."""
+        """The surroundings `around`, with the mask of cross-attention from x (B, T, d) to the memory (B, S, d)."""
         if memory.shape[0] != x.shape[0]:
             raise ValueError(
-                f"there are {memory.shape[0]} sources, but {x.shape[0]} targets; a batch needs one for each"
+                f"there are {memory.shape[0]} sources, but {x.shape[0]} targets; give one source for each target"
             )
         mask = memory_mask(self.config, x, memory, layout, encoder_layout)
         return replace(around, masks={**around.masks, "cross_attention": mask})
 
     def position_bias(self, x: Tensor, cache: Cache | None) -> Tensor | None:
-        """What the positions add to the scores of all layers: (1 or B, H, T, P + T)."""
+        """What the positions add to the attention scores of all layers: (1 or B, H, T, P + T)."""
         length = x.shape[1]
         keys = length if cache is None else cache.get_mask_sizes(length, 0)[0]
         bias = self.positions.bias(length, keys, 0 if cache is None else cache.get_seq_length(), x.device)
@@ -215,11 +218,11 @@ class TransformerStack(TriptychPreTrainedModel):
         return bias.expand(x.shape[0], -1, -1, -1) if bias is not None and needs_rows else bias
 
     def output(self, hidden: Tensor, past_key_values: Cache | None, attention_mask: Any) -> Any:
-        """What the stack returns for its last hidden state (B, T, d)."""
+        """The output of the stack for its last hidden state (B, T, d)."""
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden, past_key_values=past_key_values)
 
     def new_cache(self) -> Cache:
-        """An empty cache for the keys and values of this stack, and of its memory if it has one."""
+        """An empty cache for the keys and values of this stack, and for those of its memory if it has one."""
         cache = DynamicCache(config=self.config)
         return EncoderDecoderCache(cache, DynamicCache(config=self.config)) if self.has_memory else cache
 

@@ -1,4 +1,4 @@
-"""What surrounds the layers of a stack in one call: the masks, the rotation of queries and keys, the kernel's options.
+"""What all layers of a stack share in one call: masks, the rotation of queries and keys, the options of the kernel.
 
 Shapes: B batch, T positions of the stack, S positions of the memory, d residual width.
 """
@@ -18,14 +18,14 @@ from .positions import Rotation
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all layers are given alike.
+    """What all layers get in the same form.
 
     Args:
-        masks: the kind of an attention (`full_attention`, `sliding_attention`, `cross_attention`) → who sees whom
-            there, as the kernel takes it; None: nothing is hidden but what the kernel hides by itself.
-        rotation: cosine and sine that turn queries and keys of self-attention.
-        position_ids: (B or 1, T) positions, for a kernel that wants them.
-        kernel_options: further arguments of the kernel, those that a caller gives to `forward`.
+        masks: the kind of an attention (`full_attention`, `sliding_attention`, `cross_attention`) → its mask, in the
+            form that the kernel takes. None: nothing is hidden except what the kernel itself hides.
+        rotation: the cosine and sine by which queries and keys of self-attention are rotated.
+        position_ids: (B or 1, T) positions, for a kernel that needs them.
+        kernel_options: other arguments of the kernel, which a caller has given to `forward`.
     """
 
     masks: Mapping[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Surroundings:
     kernel_options: Mapping[str, Any] = field(default_factory=dict)
 
     def to(self, device: Any, **kwargs: Any) -> "Surroundings":
-        """The same on another device; accelerate calls it for all that it gives to a module."""
+        """The same surroundings on another device. accelerate calls this for every argument of a module."""
 
         def move(x: Any) -> Any:
             return x.to(device, **kwargs) if hasattr(x, "to") else x
@@ -45,6 +45,6 @@ class Surroundings:
 
 
 def alone(config: TriptychBaseConfig, kind: str, is_causal: bool, x: Tensor) -> Surroundings:
-    """What surrounds a self-attention over x (B, T, d) that is used without a stack: all tokens of a row, in order."""
+    """The surroundings of a self-attention over x (B, T, d) that is used without a stack: nothing is masked."""
     layout = Layout(torch.arange(x.shape[1], device=x.device)[None])
     return Surroundings(self_attention_masks(config, {kind}, is_causal, x, layout))

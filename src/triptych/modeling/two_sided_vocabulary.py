@@ -9,7 +9,7 @@ from .base import TriptychPreTrainedModel
 
 
 class TwoSidedVocabulary(TriptychPreTrainedModel):
-    """What every model around `TriptychModel` does about its embeddings: there may be one matrix, or one per side."""
+    """The embeddings of every model that contains `TriptychModel`: one matrix, or one for each side."""
 
     config: TriptychConfig
 
@@ -18,13 +18,13 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
     def _resize_token_embeddings(
         self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Extends transformers' method: a second matrix over the same vocabulary gets the same size.
+        """Extends transformers' method: a second matrix for the same vocabulary gets the same size.
 
-        A vocabulary that only the target has stays as it is.
+        If the target has another vocabulary, only the source's matrix is resized.
         """
         options = new_num_tokens, pad_to_multiple_of, mean_resizing
         if self.config.share_encoder_decoder_embeddings:
-            self.config.decoder_vocab_size = None  # which may have repeated the common size
+            self.config.decoder_vocab_size = None  # it may have held the former common size
         elif self.config.decoder_vocab_size is not None:
             return self.resize_matrix("embed_tokens", *options)
         else:
@@ -32,7 +32,7 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
         return super()._resize_token_embeddings(*options)
 
     def resize_matrix(self, name: str, *options: Any) -> nn.Embedding:
-        """One of the body's matrices with another number of rows; what is frozen stays frozen."""
+        """Gives one of the body's matrices another number of rows. A frozen matrix stays frozen."""
         former = getattr(self.base_model, name)
         resized: nn.Embedding = self._get_resized_embeddings(former, *options)
         setattr(self.base_model, name, resized.requires_grad_(former.weight.requires_grad))
@@ -41,10 +41,10 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
     def resize_decoder_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Resizes the vocabulary that only the target has: its embeddings, the map to it, the configuration.
+        """Resizes the vocabulary of the target: its embeddings, the map to it, and the configuration.
 
         Raises:
-            ValueError: source and target have one vocabulary.
+            ValueError: source and target share one vocabulary.
         """
         if self.config.decoder_vocab_size is None:
             raise ValueError(
