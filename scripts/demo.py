@@ -4,9 +4,9 @@ Trains a small Transformer to translate English into German, scores it and trans
     make demo                         (or: python scripts/demo.py)
     make demo ARGS="--max_minutes 1"  (any option of train_translation.py)
 
-The model is the paper's block, scaled down: post-norm, sinusoidal positions, ReLU, one embedding matrix for source,
-target and output. Training takes five minutes on two CPU cores. A demo that was killed continues where it was; one
-that is complete is not repeated (`--overwrite` starts over).
+The model is a small version of the paper's model: post-norm, sinusoidal positions, ReLU, and one embedding matrix for
+source, target and output. Training takes five minutes on two CPU cores. A demo that was killed continues at its last
+checkpoint. A demo that is complete is not repeated; `--overwrite` starts over.
 """
 
 import argparse
@@ -35,7 +35,7 @@ SENTENCES = ["The window is open.", "Turn on the light in the kitchen.", "Please
 
 
 def run(*command: str) -> None:
-    """Shows and runs a command. A failure ends the demo; the command has printed its message."""
+    """Prints and runs a command. If it fails, the demo ends. The command has already printed the error."""
     print(f"\n$ {shlex.join(command)}", flush=True)
     try:
         subprocess.run(command, check=True)
@@ -44,7 +44,7 @@ def run(*command: str) -> None:
 
 
 def train(output_dir: Path, options: list[str]) -> None:
-    """Starts the run, continues a run that was killed, or does nothing where the run is complete."""
+    """Starts a run, continues a run that was killed, or does nothing if the run is complete."""
     complete, started = (output_dir / "test_metrics.json").exists(), (output_dir / "run.json").exists()
     if complete and "--overwrite" not in options:
         print(f"{output_dir} holds a trained model; `make demo ARGS=--overwrite` trains it anew.", flush=True)
@@ -57,7 +57,7 @@ def train(output_dir: Path, options: list[str]) -> None:
 
 
 def show(output_dir: Path) -> None:
-    """Prints the scores on the held-out test part, and examples spread over it."""
+    """Prints examples from the whole test part, and the scores on it."""
     pairs = load_corpus("en-de")["test"]
     outputs = (output_dir / "test_translations.txt").read_text(encoding="utf-8").splitlines()
     rows = list(zip(pairs["source"], pairs["target"], outputs, strict=True))
@@ -69,7 +69,7 @@ def show(output_dir: Path) -> None:
 
 
 def translate(output_dir: Path) -> None:
-    """Translates in a fresh process: the directory is all that it needs."""
+    """Translates some sentences in a new process, which needs only the directory."""
     command = [sys.executable, str(SCRIPTS / "translate.py"), str(output_dir)]
     run(*command, *SENTENCES)
     print(f"\nTo translate something else:\n\n  {shlex.join(command)} 'Your sentence.'")
@@ -81,7 +81,7 @@ def main() -> None:
     )
     parser.add_argument("--output_dir", type=Path, default=Path("runs", "demo"))
     arguments, options = parser.parse_known_args()
-    # An option that does not exist is a mistake, also where there is nothing left to train.
+    # An unknown option is an error, even if nothing is left to train.
     parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", str(arguments.output_dir), *options])
     train(arguments.output_dir, options)
     show(arguments.output_dir)

@@ -1,10 +1,10 @@
 """
-Scores a translator: sacreBLEU with its signature, and chrF.
+Scores a translation model: sacreBLEU and chrF with their signatures.
 
     python scripts/evaluate_translation.py translator --test_file test.tsv --output_file translations.txt
 
-The directory can hold any model that `AutoModelForSeq2SeqLM` loads. The options of generation come from the model's
-generation_config, unless they are given here. Several processes (see train_translation.py) share the sentences.
+The directory can hold any model that `AutoModelForSeq2SeqLM` loads. Options of generation that are not given come from
+the model's generation_config. Several processes divide the sentences between them; see train_translation.py.
 """
 
 import sys
@@ -33,7 +33,7 @@ GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_
 
 @dataclass(kw_only=True)
 class EvaluationArguments(PairOptions):
-    """What to translate, and how."""
+    """The pairs to translate and the options of generation."""
 
     test_file: list[str] | None = field(
         default=None,
@@ -43,16 +43,20 @@ class EvaluationArguments(PairOptions):
         None, "Instead of a file: the test part of a corpus that ships with the package, en-de."
     )
     source_lang: str | None = option(
-        None, "Language of the sources, where the tokenizer has language codes (default: what it is set to)."
+        None, "Language of the sources, if the tokenizer has language codes (default: the tokenizer's setting)."
     )
-    target_lang: str | None = option(None, "Language to translate into, likewise.")
+    target_lang: str | None = option(
+        None, "Language of the targets, if the tokenizer has language codes (default: the tokenizer's setting)."
+    )
     output_file: str | None = option(None, "Where to write the translations, one per line.")
     batch_size: int = option(64, "Sentences that are translated at a time.")
-    num_beams: int | None = option(None, "Beams.")
+    num_beams: int | None = option(None, "Number of beams.")
     length_penalty: float | None = option(None, "Exponent of the length by which a beam's score is divided.")
     gnmt_length_penalty: float | None = option(None, "The paper's length penalty, alpha (Triptych models).")
-    max_length_beyond_source: int | None = option(None, "Longest translation, beyond the source (Triptych models).")
-    max_new_tokens: int | None = option(None, "Longest translation.")
+    max_length_beyond_source: int | None = option(
+        None, "Number of tokens that a translation may have more than its source (Triptych models)."
+    )
+    max_new_tokens: int | None = option(None, "Greatest number of tokens in a translation.")
     cpu: bool = option(False, "Use the CPU even where there is a GPU.")
 
     def __post_init__(self) -> None:
@@ -77,17 +81,17 @@ class EvaluationArguments(PairOptions):
         return splits["test"], told({"test": counts["test"]})
 
     def inputs(self) -> list[Path]:
-        """Returns the local files from which the pairs can come: the named ones, or all of a data set's directory."""
+        """Returns the local files that the pairs can come from: the named files, or all in a data set's directory."""
         directory = Path(self.dataset_name) if self.dataset_name else None
         return [*map(Path, self.test_file or ()), *(directory.rglob("*") if directory and directory.is_dir() else ())]
 
     def generate_options(self) -> dict[str, Any]:
-        """Returns the given options of generation."""
+        """Returns the options of generation that the user has given."""
         return {name: value for name in GENERATION if (value := getattr(self, name)) is not None}
 
 
 def is_of_the_model(path: str) -> bool:
-    """Says whether a path in the directory of the model belongs to the model, or to the run that trained it."""
+    """Whether a path in the model's directory belongs to the model or to the run that trained it."""
     return is_checkpoint_entry(path) or is_run_entry(path) or path.endswith((".safetensors", ".bin"))
 
 

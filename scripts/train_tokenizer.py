@@ -1,4 +1,4 @@
-"""Train a tokenizer, or one for the source and one for the target, on files or on a data set.
+"""Trains a tokenizer, or one for the source and one for the target, on files or on a data set.
 
     python scripts/train_tokenizer.py --train_file pairs.tsv --model bpe --vocab_size 8000 --output_dir tokenizer
     python scripts/train_tokenizer.py --train_file pairs.tsv --separate --output_dir tokenizers
@@ -6,10 +6,12 @@
     python scripts/train_tokenizer.py --dataset_name wikitext --dataset_config_name wikitext-103-raw-v1 \\
         --text_column text --family decoder --output_dir gpt
 
-Pairs (tsv, csv, jsonl, parquet) have a source and a target column, trained on together unless --separate is given;
-text of another kind has one column, --text_column; a plain text file has one text per line, and with --separate two of
-them are source and target. docs/data.md describes the formats. The result loads with
-`AutoTokenizer.from_pretrained(output_dir)`, with --separate the target's with `subfolder="target_tokenizer"`.
+Files of pairs (tsv, csv, jsonl, parquet) have a source and a target column. One tokenizer is trained on both, unless
+--separate is given. For other texts, --text_column names the only column. A plain text file has one text per line.
+With --separate, two such files are source and target. docs/data.md describes the formats.
+
+`AutoTokenizer.from_pretrained(output_dir)` loads the result. With --separate, this is the tokenizer of the source, and
+`subfolder="target_tokenizer"` loads that of the target.
 """
 
 import sys
@@ -31,12 +33,12 @@ from triptych.training.command_line import OptionParser
 from triptych.training.data_options import PairOptions, several
 
 WRITER = "train_tokenizer.py"
-SAMPLE = 10_000  # texts that the summary counts tokens in
+SAMPLE = 10_000  # the number of texts whose tokens the summary counts
 
 
 @dataclass(kw_only=True)
 class Arguments(PairOptions):
-    """What to train on, what to train, and where to put it."""
+    """The training texts, the kind of tokenizer, and its directory."""
 
     output_dir: str = field(metadata={"help": "Directory of the tokenizer; a new or an empty one."})
     overwrite: bool = option(False, "Replace the tokenizer that this script wrote into output_dir.")
@@ -44,14 +46,14 @@ class Arguments(PairOptions):
         default=None,
         metadata=several(f"One or more files: {', '.join(FORMATS)}; may be compressed."),
     )
-    text_column: str | None = option(None, "The one column to train on, where the texts are not pairs.")
+    text_column: str | None = option(None, "The column to train on, if the texts are not pairs.")
     separate: bool = option(False, "Train one tokenizer for the source and one for the target.")
-    model: str = option("bpe", "Model.", choices=list(MODELS))
-    vocab_size: int = option(8000, "Greatest number of tokens, special ones included.")
+    model: str = option("bpe", "Kind of tokenizer.", choices=list(MODELS))
+    vocab_size: int = option(8000, "Greatest number of tokens, including special tokens.")
     family: str = option("encoder-decoder", "Family whose special tokens are used.", choices=list(FAMILIES))
-    normalization: str = option("none", "What is done to the text first.", choices=list(NORMALIZATIONS))
-    limit_alphabet: int | None = option(None, "Keep only this many of the most frequent characters.")
-    model_max_length: int | None = option(None, "Number of tokens at which truncation cuts.")
+    normalization: str = option("none", "Normalization of the text before it is split.", choices=list(NORMALIZATIONS))
+    limit_alphabet: int | None = option(None, "Number of characters that are kept, the most frequent ones.")
+    model_max_length: int | None = option(None, "Number of tokens to which truncation shortens a text.")
 
     def __post_init__(self) -> None:
         if (self.train_file is None) == (self.dataset_name is None):
@@ -63,7 +65,7 @@ class Arguments(PairOptions):
 
     @property
     def one_column(self) -> str | None:
-        """The column of texts that are not pairs; two plain text files are pairs where --separate says so."""
+        """The column of texts that are not pairs; None for pairs. Two plain text files with --separate are pairs."""
         options = FileOptions(self.file_format)
         plain = self.train_file and all(file_format(name, options) == "text" for name in self.train_file)
         return self.text_column or (
@@ -71,7 +73,7 @@ class Arguments(PairOptions):
         )
 
     def columns(self) -> dict[str, str]:
-        """Extends `PairOptions.columns`: one column, where the texts are not pairs."""
+        """Extends `PairOptions.columns`: texts that are not pairs have one column."""
         return {"text_column": self.one_column} if self.one_column else super().columns()
 
 
@@ -81,7 +83,7 @@ def main() -> None:
     try:
         run(OptionParser(Arguments, description=__doc__).parse_args_into_dataclasses()[0])
     except (ValueError, TypeError, OSError, datasets.exceptions.DatasetsError) as error:
-        # `datasets` says no more than that there was an error, and gives the reason as its cause.
+        # The message of `datasets` only says that there was an error. Its cause has the reason.
         reason = error.__cause__ if isinstance(error, datasets.exceptions.DatasetBuildError) else None
         print(f"error: {' '.join(str(reason or error).split())}", file=sys.stderr)
         sys.exit(2)
@@ -112,7 +114,7 @@ def train(name: str, columns: list[Iterable[str]], arguments: Arguments) -> PreT
 
 @dataclass
 class Chained:
-    """Several columns as one; unlike `itertools.chain` it can be read twice."""
+    """Several columns as one. In contrast to `itertools.chain`, it can be read several times."""
 
     columns: list[Iterable[str]]
 
@@ -133,7 +135,7 @@ def summary(tokenizer: PreTrainedTokenizerBase, columns: list[Iterable[str]]) ->
 
 
 def read_columns(arguments: Arguments) -> dict[str, Iterable[str]]:
-    """Column name → its texts, of all files or of the data set's training part."""
+    """The name of each column → its texts, from all files or from the training part of the data set."""
     splits, counts = arguments.read({"train": arguments.train_file})
     if "train" not in splits:
         raise ValueError(f"{arguments.dataset_name} has no split 'train'; it has {', '.join(splits)}")
@@ -143,9 +145,10 @@ def read_columns(arguments: Arguments) -> dict[str, Iterable[str]]:
 
 
 def check_output_dir(path: Path, overwrite: bool) -> None:
-    """
+    """Checks that the tokenizer may be written to this directory; see also `check_destination`.
+
     Raises:
-        FileExistsError: something stands there that is not to be replaced; see `check_destination`, too.
+        FileExistsError: the path is a file, or the directory holds something that is not to be replaced.
     """
     if path.is_file():
         raise FileExistsError(f"--output_dir {path} is a file; choose another name")

@@ -5,10 +5,11 @@ Translates sentences with a trained model, through `triptych.pipeline`.
     python scripts/translate.py runs/demo < sentences.txt > translations.txt
     echo "Good morning." | python scripts/translate.py runs/demo
 
-Without sentences on the command line it reads standard input: UTF-8, a text per line, where only a line feed (or
-carriage return and line feed) ends a line. Line n of the output is the translation of line n; a blank line stays
-empty. A line that is longer than the model's inputs is translated in pieces, with a warning on standard error.
-The translations of `--batch_size` lines appear together; with `--batch_size 1` each line is answered at once.
+Without sentences on the command line, the script reads standard input: UTF-8 with one text per line. Only a line feed
+(or carriage return and line feed) ends a line. Line n of the output is the translation of line n of the input. A blank
+line stays empty. A line that is longer than the inputs of the model is translated in pieces, with a warning on
+standard error. The translations of `--batch_size` lines appear together; with `--batch_size 1`, each translation
+appears as soon as its line has been read.
 """
 
 import sys
@@ -42,15 +43,15 @@ def read_lines(stream: Iterable[bytes]) -> Iterator[str]:
 
 
 def translations(translate: Any, texts: Iterable[str], origin: str) -> Iterator[str]:
-    """Gives the translation of each text, in one line, as soon as its batch is done.
+    """Gives the translation of each text, as one line, when its batch is done.
 
     Args:
-        origin: what the warning about a text in pieces calls the text, before its number.
+        origin: the name of a text in the warning about pieces; the number of the text follows it.
 
     Raises:
-        ValueError: reading a text raised it; the translations of all texts before come first.
+        ValueError: a text could not be read. The translations of all texts before it are given first.
     """
-    counts: deque[int] = deque()  # the number of pieces of each text that is read and not yet translated
+    counts: deque[int] = deque()  # the number of pieces of each text that has been read but not translated
     failures: list[ValueError] = []
 
     def pieces() -> Iterator[str]:
@@ -85,9 +86,9 @@ def labelled(translate: Any, sentences: list[str]) -> Iterator[str]:
 def main() -> None:
     parser = OptionParser(description=__doc__)
     parser.add_argument("directory", help="Directory (or name on the Hub) of the model.")
-    parser.add_argument("sentences", nargs="*", help="What to translate.")
+    parser.add_argument("sentences", nargs="*", help="The sentences to translate (default: standard input).")
     parser.add_argument("--batch_size", type=positive, default=16, help="Sentences that are translated at a time.")
-    parser.add_argument("--num_beams", type=positive, help="Beams (default: what the model's generation_config says).")
+    parser.add_argument("--num_beams", type=positive, help="Number of beams (default: that of generation_config).")
     arguments = parser.parse_args()
     transformers.utils.logging.disable_progress_bar()
 

@@ -1,10 +1,10 @@
 """
-Prints the published models that Triptych has the sizes of, with the parameters that it counts in each.
+Prints the presets, which have the sizes of published models, with the number of parameters counted in each.
 
     python scripts/zoo.py
     python scripts/zoo.py --notes gpt3-xl gpt3-13b
 
-Every model is built without memory for its weights, so the largest takes no longer than the smallest.
+Every model is built without memory for its weights, so even the largest ones take little time.
 """
 
 import torch
@@ -18,16 +18,16 @@ ALIGNMENT = "<<>>>>><"
 
 
 def counted_model(preset: str) -> TriptychPreTrainedModel:
-    """The model whose parameters the published figure of the preset counts, on the meta device: shapes only.
+    """The model whose parameters the published number of the preset counts. It is on the meta device: shapes only.
 
     Raises:
-        ValueError: no such preset.
+        ValueError: the preset is unknown.
     """
     class_name, _, part = triptych.preset_info(preset)["counted"].partition(".")
     model_class = getattr(triptych, class_name)
     config = model_class.config_class.from_preset(preset)
     with torch.device("meta"):
-        model: TriptychPreTrainedModel = model_class(config).get_submodule(part)  # the whole model where it is empty
+        model: TriptychPreTrainedModel = model_class(config).get_submodule(part)  # an empty part is the whole model
     return model
 
 
@@ -46,7 +46,7 @@ def row(name: str) -> tuple[str, ...]:
 def main() -> None:
     parser = OptionParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="Presets (default: all).")
-    parser.add_argument("--notes", action="store_true", help="Also tell what is unpublished or does not fit together.")
+    parser.add_argument("--notes", action="store_true", help="Also print what is unpublished or contradictory.")
     arguments = parser.parse_args()
 
     rows = [HEADINGS, *(row(name) for name in arguments.names or triptych.preset_names())]

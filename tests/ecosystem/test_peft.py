@@ -355,7 +355,7 @@ def test_every_head_is_trained_and_travels_with_its_adapter(
 @pytest.mark.parametrize(("name", "method"), REFUSED)
 def test_what_cannot_be_adapted_says_why(peft, name, method, make_head, labelled):
     model = peft.get_peft_model(make_head(name), adapter_config(peft, name, method))
-    reason = {PREFIX: "prefix tuning does; adapt it with LoRA or IA3"}.get(method, "decoder_inputs_embeds|logits for")
+    reason = {PREFIX: "prefix tuning gives; adapt it with LoRA or IA3"}.get(method, "decoder_inputs_embeds|logits for")
     with pytest.raises(ValueError, match=reason):
         model(**labelled(name))
 

@@ -36,8 +36,8 @@ def decoder_input(config: TriptychConfig, labels: Tensor, document_ids: Tensor |
         return shift_right_as_configured(config, labels, document_ids)
     if document_ids is not None:
         raise ValueError(
-            f"decoder_start={config.decoder_start!r} puts one label before each row, but each packed document needs "
-            'its own; give decoder_input_ids, or set decoder_start="token" in the config'
+            f"decoder_start={config.decoder_start!r} puts one label before each row, but packed documents need one "
+            'each; give decoder_input_ids, or set decoder_start="token" in the config'
         )
     pad = config.pad_token_id
     if pad is None:
