@@ -1,18 +1,18 @@
 # Triptych: `make demo` and `make test` need nothing but Python (3.10 or later) and make.
 #
-#   PYTHON=python3.12                     the interpreter the environment is made with
-#   VENV=/some/where                      where the environment lies (default .venv)
-#   EXTRAS=train,dev,integrations         also the libraries that tests/ecosystem and tests/scale run with
+#   PYTHON=python3.12                     the interpreter that creates the environment
+#   VENV=/some/where                      the directory of the environment (default .venv)
+#   EXTRAS=train,dev,integrations         also installs the libraries that tests/ecosystem and tests/scale need
 #   PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-#                                         anything pip should know; this one takes the small CPU build of torch on Linux
-#   ARGS="--max_minutes 1"                passed on: `make demo ARGS=...`, `make test ARGS="-k cache"`
+#                                         options of pip; this one selects the small CPU build of torch on Linux
+#   ARGS="--max_minutes 1"                options of the command: `make demo ARGS=...`, `make test ARGS="-k cache"`
 
 PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= train,dev
 PIP_ARGS ?=
 ARGS ?=
-# Each core runs tests of its own. Few processes, as each of them loads torch and transformers (about 1 GB).
+# Every core runs tests, but in at most four processes, because each process loads torch and transformers (about 1 GB).
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 BIN := $(VENV)/bin
@@ -29,7 +29,7 @@ help: ## this list
 env: $(STAMP) ## create the environment in .venv (the others do this by themselves)
 	@echo "==> environment: $(VENV) is ready ($$($(BIN)/python --version))"
 
-# Made anew only when the stamp is older than what it was installed from; the package itself is editable.
+# The environment is made anew only if one of these two files is newer than the stamp. The package itself is editable.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "Triptych needs Python 3.10 or later, '$(PYTHON)' is $$($(PYTHON) --version 2>&1): make PYTHON=python3.12 ..."; exit 1; }

@@ -62,8 +62,8 @@ class ReadTwice(TwoSidedVocabulary):
         """
         if past_key_values is not None:
             raise ValueError(
-                f"{type(self).__name__} reads the whole source in encoder and decoder, so it takes no past_key_values, "
-                "which prefix tuning gives; adapt it with LoRA or IA3"
+                f"{type(self).__name__} reads the whole source in encoder and decoder, so it takes no "
+                "past_key_values, which prefix tuning gives; adapt it with LoRA or IA3"
             )
         if self.has_source_as_target(inputs):
             input_ids, attention_mask = inputs["input_ids"], inputs["attention_mask"]
