@@ -12,8 +12,8 @@ names another. There is about one copy of them in memory. The destination appear
 from pathlib import Path
 from typing import Any
 
-from triptych.conversion.convert import read_config
 from triptych.conversion.directories import DESTINATIONS, WRITER, check_model_type, convert_directory
+from triptych.conversion.loading import read_config
 from triptych.files import check_destination
 from triptych.tokenization import load_tokenizers, save_tokenizers
 from triptych.training.command_line import OptionParser, run_script

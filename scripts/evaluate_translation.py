@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 import triptych  # noqa: F401 (its models become known to AutoModelForSeq2SeqLM)
 from triptych.configuration.foreign import forget_kernels
-from triptych.data.pairs import told
+from triptych.data.sieve import told
 from triptych.files import check_output_file, is_checkpoint_entry, naming_damage, write_text
 from triptych.tokenization import load_tokenizers, set_languages
 from triptych.training import create_accelerator

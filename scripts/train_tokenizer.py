@@ -21,8 +21,8 @@ from pathlib import Path
 import datasets
 from transformers import PreTrainedTokenizerBase
 
-from triptych.data.pairs import told
 from triptych.data.readers import FORMATS, FileOptions, file_format
+from triptych.data.sieve import told
 from triptych.files import MODEL_FILE, check_destination, is_checkpoint_entry, new_directory
 from triptych.tokenization import FAMILIES, MODELS, NORMALIZATIONS, save_tokenizers, train_tokenizer
 from triptych.tokenization.train import in_slices

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 import triptych
 from triptych.auto import AUTO_CLASSES
-from triptych.conversion import architectures
+from triptych.conversion import known_architectures
 
 
 def load_cases() -> list[Any]:
@@ -117,7 +117,7 @@ def through_the_disk(model: PreTrainedModel, directory: Path) -> PreTrainedModel
 VARIANTS = {
     f"{case.name} {name}": (case, name)
     for case in CASES
-    for name in case.classes or [head for a in architectures(model_type=model_type(case)) for head in a.heads]
+    for name in case.classes or [head for a in known_architectures(model_type=model_type(case)) for head in a.heads]
 }
 GENERATIVE = [variant for variant, (_, name) in VARIANTS.items() if getattr(transformers, name).can_generate()]
 ONE_OF_EACH = {model_type(case): variant for variant, (case, _) in reversed(VARIANTS.items())}.values()

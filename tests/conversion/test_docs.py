@@ -10,7 +10,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 import triptych
 from triptych.conversion import registry
-from triptych.conversion.architecture import Architecture
+from triptych.conversion.table import Architecture
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-an-architecture.md"
 

@@ -71,7 +71,7 @@ def reads_first_token(model) -> bool:
 
 
 def causal(model) -> bool:
-    return triptych.conversion.architecture(model.config).config_class.model_type == "triptych_decoder"
+    return triptych.conversion.find_architecture(model.config).config_class.model_type == "triptych_decoder"
 
 
 def test_every_layer_is_equal(theirs, ours_of, make_batch, same_positions, assert_close, visible_part):

@@ -17,8 +17,8 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 
 import triptych
-from triptych.conversion import Architecture, CannotExpress, architectures
-from triptych.conversion.architecture import EMBEDDING_DROPOUT, LAYERS_LEFT_OUT, SPAN_DROPOUT
+from triptych.conversion import Architecture, CannotExpress, known_architectures
+from triptych.conversion.fields import EMBEDDING_DROPOUT, LAYERS_LEFT_OUT, SPAN_DROPOUT
 
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
 TINY = {  # by whatever name a configuration has for it
@@ -201,7 +201,7 @@ def returned(known: Architecture, ours: PreTrainedModel) -> tuple[PreTrainedMode
 
 
 def tried() -> Iterator[Any]:
-    for known in architectures():
+    for known in known_architectures():
         for fields in changes(known):
             kind = "numbers" if len(fields) > 4 else ", ".join(fields)
             yield pytest.param(known, fields, id=f"{known.model_type} {known.config_class.__name__} {kind}")
@@ -246,7 +246,7 @@ def test_a_field_has_the_same_effect(known, fields, assert_close):
 
 
 def trained() -> Iterator[Any]:
-    for known in architectures():
+    for known in known_architectures():
         for head in known.heads:
             if head.endswith(LANGUAGE + OTHERS):
                 yield pytest.param(known, head, id=head)
@@ -269,7 +269,7 @@ def test_every_dropout_has_its_rate(known, head, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "known", [pytest.param(a, id=f"{a.model_type} {a.config_class.__name__}") for a in architectures()]
+    "known", [pytest.param(a, id=f"{a.model_type} {a.config_class.__name__}") for a in known_architectures()]
 )
 def test_every_field_of_the_table_is_tried(known):
     """But for what their configuration derives from others."""

@@ -10,7 +10,7 @@ from transformers import AutoModel
 
 import triptych
 from triptych import modeling
-from triptych.conversion import CannotExpress, architectures
+from triptych.conversion import CannotExpress, known_architectures
 from triptych.conversion.directories import convert_directory
 from triptych.conversion.rules import Places
 
@@ -40,7 +40,7 @@ IDS = torch.randint(5, 53, (2, 7), generator=torch.Generator().manual_seed(0))
 
 
 def table(model_type):
-    (known,) = (a for a in architectures(model_type=model_type) if a.config_class is triptych.TriptychEncoderConfig)
+    (known,) = known_architectures(triptych.TriptychEncoderConfig, model_type)
     return known
 
 

@@ -9,8 +9,8 @@ import transformers
 
 import triptych
 from triptych import TriptychDecoderConfig, TriptychDecoderForCausalLM
-from triptych.conversion import CannotExpress, architectures
-from triptych.conversion.architecture import logger
+from triptych.conversion import CannotExpress, known_architectures
+from triptych.conversion.fields import logger
 from triptych.conversion.registry import UNLIKE
 
 NAMES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"]
@@ -67,18 +67,18 @@ def test_features_of_decoders(name, fields, said):
 
 
 def refused():
-    return [(known.model_type, name) for known in architectures() for name in known.refused]
+    return [(known.model_type, name) for known in known_architectures() for name in known.refused]
 
 
 @pytest.mark.parametrize(("model_type", "name"), refused())
 def test_every_refused_feature_is_named(model_type, name):
     """Whatever value a field has that is not among those that can be expressed."""
-    known = next(a for a in architectures(model_type=model_type) if name in a.refused)
+    known = next(a for a in known_architectures(model_type=model_type) if name in a.refused)
     config = transformers.AutoConfig.for_model(model_type)
     allowed, meaning = known.refused[name]
     object.__setattr__(config, name, not allowed[0] if isinstance(allowed[0], bool) else "another")
     with pytest.raises(CannotExpress) as error:
-        known.our_config(config, next(iter(known.heads)))
+        known.read_config(config, next(iter(known.heads)))
     assert name in str(error.value)
     assert meaning in str(error.value)
 
@@ -90,7 +90,7 @@ def test_architectures_that_are_unlike_ours(model_type, tmp_path):
     with pytest.raises(CannotExpress) as error:
         triptych.from_hf(tmp_path)
     assert str(error.value) == f"{model_type} has {UNLIKE[model_type]}: Triptych has no such thing"
-    assert not [a for a in architectures() if a.model_type == model_type]
+    assert not [a for a in known_architectures() if a.model_type == model_type]
     assert model_type in transformers.CONFIG_MAPPING
 
 
@@ -102,7 +102,7 @@ def test_a_model_that_is_unlike_ours():
 def test_an_unknown_architecture_says_which_are_known():
     with pytest.raises(CannotExpress, match="no table for the architecture 'codegen'; there are") as error:
         triptych.from_hf(their_model("CodeGenForCausalLM", rotary_dim=2))
-    assert {a.model_type for a in architectures()} <= set(str(error.value).replace(",", "").split())
+    assert {a.model_type for a in known_architectures()} <= set(str(error.value).replace(",", "").split())
 
 
 def test_a_class_without_a_counterpart_is_named():
@@ -154,7 +154,7 @@ def test_a_model_that_none_can_express():
     """What each lacks is said."""
     with pytest.raises(CannotExpress) as error:
         triptych.to_hf(our_model(positions="relative"))
-    for known in architectures(TriptychDecoderConfig):
+    for known in known_architectures(TriptychDecoderConfig):
         said = next(part for part in str(error.value).split("; ") if part.startswith(f"{known.model_type} cannot"))
         assert "positions='relative' (there" in said
 

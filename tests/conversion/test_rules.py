@@ -129,11 +129,11 @@ def test_names_without_a_place_are_all_named():
     table = rules.rules({"a": "our_a", "b": "our_b"})
     with pytest.raises(ValueError, match="not complete") as error:
         Places(table, ["a.weight", "c.weight", "d.bias"], ["our_a.weight", "our_b.weight", "our_e"], "x")
-    assert "theirs without a place in ours: c.weight, d.bias" in str(error.value)
-    assert "ours without a source: our_b.weight, our_e" in str(error.value)
-    with pytest.raises(ValueError, match=r"without a source: our_b\.weight$") as error:
+    assert "; without a place in Triptych: c.weight, d.bias" in str(error.value)
+    assert "; without a source in transformers: our_b.weight, our_e" in str(error.value)
+    with pytest.raises(ValueError, match=r"without a source in transformers: our_b\.weight$") as error:
         Places(table, ["a.weight"], ["our_a.weight", "our_b.weight"], "x")
-    assert "theirs without" not in str(error.value)
+    assert "without a place" not in str(error.value)
 
 
 def test_two_different_tensors_for_one_place():

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import transformers
 from packaging.version import Version
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from triptych.pipelines import pipeline
 
@@ -28,6 +36,62 @@ def test_path_string_and_object_are_the_same(checkpoint: Path):
 def test_dtype_and_device_reach_the_model(checkpoint: Path):
     pipe = pipeline("translation", checkpoint, dtype="bfloat16", device="cpu")
     assert str(pipe.model.dtype) == "torch.bfloat16"
+
+
+def test_the_options_of_loading_reach_the_model(checkpoint: Path):
+    pipe = pipeline("translation", checkpoint, model_kwargs={"dtype": "bfloat16"}, device="cpu")
+    assert str(pipe.model.dtype) == "torch.bfloat16"
+    config = AutoConfig.from_pretrained(checkpoint)
+    config.label_smoothing = 0.25
+    assert pipeline("translation", checkpoint, config=config, device="cpu").model.config.label_smoothing == 0.25
+    with pytest.raises(ValueError, match="dtype is given twice"):
+        pipeline("translation", checkpoint, dtype="bfloat16", model_kwargs={"dtype": "float32"})
+
+
+def test_the_files_of_the_configuration_stay_as_they_are(checkpoint: Path):
+    model = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
+    before = model.config.to_dict()
+    assert not hasattr(pipeline("translation", model).model.config, "custom_pipelines")
+    assert model.config.to_dict() == before
+
+
+def test_a_new_task_is_a_row_and_a_class(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+    from transformers import AutoModel
+
+    from triptych.pipelines.base import TaskPipeline
+    from triptych.pipelines.tasks import TASKS, Task
+
+    class Widths(TaskPipeline):
+        def _sanitize_parameters(self, **kwargs):
+            return {}, {}, {}
+
+        def preprocess(self, text):
+            return self.tokenizer(text, return_tensors="pt")
+
+        def _forward(self, inputs):
+            return self.model.get_encoder()(**{name: inputs[name] for name in ("input_ids", "attention_mask")})
+
+        def postprocess(self, outputs):
+            return outputs.last_hidden_state.shape[-1]
+
+    monkeypatch.setitem(TASKS, "widths", Task(Widths, AutoModel))
+    pipe = pipeline("widths", checkpoint)
+    assert not pipe.model.can_generate()
+    assert pipe(["a dog", "the house"]) == [pipe.model.config.hidden_size] * 2
+    with pytest.raises(ValueError, match="'widths' has no target_tokenizer; these have: translation, summarization"):
+        pipeline("widths", checkpoint, target_tokenizer=checkpoint)
+
+
+def test_a_class_of_the_user(checkpoint: Path):
+    from triptych.pipelines.translation import TranslationPipeline
+
+    class Loud(TranslationPipeline):
+        def postprocess(self, *args, **kwargs):
+            return [{"loud": output["translation_text"].upper()} for output in super().postprocess(*args, **kwargs)]
+
+    expected = pipeline("translation", checkpoint, max_new_tokens=4)("a dog")[0]["translation_text"]
+    pipe = pipeline("translation", checkpoint, pipeline_class=Loud, max_new_tokens=4)
+    assert pipe("a dog") == [{"loud": expected.upper()}]
 
 
 def test_other_tasks_are_transformers_own(tmp_path: Path):
@@ -108,6 +172,6 @@ class TestTargetTokenizer:
     def test_missing(self, two_vocabulary_checkpoint: Path):
         shutil.rmtree(two_vocabulary_checkpoint / "target_tokenizer")
         with pytest.raises(
-            ValueError, match=r"target vocabulary of its own.*'target_tokenizer'.*pass target_tokenizer="
+            ValueError, match=r"separate target vocabulary.*'target_tokenizer'.*pass target_tokenizer="
         ):
             pipeline("translation", two_vocabulary_checkpoint)

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 import triptych
-from triptych.conversion.registry import architecture
+from triptych.conversion.registry import find_architecture
 
 spec = importlib.util.spec_from_file_location("zoo", Path(__file__).parents[2] / "scripts" / "zoo.py")
 zoo = importlib.util.module_from_spec(spec)
@@ -188,7 +188,7 @@ def test_transformers_own_model_is_as_large(name):
 @pytest.mark.parametrize("name", THEIRS)
 def test_it_has_the_choices_of_transformers_own_configuration(name):
     head, theirs = THEIRS[name]
-    converted = architecture(theirs, head).our_config(theirs, head)
+    converted = find_architecture(theirs, head).read_config(theirs, head)
     preset = type(converted).from_preset(name)
     elsewhere = {
         "origin",

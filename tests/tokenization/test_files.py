@@ -185,8 +185,8 @@ def test_a_tokenizer_json_alone(source, tmp_path):
         ({"a.txt": b"the"}, "a.txt", ValueError, "a.txt is a file, but neither a SentencePiece model .*directory"),
         ({"config.json": b"{}"}, "config.json", ValueError, "config.json is not a tokenizer.json"),
         ({"d/source.spm": b"", "d/target.spm": b""}, "d", ValueError, "Marian tokenizer, but not.*tokenizer_config"),
-        ({"d/a.model": b"", "d/b.model": b""}, "d", ValueError, "nothing says what a.model, b.model are"),
-        ({"d/vocab.json": b"{}", "d/x.txt": b""}, "d", ValueError, "nothing says what vocab.json, x.txt are"),
+        ({"d/a.model": b"", "d/b.model": b""}, "d", ValueError, "no file says what a.model, b.model are"),
+        ({"d/vocab.json": b"{}", "d/x.txt": b""}, "d", ValueError, "no file says what vocab.json, x.txt are"),
         ({"d/model.safetensors": b""}, "d", FileNotFoundError, "d holds no tokenizer"),
     ],
 )

@@ -268,7 +268,7 @@ def test_a_pipeline_finds_both_sides_in_a_tokenizer_that_holds_both(tmp_path):
 
 @needs_sacremoses
 def test_fsmt_s_tokenizer_alone_makes_no_labels(tmp_path):
-    with pytest.raises(ValueError, match=r"spells sources only; .*load_tokenizers gives the target's"):
+    with pytest.raises(ValueError, match=r"encodes only sources; .*load_tokenizers also gives"):
         tokenize_pairs(Dataset.from_dict(PAIRS), fsmt(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""Whole checkpoints from one directory into another."""
+"""Converting a whole checkpoint from one directory into another."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,8 @@ from transformers import PreTrainedModel
 
 from .. import modeling
 from ..files import check_destination, new_directory
-from .convert import class_named, load, receive, send, wanted_config
+from .convert import receive, send
+from .loading import class_named, load, wanted_config
 from .options import RESULT, Options
 
 DESTINATIONS = ("triptych", "hf")
@@ -16,7 +17,7 @@ WRITER = "the conversion"
 
 
 def check_model_type(to: str, model_type: str | None) -> None:
-    """Raises ValueError if an architecture of transformers is named, but the result is a Triptych model."""
+    """Raises ValueError if `model_type` names an architecture of transformers, but the result is a Triptych model."""
     if model_type is not None and to != "hf":
         raise ValueError(
             f"model_type={model_type!r} names an architecture of transformers, but a Triptych model is written; "
@@ -34,31 +35,31 @@ def convert_directory(
     save_extras: Callable[[Path], None] = lambda directory: None,
     **options: Any,
 ) -> PreTrainedModel:
-    """Converts a checkpoint; `destination` appears when it is complete, or not at all.
+    """Converts a checkpoint; `destination` appears complete, or not at all.
 
-    What it replaces stays beside it until then, so that a kill at any moment leaves one of the two. Should it leave
-    `destination` without its name (as `.NAME.triptych-old`), the next call gives it back. There is about one copy of
-    the weights in memory, as each tensor of the source is let go when it has been read.
+    A directory that is replaced stays until the new one is complete, so a kill at any moment leaves one of the two. If
+    the kill leaves the old one under another name (`.NAME.triptych-old`), the next call gives it its name back. There
+    is about one copy of the weights in memory, because each tensor of the source is freed when it has been converted.
 
     Args:
         source: a directory, or the name of a repository.
-        to: "triptych" (from transformers' own classes), or "hf" (back).
-        model_type: with "hf", which architecture to write; see `to_hf`.
-        max_shard_size: of the safetensors files, as in `save_pretrained`.
-        overwrite: replace `destination`, if an earlier call made it and nothing else has been put into it since (it
-            holds a record of its files, `.triptych-files.json`).
+        to: "triptych", for a checkpoint of transformers; or "hf", for a checkpoint of Triptych.
+        model_type: with "hf", the architecture to write; see `to_hf`.
+        max_shard_size: the greatest size of the safetensors files, as in `save_pretrained`.
+        overwrite: replace `destination`, if an earlier call made it and nothing else has been put into it since. (Its
+            files are recorded in `.triptych-files.json`.)
         save_extras: writes into a directory what belongs beside the weights, such as the tokenizer.
-        options: of `from_hf`, but for those that say where the result is and with which kernel it computes.
+        options: the options of `from_hf`, except for those of the resulting model.
 
     Returns:
         The model that was written.
 
     Raises:
-        ValueError: see `from_hf` and `to_hf`; or `to` is unknown, or an option has no meaning for files; or
-            `destination` is the source, contains it or lies in it; or a file of the source is damaged; or
-            `model_type` is given without `to="hf"`.
-        FileExistsError: `destination` holds something, and `overwrite` is not set; or it may not be replaced: see
-            `check_destination`. Nothing is read before that.
+        ValueError: `to` is unknown; an option has no meaning for files; `destination` is the source, contains it or
+            lies in it; a file of the source is damaged; `model_type` is given without `to="hf"`; see also `from_hf`
+            and `to_hf`.
+        FileExistsError: `destination` holds something, and `overwrite` is not set; or it may not be replaced, see
+            `check_destination`. This is checked before anything is read.
     """
     if to not in DESTINATIONS:
         raise ValueError(f"to={to!r} is unknown; choose from {', '.join(DESTINATIONS)}")
@@ -77,19 +78,19 @@ def load_ours(source: str | Path, options: Options) -> PreTrainedModel:
     """The Triptych model that a directory names.
 
     Raises:
-        ValueError: it holds another model, or lacks weights.
+        ValueError: the directory holds another model, or weights are missing.
     """
     config = wanted_config(source, options)
-    our_class = class_named(modeling, (config.architectures or [""])[0])
-    if our_class is None:
+    model_class = class_named(modeling, (config.architectures or [""])[0])
+    if model_class is None:
         raise ValueError(
             f"{source} holds no Triptych model, but {config.model_type}, {config.architectures}; to='hf' converts "
             "from Triptych, to='triptych' the other way"
         )
-    model, report = our_class.from_pretrained(
+    model, report = model_class.from_pretrained(
         source, config=config, **options.files, **options.weights, output_loading_info=True
     )
     if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"{source} lacks weights of {our_class.__name__}: {', '.join(missing)}")
+        raise ValueError(f"{source} lacks weights of {model_class.__name__}: {', '.join(missing)}")
     loaded: PreTrainedModel = model
     return loaded

@@ -1,4 +1,4 @@
-"""How many tokens an encoder–decoder can take, be it ours or one of transformers' own."""
+"""The number of tokens that an encoder–decoder of Triptych or of transformers can take."""
 
 from typing import Literal
 
@@ -6,21 +6,21 @@ from transformers import PreTrainedConfig
 
 from ..configuration import TriptychBaseConfig
 
-# Their sinusoids are computed for any position; Marian's and Pegasus' are a table with so many rows.
+# These compute their sinusoids for any position. (Marian and Pegasus have a table of sinusoids, which is a limit.)
 COMPUTED = {"fsmt", "m2m_100", "nllb-moe", "pegasus_x", "seamless_m4t", "seamless_m4t_v2"}
-# The table has rows for the padding, and for what stands before it, that no token uses.
+# Their tables have rows that no token uses: the row of the padding, and the rows before it.
 BEHIND_PADDING = {"camembert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
 
 
 def position_limit(config: PreTrainedConfig, side: Literal["encoder", "decoder"]) -> int | None:
-    """The most tokens that one side of a model can take; None: any number.
+    """The greatest number of tokens that one side of a model can take; None: any number.
 
-    Only a table of positions is a limit. Relative and rotary positions, and computed sinusoids, are of any length,
-    whatever `max_position_embeddings` says.
+    Only a table of positions is a limit. Relative positions, rotary positions and computed sinusoids take any length,
+    whatever `max_position_embeddings` is.
     """
     if isinstance(config, TriptychBaseConfig):
         return config.stack_config(f"{side}.").position_limit
-    part = getattr(config, side, None)  # of an EncoderDecoderConfig
+    part = getattr(config, side, None)  # an EncoderDecoderConfig has a configuration for each side
     if isinstance(part, PreTrainedConfig):
         return position_limit(part, side)
     if config.model_type in COMPUTED or getattr(config, "rope_parameters", None):

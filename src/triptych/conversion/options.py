@@ -1,12 +1,12 @@
-"""The options of `from_hf`: which of those of `from_pretrained` are honoured, where each goes, which are refused."""
+"""The options of `from_hf`: which options of `from_pretrained` are used, and for what, and which are refused."""
 
 import dataclasses
 import difflib
 from typing import Any
 
-# Where the files are: options of reading the configuration and of reading the weights.
+# Options that say where the files are. They hold for the configuration and for the weights.
 FILES = frozenset({"cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token"})
-# How the weights are read. The last four are accepted and ignored, as in transformers.
+# Options of reading the weights. The last four have no effect, as in transformers.
 WEIGHTS = frozenset(
     {
         "disable_mmap",
@@ -24,11 +24,11 @@ WEIGHTS = frozenset(
         "offload_state_dict",
     }
 )
-# What the resulting model is asked for: with which kernel it computes, and on which devices its modules are.
+# Options of the resulting model: its attention kernel, and the devices of its modules.
 RESULT = frozenset({"attn_implementation", "device_map", "max_memory", "offload_buffers", "offload_folder"})
 
 SAVED = "save the converted model and load it with this option"
-# What no conversion honours, and the remedy.
+# Options that no conversion has, and the remedy for each.
 REFUSED = {
     "adapter_kwargs": "merge the adapter into its model first, and give that model",
     "adapter_name": "merge the adapter into its model first, and give that model",
@@ -53,15 +53,15 @@ REFUSED = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of one call, sorted by what heeds them.
+    """The options of one call, sorted by their use.
 
     Args:
-        files: where the files are.
-        weights: how the weights are read.
-        result: what the resulting model is asked for.
-        config: a configuration, or where one is, in place of the source's.
-        fields: all others: fields of the source's configuration, with the values that they are to have.
-        reports: whether the report of loading is returned beside the model.
+        files: the options that say where the files are.
+        weights: the options of reading the weights.
+        result: the options of the resulting model.
+        config: a configuration, or the place of one, that replaces the one of the source.
+        fields: all other options; they are new values for fields of the source's configuration.
+        reports: whether the result of the call includes the report of loading.
     """
 
     files: dict[str, Any]
@@ -76,11 +76,11 @@ class Options:
         """Sorts the options of a call.
 
         Raises:
-            ValueError: an option that no conversion honours; it is named, with the remedy.
+            ValueError: no conversion has this option; the message names it and the remedy.
         """
         rest = dict(given)
         for name, remedy in REFUSED.items():
-            if rest.pop(name, None):  # what is switched off asks for nothing
+            if rest.pop(name, None):  # an option that is switched off changes nothing
                 raise ValueError(f"{name}={given[name]!r} is no option of a conversion; {remedy}")
         if rest.get("weights_only") is False:
             raise ValueError("weights_only=False would run code from the file of weights; leave it out")
@@ -95,7 +95,7 @@ class Options:
         return cls(files, weights, result, config, rest, reports)
 
     def refuse(self, names: frozenset[str], reason: str) -> None:
-        """Raises ValueError where one of these options was given."""
+        """Raises ValueError if one of these options was given."""
         given = {**self.files, **self.weights, **self.result, "output_loading_info": self.reports or None}
         for name in sorted(names):
             if given.get(name) is not None:
@@ -103,10 +103,10 @@ class Options:
 
 
 def refuse_unknown(names: list[str], config: Any) -> None:
-    """Refuses options that are neither those of a conversion nor fields of a configuration.
+    """Refuses options that are neither options of a conversion nor fields of a configuration.
 
     Raises:
-        ValueError: there is one; names it, and the known one that is most like it.
+        ValueError: there is such an option; the message names it, and the known option that is most similar.
     """
     if names:
         known = {*FILES, *WEIGHTS, *RESULT, "config", "output_loading_info", *dir(config)}

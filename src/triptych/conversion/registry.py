@@ -1,4 +1,4 @@
-"""The architectures that are known: each a module in architectures/, found by being there."""
+"""The architectures that can be converted: those whose table is in a module of architectures/."""
 
 import functools
 import importlib
@@ -8,9 +8,9 @@ from transformers import PreTrainedConfig
 
 from ..configuration import TriptychBaseConfig
 from . import architectures as folder
-from .architecture import Architecture, CannotExpress
+from .table import Architecture, CannotExpress
 
-# Public architectures that cannot be one of ours, and what they have that no layer of ours has.
+# Architectures that cannot be converted, and what they have that no layer of Triptych has.
 UNLIKE = {
     "albert": "all layers share one set of weights",
     "bloom": "ALiBi, a bias of the scores that grows with the distance",
@@ -45,28 +45,39 @@ def _all() -> dict[tuple[str, type[TriptychBaseConfig]], Architecture]:
     return found
 
 
-def architectures(family: type[TriptychBaseConfig] | None = None, model_type: str | None = None) -> list[Architecture]:
-    """All that are known; or those of one family, or of one `model_type`, of which T5's has two."""
+def known_architectures(
+    family: type[TriptychBaseConfig] | None = None, model_type: str | None = None
+) -> list[Architecture]:
+    """The architectures that can be converted: all, or those of one family or of one `model_type`.
+
+    A `model_type` can have several: T5's has one for the encoder–decoder, and one for the encoder alone.
+    """
     return [a for a in _all().values() if family in (None, a.config_class) and model_type in (None, a.model_type)]
 
 
-def architecture(of: PreTrainedConfig | str, head: str | None = None) -> Architecture:
-    """The one of a configuration, or of a `model_type`; where that has several, the one that has their class `head`.
+def find_architecture(of: PreTrainedConfig | str, head: str | None = None) -> Architecture:
+    """The architecture of a configuration or of a `model_type`.
+
+    Args:
+        head: a class of transformers. If the `model_type` has several architectures, it chooses the one that has it.
 
     Raises:
-        CannotExpress: there is none; says why, or which there are; or none has the class.
+        CannotExpress: there is no such architecture, or none of them has the class; the message says why, or which
+            ones there are.
     """
     model_type = of if isinstance(of, str) else of.model_type
-    found = architectures(model_type=model_type)
+    found = known_architectures(model_type=model_type)
     if not found and model_type in UNLIKE:
         raise CannotExpress(f"{model_type} has {UNLIKE[model_type]}: Triptych has no such thing")
     if not found:
         there_are = dict.fromkeys(a.model_type for a in _all().values())
-        raise CannotExpress(f"no table for the architecture {model_type!r}; there are {', '.join(there_are)}")
+        raise CannotExpress(
+            f"there is no table for the architecture {model_type!r}; there are tables for {', '.join(there_are)}"
+        )
     for known in found:
         if head is None or head in known.heads:
             return known
-    heads = [theirs for known in found for theirs in known.heads]
+    heads = [name for known in found for name in known.heads]
     raise CannotExpress(
         f"{head} has no counterpart in Triptych; of {model_type}: {', '.join(heads)}. Load the checkpoint as one of "
         f"them, as in from_hf(transformers.{heads[0]}.from_pretrained(...))"

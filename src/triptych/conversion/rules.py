@@ -1,4 +1,4 @@
-"""From their tensors to ours and back: one table of rules for each architecture, read in both directions."""
+"""Which tensors of transformers are which tensors of Triptych: a table of rules, read in both directions."""
 
 import re
 from collections import Counter
@@ -17,59 +17,67 @@ PLACEHOLDERS = {"{i}": r"(?P<i>\d+)", "{side}": r"(?P<side>encoder|decoder)"}
 
 @dataclass(frozen=True)
 class Rule:
-    """Where one module or parameter of theirs is in our model.
+    """The place, in a Triptych model, of one module or parameter of transformers.
 
-    Names are templates: `{i}` stands for the number of a layer, `{side}` for encoder or decoder. The name of a module
-    stands for its weight and its bias. `ours=()`: theirs to compute from the configuration, neither read nor written.
+    Names are templates: `{i}` stands for the number of a layer, and `{side}` for encoder or decoder. The name of a
+    module stands for its weight and its bias.
+
+    Attributes:
+        hf: the name in the model of transformers.
+        triptych: the names in the Triptych model. If there are none, the model of transformers computes the tensor
+            from its configuration, and it is neither read nor written.
+        arrangement: how the numbers are arranged.
     """
 
-    theirs: str
-    ours: tuple[str, ...] = ()
+    hf: str
+    triptych: tuple[str, ...] = ()
     arrangement: Arrangement = field(default_factory=Same)
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        text = re.escape(self.theirs)
+        """The expression that the names of transformers' tensors match."""
+        text = re.escape(self.hf)
         for placeholder, expression in PLACEHOLDERS.items():
             text = text.replace(re.escape(placeholder), expression)
         return re.compile(text + r"(?P<parameter>\.weight|\.bias|)")
 
-    def names(self, theirs: str) -> list[str] | None:
-        """Our names for a name of theirs, or None where the rule does not speak of it."""
-        match = self.pattern.fullmatch(theirs)
+    def names(self, hf_name: str) -> list[str] | None:
+        """The names of the Triptych tensors for a tensor of transformers; None if the rule does not concern it."""
+        match = self.pattern.fullmatch(hf_name)
         if match is None:
             return None
         found = match.groupdict()
         parameter = found.pop("parameter")
-        return [ours.format(**found) + parameter for ours in self.ours]
+        return [name.format(**found) + parameter for name in self.triptych]
 
 
 def rules(table: dict[str, str], arrangement: Arrangement | None = None) -> tuple[Rule, ...]:
-    """Rules for what has one place on either side: {theirs: ours}."""
-    return tuple(Rule(theirs, (ours,), arrangement or Same()) for theirs, ours in table.items())
+    """Rules for tensors that have one place on each side: {name in transformers: name in Triptych}."""
+    return tuple(Rule(hf_name, (name,), arrangement or Same()) for hf_name, name in table.items())
 
 
-def computed(*names: str) -> tuple[Rule, ...]:
-    """Rules for what they keep among their weights, though it follows from the configuration."""
-    return tuple(Rule(name, (), Copied()) for name in names)
+def computed(*hf_names: str) -> tuple[Rule, ...]:
+    """Rules for tensors that transformers keeps among the weights, although they follow from the configuration."""
+    return tuple(Rule(name, (), Copied()) for name in hf_names)
 
 
 class Places:
-    """Which rule holds for which tensor, between one model of theirs and one of ours.
+    """The rule for each tensor, between one model of transformers and one Triptych model.
 
     Args:
-        theirs, ours: names of all tensors on either side.
-        prefix: what stands before the names of their body inside a head, as ours have `model.`.
+        table: the rules of the architecture.
+        hf_names, names: the names of all tensors of the model of transformers, and of the Triptych model.
+        prefix: what stands before the names of the body in a head of transformers; in Triptych it is `model.`.
 
     Raises:
-        ValueError: a tensor of one side has no place on the other; all of them are named.
+        ValueError: tensors of one side have no place on the other; the message names all of them.
     """
 
-    def __init__(self, table: Iterable[Rule], theirs: Iterable[str], ours: Iterable[str], prefix: str) -> None:
+    def __init__(self, table: Iterable[Rule], hf_names: Iterable[str], names: Iterable[str], prefix: str) -> None:
         self.found: dict[str, tuple[Rule, list[str]]] = {}
-        expected, table = set(ours), list(table)
+        expected, table = set(names), list(table)
         homeless = []
-        for name in theirs:
+        for name in hf_names:
             place = next(iter(self.candidates(name, table, expected, prefix)), None)
             if place is None:
                 homeless.append(name)
@@ -79,45 +87,49 @@ class Places:
         if homeless or empty:
             raise ValueError(
                 "the table of the architecture is not complete"
-                + (f"; theirs without a place in ours: {', '.join(sorted(homeless))}" if homeless else "")
-                + (f"; ours without a source: {', '.join(sorted(empty))}" if empty else "")
+                + (f"; without a place in Triptych: {', '.join(sorted(homeless))}" if homeless else "")
+                + (f"; without a source in transformers: {', '.join(sorted(empty))}" if empty else "")
             )
 
     @staticmethod
-    def candidates(name: str, table: list[Rule], expected: set[str], prefix: str) -> Iterable[tuple[Rule, list[str]]]:
-        for theirs in dict.fromkeys((name.removeprefix(f"{prefix}."), name)):
+    def candidates(
+        hf_name: str, table: list[Rule], expected: set[str], prefix: str
+    ) -> Iterable[tuple[Rule, list[str]]]:
+        """The rules for a tensor of transformers, each with names of Triptych tensors that exist."""
+        for bare_name in dict.fromkeys((hf_name.removeprefix(f"{prefix}."), hf_name)):
             for rule in table:
-                names = rule.names(theirs)
+                names = rule.names(bare_name)
                 for body in ("model.", ""):
-                    if names is not None and expected.issuperset(body + ours for ours in names):
-                        yield rule, [body + ours for ours in names]
+                    if names is not None and expected.issuperset(body + name for name in names):
+                        yield rule, [body + name for name in names]
 
-    def read(self, theirs: dict[str, Tensor], config: TriptychBaseConfig) -> dict[str, Tensor]:
-        """Our tensors. Empties the dictionary as it goes, so that theirs can be freed.
+    def read(self, hf_tensors: dict[str, Tensor], config: TriptychBaseConfig) -> dict[str, Tensor]:
+        """The Triptych tensors. The given dictionary becomes empty on the way, so that its tensors can be freed.
 
         Raises:
-            ValueError: two tensors of theirs that are one of ours differ.
+            ValueError: two tensors of transformers that are one tensor in Triptych differ.
         """
-        ours: dict[str, Tensor] = {}
-        for name in list(theirs):
-            rule, names = self.found[name]
-            tensor = theirs.pop(name)
-            parts = rule.arrangement.read(tensor, config)
-            for place, part in zip(names, parts, strict=bool(names and parts)):
-                if place in ours and not torch.equal(ours[place], part):
-                    raise ValueError(f"{name} differs from what is the same tensor, {place}, in a Triptych model")
-                ours.setdefault(place, part)
-        return ours
+        tensors: dict[str, Tensor] = {}
+        for hf_name in list(hf_tensors):
+            rule, names = self.found[hf_name]
+            parts = rule.arrangement.read(hf_tensors.pop(hf_name), config)
+            for name, part in zip(names, parts, strict=bool(names and parts)):
+                if name in tensors and not torch.equal(tensors[name], part):
+                    raise ValueError(
+                        f"{hf_name} differs from {name}, but in a Triptych model both are the same tensor"
+                    )
+                tensors.setdefault(name, part)
+        return tensors
 
-    def write(self, ours: dict[str, Tensor], config: TriptychBaseConfig) -> dict[str, Tensor]:
-        """Their tensors, without those that they compute. Empties the dictionary as it goes, as `read` does."""
-        uses = Counter(place for _, places in self.found.values() for place in places)
-        theirs = {}
-        for name, (rule, places) in self.found.items():
-            if places:
-                theirs[name] = rule.arrangement.write([ours[place] for place in places], config)
-            uses.subtract(places)
-            for place in places:
-                if not uses[place]:
-                    ours.pop(place, None)
-        return theirs
+    def write(self, tensors: dict[str, Tensor], config: TriptychBaseConfig) -> dict[str, Tensor]:
+        """The tensors of transformers, without those that it computes; the given dictionary becomes empty."""
+        uses = Counter(name for _, names in self.found.values() for name in names)
+        hf_tensors = {}
+        for hf_name, (rule, names) in self.found.items():
+            if names:
+                hf_tensors[hf_name] = rule.arrangement.write([tensors[name] for name in names], config)
+            uses.subtract(names)
+            for name in names:
+                if not uses[name]:
+                    tensors.pop(name, None)
+        return hf_tensors

@@ -1,6 +1,6 @@
-"""Pairs of sentences, from files or the shipped corpus, to the token batches of each update.
+"""From pairs of sentences, in files or in the shipped corpus, to the batches of tokens of each update.
 
-The names load on first use: importing this package does not import `datasets`.
+Each name is imported at its first use, so that importing this package does not import `datasets`.
 """
 
 from importlib import import_module

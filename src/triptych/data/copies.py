@@ -1,4 +1,4 @@
-"""Sentences that are their own translation: how a small model learns to copy."""
+"""Adding pairs whose translation is the sentence itself, from which a small model learns to copy."""
 
 from typing import TYPE_CHECKING
 
@@ -9,15 +9,17 @@ if TYPE_CHECKING:
 
 
 def add_copies(pairs: "Dataset", part: float, seed: int = 0) -> "Dataset":
-    """Adds pairs with a target on both sides: names and numbers are copied (Currey et al. 2017, section 3).
+    """Adds pairs that have a target on both sides, so that a model copies names and numbers.
+
+    Source: Currey et al. 2017, section 3.
 
     Args:
         pairs: rows with `source` and `target`.
-        part: of the targets, drawn without replacement, that are added; in [0, 1].
-        seed: of the draw.
+        part: the part of the targets that is added, in [0, 1]; they are drawn without replacement.
+        seed: the seed of the draw.
 
     Raises:
-        ValueError: `part` outside [0, 1].
+        ValueError: `part` is outside [0, 1].
     """
     from datasets import Dataset, concatenate_datasets
 

@@ -12,7 +12,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def available_corpora() -> list[str]:
-    """The names that `load_corpus` knows."""
+    """The names of the corpora that `load_corpus` can load."""
     suffix = f".{SPLITS[0]}.tsv.xz"
     names = (path.name for path in (files(__package__) / "corpora").iterdir())
     return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
@@ -26,7 +26,7 @@ def load_corpus(name: str = "en-de") -> "DatasetDict":
     and lessons are held out, so the test measures translation and not memory. Nothing is downloaded or cached.
 
     Raises:
-        ValueError: no corpus of this name.
+        ValueError: there is no corpus of this name.
     """
     from datasets import Dataset, DatasetDict, NamedSplit
 

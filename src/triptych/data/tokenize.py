@@ -1,12 +1,13 @@
-"""Sentence pairs to token ids."""
+"""Turning pairs of sentences into pairs of token ids."""
 
 import copy
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from .targets import missing_end
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 OVERLONG = ("error", "truncate", "drop")
-SAMPLE = 20  # targets that show what a tokenizer puts around them
+SAMPLE = 20  # number of targets that are looked at to see what a tokenizer writes around a target
 
 
 def tokenize_pairs(
@@ -27,41 +28,42 @@ def tokenize_pairs(
 ) -> "Dataset":
     """Replaces the columns `source` and `target` by `input_ids`, `labels`, `source_length` and `target_length`.
 
-    The tokenizers add their special tokens, to a target those that `tokenizer(text_target=...)` adds; the lengths
-    count them. Every row of `labels` has the end token (`eos_token`, or `sep_token`), so that a model learns to stop.
-    Where a tokenizer adds none, such as GPT-2's, it is appended here.
+    The tokenizers add their special tokens; to a target they add those of `tokenizer(text_target=...)`. The lengths
+    are numbers of tokens, special tokens included. Every row of `labels` has the end token (`eos_token`, or
+    `sep_token`), so that a model learns to stop. Where a tokenizer does not add it (GPT-2's), it is appended here.
 
     Args:
-        target_tokenizer: of the target language, where the vocabularies are separate; else `tokenizer` does both.
-        max_source_length, max_target_length: what the model can take, in tokens; None: any length.
+        target_tokenizer: the tokenizer of the target language, where the vocabularies are separate; None: `tokenizer`
+            encodes both sides.
+        max_source_length, max_target_length: the longest sides that the model can take, in tokens; None: any length.
         overlong: what happens to a pair with a longer side: `error`, `truncate` the side (special tokens stay), or
-            `drop` the pair. The last two log how many.
+            `drop` the pair. The last two write a warning with the number of pairs.
 
     Raises:
-        ValueError: an overlong pair (row, counted from 1, with its lengths), or no pair is left; a tokenizer that
-            cannot make labels: it has no end token, or begins each target with it, or knows one side only.
+        ValueError: a pair is too long (the message names the row, counted from 1, and its lengths); no pair is left;
+            or a tokenizer cannot make labels, see `missing_end`.
     """
     if overlong not in OVERLONG:
         raise ValueError(f"overlong={overlong!r} is unknown; choose from {', '.join(OVERLONG)}")
     target_encoder = target_tokenizer or tokenizer
     end = missing_end(target_encoder, dataset[:SAMPLE]["target"])
-    sides = {
-        "source": (Encoder(tokenizer), max_source_length, "input_ids"),
-        "target": (Encoder(target_encoder, is_target=True, end=end), max_target_length, "labels"),
-    }
+    sides = (
+        Side("source", "input_ids", Encoder(tokenizer), max_source_length),
+        Side("target", "labels", Encoder(target_encoder, is_target=True, end=end), max_target_length),
+    )
 
     def encode(pairs: dict[str, list[str]]) -> dict[str, list[Any]]:
         columns: dict[str, list[Any]] = {}
-        for side, (encoder, _, name) in sides.items():
-            columns[name] = encoder(pairs[side])
-            columns[f"{side}_length"] = [len(row) for row in columns[name]]
+        for side in sides:
+            columns[side.ids] = side.encoder(pairs[side.texts])
+            columns[side.length] = [len(row) for row in columns[side.ids]]
         return columns
 
     encoded = dataset.map(encode, batched=True, remove_columns=dataset.column_names, desc="tokenizing")
     too_long = np.zeros(len(encoded), dtype=bool)
-    for side, (_, limit, _) in sides.items():
-        if limit is not None:
-            too_long |= lengths(encoded, f"{side}_length") > limit
+    for side in sides:
+        if side.limit is not None:
+            too_long |= lengths(encoded, side.length) > side.limit
     rows = np.flatnonzero(too_long)
     if not len(rows):
         return encoded
@@ -79,22 +81,17 @@ def tokenize_pairs(
         if len(rows) == len(encoded):
             raise ValueError(f"all {len(rows)} pairs are longer than {bounds}; nothing is left")
         return encoded.select(np.flatnonzero(~too_long))
-
-    shortened: dict[int, dict[str, Any]] = {int(row): {} for row in rows}
-    for side, (encoder, limit, name) in sides.items():
-        for row, ids in zip(rows.tolist(), encoder(dataset.select(rows)[side][:], limit), strict=True):
-            shortened[row] |= {name: ids, f"{side}_length": len(ids)}
-    return encoded.map(lambda pair, row: shortened.get(row, pair), with_indices=True, desc="truncating")
+    return truncated(dataset, encoded, rows, sides)
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """One side of the pairs: texts to ids, special tokens included.
+    """Turns texts of one side into ids, special tokens included.
 
     Attributes:
-        tokenizer: whose ids they are.
-        is_target: whether the texts are targets, which some tokenizers write differently (`text_target`).
-        end: ids to append to each text.
+        tokenizer: the tokenizer that encodes them.
+        is_target: whether the texts are targets, which some tokenizers encode differently (`text_target`).
+        end: ids that are appended to each text.
     """
 
     tokenizer: Any
@@ -102,72 +99,51 @@ class Encoder:
     end: tuple[int, ...] = ()
 
     def __call__(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:
-        """Ids of each text; cut to `max_length` if that is given."""
+        """The ids of each text, cut to `max_length` ids if that is given."""
         tokenizer, cut = self.tokenizer, {}
         if max_length is not None:
             cut = {"truncation": True, "max_length": max_length - len(self.end)}
-            if tokenizer.is_fast:  # truncation is a state of a fast tokenizer, and is saved with it
+            if tokenizer.is_fast:  # a fast tokenizer remembers the truncation, and would be saved with it
                 tokenizer = copy.deepcopy(tokenizer)
         texts_of_side = {"text_target" if self.is_target else "text": texts}
-        # verbose=False: whether a pair is too long is decided here, by the model's limit.
+        # verbose=False: the model's limit decides whether a pair is too long, and not the tokenizer's.
         ids = tokenizer(**texts_of_side, return_attention_mask=False, verbose=False, **cut)["input_ids"]
         return [[*row, *self.end] for row in ids]
 
 
-def around_targets(tokenizer: Any, texts: Iterable[str]) -> tuple[list[int], list[int]]:
-    """The ids that the tokenizer puts before and after every target; the first of `texts` that has tokens shows them.
+@dataclass(frozen=True)
+class Side:
+    """One side of the pairs.
 
-    Raises:
-        ValueError: no text has tokens.
+    Attributes:
+        texts: the column of its texts.
+        ids: the column of its ids.
+        encoder: makes ids of texts.
+        limit: the most tokens that the model can take; None: any number.
     """
-    for text in texts:
-        bare, whole = (
-            tokenizer(text_target=text, add_special_tokens=special, verbose=False)["input_ids"]
-            for special in (False, True)
-        )
-        for start in range(len(whole) - len(bare) + 1):
-            stop = start + len(bare)
-            if bare and whole[start:stop] == bare:
-                return whole[:start], whole[stop:]
-    raise ValueError(
-        f"the tokenizer {name_of(tokenizer)} has no tokens for any of the first targets; give another one"
-    )
+
+    texts: str
+    ids: str
+    encoder: Encoder
+    limit: int | None
+
+    @property
+    def length(self) -> str:
+        """The column of its lengths."""
+        return f"{self.texts}_length"
 
 
-def name_of(tokenizer: Any) -> str:
-    """What a message calls the tokenizer."""
-    return tokenizer.name_or_path or type(tokenizer).__name__
-
-
-def missing_end(tokenizer: Any, texts: Iterable[str]) -> tuple[int, ...]:
-    """The end token, where the tokenizer does not put it after a target; else nothing.
-
-    Raises:
-        ValueError: see `tokenize_pairs`.
-    """
-    name = name_of(tokenizer)
-    if hasattr(tokenizer, "tgt_vocab_file") and tokenizer.src_lang != tokenizer.tgt_lang:  # FSMT's
-        raise ValueError(
-            f"the tokenizer {name} spells sources only; triptych.tokenization.load_tokenizers gives the target's, too"
-        )
-    if hasattr(tokenizer, "_switch_to_target_mode") and getattr(tokenizer, "tgt_lang", name) is None:
-        raise ValueError(f"the tokenizer {name} writes the target's language into each target; set its tgt_lang")
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
-    if end is None:
-        raise ValueError(f"the tokenizer {name} has neither eos_token nor sep_token, so no target would have an end")
-    before, after = around_targets(tokenizer, texts)
-    if end in before:
-        raise ValueError(
-            f"the tokenizer {name} begins each target with its end token, so every translation would end at once; "
-            "turn that off, e.g. with add_bos_token=False, or give it a bos_token of its own"
-        )
-    if end in after:
-        return ()
-    logger.warning("the tokenizer %s does not end a target: its end token, id %d, is appended", name, end)
-    return (end,)
+def truncated(dataset: "Dataset", encoded: "Dataset", rows: np.ndarray, sides: tuple[Side, ...]) -> "Dataset":
+    """`encoded`, in which these rows are encoded again, with both sides cut to their limits."""
+    shortened: dict[int, dict[str, Any]] = {int(row): {} for row in rows}
+    for side in sides:
+        texts = dataset.select(rows)[side.texts][:]
+        for row, ids in zip(rows.tolist(), side.encoder(texts, side.limit), strict=True):
+            shortened[row] |= {side.ids: ids, side.length: len(ids)}
+    return encoded.map(lambda pair, row: shortened.get(row, pair), with_indices=True, desc="truncating")
 
 
 def lengths(dataset: "Dataset", column: str) -> np.ndarray:
-    """A column of integers as an array, without a Python object for each row."""
+    """A column of integers as an array of shape (rows,), without a Python object for each row."""
     values: np.ndarray = dataset.with_format("numpy", columns=[column])[column][:]
     return values

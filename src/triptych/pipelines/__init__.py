@@ -1,8 +1,8 @@
 """`triptych.pipeline`: transformers' pipelines, and the text-to-text tasks that transformers v5 removed.
 
-transformers' own pipelines are imported at the first call, so that importing this package stays cheap.
+transformers' own pipelines are imported at the first call, so that importing this package is fast.
 """
 
-from .factory import TEXT_TO_TEXT_TASKS, pipeline
+from .factory import pipeline
 
-__all__ = ["TEXT_TO_TEXT_TASKS", "pipeline"]
+__all__ = ["pipeline"]

@@ -1,21 +1,21 @@
-"""What a text-to-text pipeline can be called with."""
+"""Checking and unifying the inputs of a text-to-text pipeline."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from torch.utils.data import Dataset
 
-# How columns of texts become lists: numpy and pandas, pyarrow, polars.
+# The methods by which columns of texts become lists: those of numpy and pandas, of pyarrow, and of polars.
 _TO_LIST = ("tolist", "to_pylist", "to_list")
 
 
 def as_texts(inputs: Any, task: str) -> Any:
-    """`inputs` as one string, a list of strings, or a torch data set or generator, which stream.
+    """`inputs` as one string, as a list of strings, or as a torch data set or a generator, whose items stream.
 
-    Lists, tuples, arrays of numpy, columns of pandas, pyarrow, polars and `datasets` become lists.
+    Lists, tuples, arrays of numpy, and columns of pandas, pyarrow, polars and `datasets` become lists.
 
     Raises:
-        TypeError: none of these, or a list with something else than strings in it.
+        TypeError: the inputs are none of these, or a list holds something that is not a string.
     """
     if isinstance(inputs, str | Dataset):
         return inputs
@@ -24,7 +24,7 @@ def as_texts(inputs: Any, task: str) -> Any:
     to_list = next((getattr(inputs, name) for name in _TO_LIST if hasattr(inputs, name)), None)
     if to_list is not None:
         inputs = to_list()
-    if isinstance(inputs, str):  # an array without dimensions
+    if isinstance(inputs, str):  # it was an array without dimensions
         return inputs
     if isinstance(inputs, bytes | bytearray | Mapping | set | frozenset) or not isinstance(inputs, Iterable):
         raise TypeError(f"the {task} pipeline takes strings, lists or iterators of them, not {inputs!r}")

@@ -1,4 +1,4 @@
-"""The options of generation: which of them a checkpoint may give, and which place wins over which."""
+"""The options of generation: which of them a checkpoint may set, and which place overrules which."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
-# Different names for the same decision. A place that uses one of the names overrules the weaker places in all of them.
+# Different names for the same decision. A place that uses one of the names overrules all of them in the weaker places.
 SYNONYMS = (
     frozenset({"max_length", "max_new_tokens", "max_length_beyond_source"}),
     frozenset({"min_length", "min_new_tokens"}),
@@ -17,8 +17,8 @@ SYNONYMS = (
 
 _ALL_SYNONYMS = frozenset[str]().union(*SYNONYMS)
 
-# The options that `task_specific_params` of a config.json may give: plain data that changes which tokens are chosen.
-# Much else that `generate()` takes would load a file or a model, or run code.
+# The options that `task_specific_params` in a config.json may set: plain data that changes which tokens are chosen.
+# Many other options of `generate()` would load a file or a model, or run code.
 CHECKPOINT_OPTIONS = frozenset(
     {
         "bad_words_ids",
@@ -67,10 +67,10 @@ CHECKPOINT_OPTIONS = frozenset(
 
 
 def checkpoint_options(model: PreTrainedModel, task: str) -> dict[str, Any]:
-    """What the model's config says for a task: options of generation, and a `prefix` for the inputs, as T5 has them.
+    """The options that the model's config sets for a task: options of generation, and a `prefix` for the inputs (T5).
 
-    They come from `prefix` and `task_specific_params` of the config, and so from a file that anyone may have written.
-    Only the names in `CHECKPOINT_OPTIONS` are taken; one warning names all the others.
+    They are in the fields `prefix` and `task_specific_params` of the config, and so in a file that anyone may have
+    written. Only the names in `CHECKPOINT_OPTIONS` are used. One warning names all others.
     """
     of_tasks = getattr(model.config, "task_specific_params", None) or {}
     of_task = of_tasks.get(task) if isinstance(of_tasks, Mapping) else of_tasks
@@ -84,7 +84,7 @@ def checkpoint_options(model: PreTrainedModel, task: str) -> dict[str, Any]:
         ignored["prefix"] = given["prefix"]
     if ignored:
         logger.warning(
-            "ignored what the model's config says for the task %r: %s; a checkpoint may only give plain options of "
+            "ignored what the model's config says for the task %r: %s; a checkpoint may only set plain options of "
             "generation",
             task,
             ", ".join(f"{name}={value!r}" for name, value in ignored.items()),
@@ -93,14 +93,14 @@ def checkpoint_options(model: PreTrainedModel, task: str) -> dict[str, Any]:
 
 
 def options_of(generation_config: GenerationConfig, stronger: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The options that a `GenerationConfig` sets, this package's included, with `stronger` ones on top."""
+    """The options that a `GenerationConfig` sets, also those of this package, overruled by `stronger` options."""
     names = {name for name in vars(GenerationConfig()) if not name.startswith("_")} - {"transformers_version"}
     values = {name: getattr(generation_config, name, None) for name in sorted(names | _ALL_SYNONYMS)}
     return merge({name: value for name, value in values.items() if value is not None}, named_options(stronger or {}))
 
 
 def merge(*places: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of all `places`, each place stronger than those before it."""
+    """The options of all `places`; each place overrules the places before it."""
     merged: dict[str, Any] = {}
     for place in places:
         overruled = frozenset[str]().union(*(names for names in SYNONYMS if names & place.keys()))
@@ -108,10 +108,15 @@ def merge(*places: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options`, with None for each other name of a decision that one of them makes.
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` without those that are None, which nobody gave."""
+    return {name: value for name, value in options.items() if value is not None}
 
-    These None let a plain `{**weaker, **stronger}` overrule the weaker place in all the names.
+
+def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options`, with None for every other name of each decision that they make.
+
+    With these None, a plain `{**weaker, **stronger}` overrules all names in the weaker place.
     """
     made = [names for names in SYNONYMS if any(options.get(name) is not None for name in names)]
     named = {name: value for name, value in options.items() if value is not None or name not in _ALL_SYNONYMS}
@@ -121,16 +126,16 @@ def named_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def generate_options(
     weakest: Sequence[Mapping[str, Any]], of_model: Mapping[str, Any], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What `generate()` has to be told, as far as the model's own options do not say it.
+    """The arguments of `generate()`, except for what the model's generation_config already says.
 
     Args:
-        weakest: options that are weaker than the model's, the weakest place first.
-        of_model: those of the model's generation_config.
-        given: the user's, from `named_options`.
+        weakest: the places that are weaker than the model's generation_config, the weakest first.
+        of_model: the options of the model's generation_config.
+        given: the options of the user, from `named_options`.
     """
     merged = merge(*weakest, of_model, given)
-    # A None takes back an option of the model. Elsewhere it has to go: a model of transformers does not know the
-    # options of this package, not even as None.
+    # A None cancels an option of the model. Where it cancels nothing it is left out, because a model of transformers
+    # refuses the options of this package, even as None.
     return {
         name: value
         for name, value in merged.items()

@@ -1,4 +1,4 @@
-"""How probable the tokens were that `generate()` chose."""
+"""The probabilities of the tokens that `generate()` chose."""
 
 from typing import Any
 
@@ -7,17 +7,18 @@ from torch import Tensor
 
 
 def token_scores(outputs: Any, eos_token_id: int | list[int] | None, pad_token_id: int | None) -> Tensor:
-    """The log-probability of each generated token in the distribution that it was chosen from.
+    """The log-probability of each generated token, in the distribution from which it was chosen.
 
-    (transformers' `compute_transition_scores` takes the source's vocabulary for the target's, and counts padding.)
+    transformers' `compute_transition_scores` is not used: it confuses the vocabularies of source and target, and it
+    counts padding.
 
     Args:
-        outputs: of `generate()` with `output_scores` and `return_dict_in_generate`.
-        eos_token_id: what ends an output; the end token itself counts.
-        pad_token_id: what fills up the shorter outputs of a batch.
+        outputs: the result of `generate()` with `output_scores` and `return_dict_in_generate`.
+        eos_token_id: the tokens that end an output. The end token itself has a score.
+        pad_token_id: the token that fills the shorter outputs of a batch.
 
     Returns:
-        (outputs, tokens) float32; NaN behind the end of an output.
+        float32 of shape (outputs, tokens); NaN after the end of an output.
     """
     beams = getattr(outputs, "beam_indices", None)
     length = len(outputs.scores) if beams is None else beams.shape[1]
@@ -25,7 +26,7 @@ def token_scores(outputs: Any, eos_token_id: int | list[int] | None, pad_token_i
     if beams is None:
         beams = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(tokens)
         beams = beams.masked_fill(_behind_end(tokens, eos_token_id, pad_token_id), -1)
-        # Beams have log-probabilities already; what sampling and greedy search keep are logits.
+        # Beam search keeps log-probabilities; sampling and greedy search keep logits.
         steps = [logits.float().log_softmax(-1) for logits in outputs.scores]
     else:
         steps = [scores.float() for scores in outputs.scores[:length]]
@@ -35,7 +36,7 @@ def token_scores(outputs: Any, eos_token_id: int | list[int] | None, pad_token_i
 
 
 def _behind_end(tokens: Tensor, eos_token_id: int | list[int] | None, pad_token_id: int | None) -> Tensor:
-    """Where `tokens` (outputs, tokens) only fill up: behind the first end token, or padding up to the last place."""
+    """Which `tokens` (outputs, tokens) only fill the batch: those after the first end token, and final padding."""
     ends = [] if eos_token_id is None else [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id
     is_end = torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device))
     behind = is_end.long().cumsum(1) - is_end.long() > 0

@@ -1,9 +1,9 @@
-"""A text that is too long for a model, in pieces that are not."""
+"""Splitting a text that is too long for a model into pieces that fit."""
 
 import re
 from collections.abc import Callable
 
-# Where a text is cut, the best place first: behind a sentence, behind a part of one, between words, anywhere.
+# The places where a text may be cut, the best first: after a sentence, after a clause, between words, anywhere.
 _CUTS = (
     re.compile(r"(?<=[.!?…])[\"'”“’»)\]]*\s+|(?<=[。！？])"),
     re.compile(r"(?<=[,;:—–])\s+|(?<=[、，；：])"),
@@ -13,14 +13,14 @@ _CUTS = (
 
 
 def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """`text` in pieces that fit, each as long as possible; nothing but white space between them is lost.
+    """Splits `text` into pieces that fit, each as long as possible; only white space between the pieces is lost.
 
     Args:
-        fits: whether the model can hold a text; if it can, it can hold every beginning of it.
+        fits: whether the model can take a text. If it can take a text, it can take every beginning of the text.
 
     Returns:
-        Pieces, cut behind sentences where these fit, else behind clauses, else between words, else anywhere. A single
-        character that does not fit is a piece all the same. A text that fits is returned as it is.
+        The pieces. A text that fits is one piece. Others are cut after sentences if these fit; otherwise after
+        clauses, or between words, or anywhere. A single character that does not fit is a piece, too.
     """
     return [text] if fits(text) else _split(text.strip(), fits, _CUTS)
 
@@ -30,7 +30,7 @@ def _split(text: str, fits: Callable[[str], bool], cuts: tuple[re.Pattern[str], 
         return [text]
     ends = [end for match in cuts[0].finditer(text) if (end := match.end()) < len(text)] + [len(text)]
     pieces: list[str] = []
-    done = start = 0  # how many of the ends, and of the characters, lie in the pieces
+    done = start = 0  # the numbers of ends and of characters that are in the pieces so far
     while done < len(ends):
         count = _most(text, start, ends[done:], fits)
         taken = max(count, 1)
@@ -41,7 +41,7 @@ def _split(text: str, fits: Callable[[str], bool], cuts: tuple[re.Pattern[str], 
 
 
 def _most(text: str, start: int, ends: list[int], fits: Callable[[str], bool]) -> int:
-    """How many of the `ends` a piece of `text` from `start` can reach, or 0; found without trying far too much."""
+    """The number of `ends` that a piece of `text` from `start` can include; doubling and halving steps find it."""
 
     def reaches(count: int) -> bool:
         return count <= len(ends) and fits(text[start : ends[count - 1]].strip())

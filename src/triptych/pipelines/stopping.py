@@ -1,4 +1,4 @@
-"""Where an output ends, besides the end token and the greatest length."""
+"""Ending an output at a string, besides the end token and the greatest length."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteria
 class StopSequences(StoppingCriteria):
     """Ends each output as soon as its text contains one of some strings.
 
-    (transformers' `stop_strings` does not work with tokenizers that have whole words only, and needs seconds to look
-    at a large vocabulary.)
+    transformers' `stop_strings` is not used: it does not work with tokenizers of whole words, and it takes seconds for
+    a large vocabulary.
 
     Args:
-        tokenizer: of the output.
-        strings: what to look for, in the text without special tokens.
+        tokenizer: the tokenizer of the output.
+        strings: the strings that end an output. They are searched in the text without special tokens.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, strings: Sequence[str]) -> None:
@@ -28,7 +28,7 @@ class StopSequences(StoppingCriteria):
             input_ids: (outputs, tokens), the start token included.
 
         Returns:
-            (outputs,) whether each has ended.
+            Booleans of shape (outputs,): whether each output has ended.
         """
         texts = self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
         found = [any(string in text for string in self.strings) for text in texts]

@@ -1,95 +1,81 @@
-"""Text in, text out, with an encoder-decoder: translation, summarization, text2text-generation.
+"""Pipelines from text to text with an encoder-decoder.
 
 The interface and the outputs are those of the pipelines that transformers had up to version 4.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteriaList
-from transformers.pipelines import Pipeline
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from ..conversion.limits import position_limit
-from ..tokenization import TARGET_SUBFOLDER, target_language_options
-from ..tokenization.languages import language_id
+from ..tokenization import save_tokenizers
+from .base import TaskPipeline
 from .inputs import as_texts
-from .options import checkpoint_options, generate_options, named_options, options_of
+from .options import checkpoint_options, generate_options, given_options, named_options, options_of
+from .outputs import Outputs
 from .scores import token_scores
 from .splitting import split_text
 from .stopping import StopSequences
 
-_UNLIMITED = 10**9  # tokenizers say 1e30 when they know no limit
-# What generate() can return and a text cannot carry. The scores can be carried.
+_UNLIMITED = 10**9  # a tokenizer without a limit has model_max_length=1e30
+# What generate() can return, but a pipeline does not. (It does return the scores.)
 _NOT_RETURNED = ("output_attentions", "output_hidden_states", "output_logits")
 
 
-class Outputs(Iterator[list[dict[str, Any]]]):
-    """The outputs for a generator or a data set, as they are made; with a length where the inputs have one.
+class TextToTextPipeline(TaskPipeline):
+    """What all tasks from text to text share: tokenize the input, call `model.generate()`, decode the output.
 
-    (What transformers returns has no `next()` before `iter()`, and begins anew at each `iter()`.)
-    """
+    A call with a string returns a list of `num_return_sequences` dicts. A call with a list of strings returns one dict
+    for each string, or a list of dicts for each if there are several sequences. A call with a generator or a data set
+    returns an iterator over lists of dicts. A tuple, an array of numpy and a column of pandas, pyarrow, polars or
+    `datasets` count as lists. `batch_size` is the number of inputs in one forward pass. For an input without text
+    (empty, or only white space) the output is an empty text, and the model is not used.
 
-    def __init__(self, outputs: Iterable[list[dict[str, Any]]]) -> None:
-        self._outputs, self._iterator = outputs, iter(outputs)
-
-    def __next__(self) -> list[dict[str, Any]]:
-        return next(self._iterator)
-
-    def __len__(self) -> int:
-        if not isinstance(self._outputs, Sized):
-            raise TypeError("the number of outputs is not known")
-        return len(self._outputs)
-
-
-class TextToTextPipeline(Pipeline):
-    """What the three tasks share: tokenize, `model.generate()`, decode.
-
-    Called with a string, it returns a list of `num_return_sequences` dicts; with a list of strings, one dict per
-    string (a list of dicts when several sequences are asked for); with a generator or a data set, an iterator over
-    lists of dicts. A tuple, an array of numpy and a column of pandas, pyarrow, polars or `datasets` count as lists.
-    `batch_size` says how many inputs share a forward pass. An input without text (empty, or white space only) gives
-    an empty text, at its place, without the model.
-
-    What generation does is decided, from the strongest to the weakest, by: the options of the call, those given
-    to `pipeline()`, the model's `generation_config`, the config's `task_specific_params`, and
-    `default_generation`. A `generation_config=` counts as the options that it sets, where it is given; options beside
-    it win. `max_length`, `max_new_tokens` and `max_length_beyond_source` are three names for one decision: the
-    strongest place that uses one of them decides. The same holds for `min_length` and `min_new_tokens`, and for
-    `length_penalty` and `gnmt_length_penalty`. Two of them in one place mean what they mean to `generate()`.
-    A checkpoint can give a prefix and plain options of generation, and nothing that loads or runs code: other names
-    in `task_specific_params` are ignored, with a warning.
+    These places set the options of generation, the strongest first: the call; `pipeline()`; the model's
+    `generation_config`; `task_specific_params` in the model's config; `default_generation`. A `generation_config=` in
+    a call or in `pipeline()` stands for the options that it sets; options that are given beside it are stronger.
+    `max_length`, `max_new_tokens` and `max_length_beyond_source` are three names for one decision, and the strongest
+    place that uses one of the names decides. The same holds for `min_length` and `min_new_tokens`, and for
+    `length_penalty` and `gnmt_length_penalty`. Two of the names in one place have their meaning in `generate()`.
+    A checkpoint can set a prefix and plain options of generation, but nothing that loads or runs code: a warning names
+    the other names in `task_specific_params`, and they are ignored.
 
     Args:
-        target_tokenizer: decodes the output; None: the tokenizer of the input does.
-        kwargs: as `transformers.Pipeline`.
+        target_tokenizer: the tokenizer that decodes the output; None: the tokenizer of the input.
+        kwargs: the arguments of `transformers.Pipeline`.
 
     Options, in `pipeline()` or in a call:
 
-    - `truncation`: cut inputs that are too long, instead of raising.
-    - `prefix`: put before each input, as T5 wants it.
-    - `return_tensors`: the key `…_token_ids` (a tensor) instead of `…_text`; together with `return_text=True`, both.
-    - `return_text`: False means `…_token_ids` instead of `…_text`.
+    - `truncation`: cut inputs that are too long, instead of an error.
+    - `prefix`: a text that is put before each input, as T5 needs it.
+    - `return_tensors`: return the key `…_token_ids` (a tensor) instead of `…_text`; with `return_text=True`, both.
+    - `return_text`: False returns `…_token_ids` instead of `…_text`.
     - `stop_sequence`: a string, or several. An output ends with the token that completes one of them in its text.
     - `clean_up_tokenization_spaces`: as in `decode()`.
-    - `output_scores` (or `return_dict_in_generate`): two more keys. `token_scores` is a tensor with the
-      log-probability of each generated token, the end token included and the start token not, in the distribution
-      that it was chosen from. `score` is what beams are ranked by, with the length penalty; without beams it is the
-      sum of `token_scores`.
-    - everything else that `model.generate()` takes, except `output_attentions`, `output_hidden_states` and
-      `output_logits`, which have no place in the result.
+    - `output_scores` (or `return_dict_in_generate`): return two more keys. `token_scores` is a tensor with the
+      log-probability of each generated token in the distribution from which it was chosen; the end token is included,
+      the start token is not. `score` is the value by which beams are ranked, with the length penalty; without beams it
+      is the sum of `token_scores`.
+    - every other option of `model.generate()`, except `output_attentions`, `output_hidden_states` and `output_logits`,
+      which have no place in the result.
     """
 
     output_name = "generated"
     default_generation = {"max_new_tokens": 256, "num_beams": 4}
 
-    _load_tokenizer = True
-    _load_processor = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = False
+    takes_target_tokenizer = True
+
+    @classmethod
+    def check_config(cls, task: str, config: PreTrainedConfig) -> None:
+        """Extends `TaskPipeline.check_config`: raises ValueError unless the model is an encoder-decoder."""
+        if not config.is_encoder_decoder:
+            raise ValueError(
+                f"task {task!r} needs an encoder-decoder model, but model_type {config.model_type!r} is not one; "
+                "use 'text-generation' for a decoder"
+            )
 
     def __init__(self, *args: Any, target_tokenizer: PreTrainedTokenizerBase | None = None, **kwargs: Any) -> None:
         self.target_tokenizer = target_tokenizer
@@ -103,27 +89,29 @@ class TextToTextPipeline(Pipeline):
 
     @property
     def positions(self) -> int | None:
-        """How many tokens the source may have; None: any number."""
+        """The greatest number of tokens of the source; None: any number."""
         return position_limit(self.model.config, "encoder")
 
     @property
     def target_positions(self) -> int | None:
-        """How many tokens the output may have, with the start token; None: any number."""
+        """The greatest number of tokens of the output, with the start token; None: any number."""
         return position_limit(self.model.config, "decoder")
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Saves the model and its tokenizers, so that `pipeline(task, model=save_directory)` brings them back."""
+        """Extends transformers' method: saves the target tokenizer, too.
+
+        `pipeline(task, model=save_directory)` brings the model and the tokenizers back.
+        """
         super().save_pretrained(save_directory, **kwargs)
-        if self.target_tokenizer is not None:
-            self.target_tokenizer.save_pretrained(os.path.join(save_directory, TARGET_SUBFOLDER))
+        save_tokenizers(save_directory, self.tokenizer, self.target_tokenizer)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
-        """See the class.
+        """Extends transformers' method: takes further kinds of inputs, see the class.
 
         Raises:
             TypeError: an input is not a string, or a whole table was given.
-            ValueError: an input has no tokens, more tokens than the model has positions, or tokens that are not
-                in the model's vocabulary; an option asks for something that a pipeline does not return.
+            ValueError: an input has no tokens, has more tokens than the model has positions, or has tokens that are
+                not in the model's vocabulary; or an option asks for something that a pipeline does not return.
         """
         texts = as_texts(inputs, self.task)
         if isinstance(texts, list) and not texts:
@@ -136,10 +124,10 @@ class TextToTextPipeline(Pipeline):
         return [sequences[0] for sequences in outputs] if all(len(some) == 1 for some in outputs) else outputs
 
     def pieces(self, text: str) -> list[str]:
-        """`text` in pieces that are not longer than the model's inputs should be; one piece where it is not too long.
+        """Splits `text` into pieces that are not too long for the model; a text that is not too long is one piece.
 
         The limit is the smallest of the model's positions, its `max_position_embeddings` and the tokenizer's
-        `model_max_length`. A text is cut behind sentences where these fit, else between words, else anywhere.
+        `model_max_length`. `split_text` says where a text is cut.
         """
         limits = [self.positions, getattr(self.model.config, "max_position_embeddings", None)]
         limit = min([self.tokenizer.model_max_length, *(limit for limit in limits if limit is not None)])
@@ -161,7 +149,7 @@ class TextToTextPipeline(Pipeline):
         **generate_kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess = {"truncation": truncation, "prefix": prefix}
-        _returned(return_tensors, return_text)
+        _is_returned(return_tensors, return_text)
         postprocess = {
             "return_tensors": return_tensors,
             "return_text": return_text,
@@ -178,16 +166,16 @@ class TextToTextPipeline(Pipeline):
             )
         if generate_kwargs.get("output_scores", generate_kwargs.get("return_dict_in_generate")):
             generate_kwargs |= {"output_scores": True, "return_dict_in_generate": True}
-        # What the call does not name is left to what pipeline() was given, so only the named ones are passed on.
-        return _given(preprocess), named_options(generate_kwargs), _given(postprocess)
+        # Only named options are returned, so that the options of pipeline() hold where a call names none.
+        return given_options(preprocess), named_options(generate_kwargs), given_options(postprocess)
 
     def preprocess(self, text: str, **options: Any) -> dict[str, Any]:
-        """`text` as the model's inputs: tensors of shape (1, tokens), and `is_blank`, whether there is no text."""
+        """The model's inputs for `text`: tensors of shape (1, tokens), and `is_blank`: whether it has no text."""
         if not isinstance(text, str):
             raise TypeError(f"the {self.task} pipeline takes strings, lists or iterators of them, not {text!r}")
         encoded = self._encode(text, **options)
         is_blank = not text.strip()
-        if is_blank:  # the model does not see it; it only has to fit into a batch
+        if is_blank:  # the model does not get it; it must only fit into a batch
             tensors = {name for name, value in encoded.items() if isinstance(value, Tensor)}
             encoded |= dict.fromkeys(tensors, torch.zeros((1, 1), dtype=torch.long))
         else:
@@ -227,7 +215,7 @@ class TextToTextPipeline(Pipeline):
             )
 
     def _forward(self, model_inputs: dict[str, Any], **given: Any) -> dict[str, Any]:
-        """For each input of the batch: ids, (num_return_sequences, longest output), and scores if asked for."""
+        """For each input of the batch: ids of shape (num_return_sequences, longest output), and scores if wanted."""
         blank = model_inputs.pop("is_blank")
         blanks = blank if isinstance(blank, list) else [blank]
         of_model = options_of(self.model.generation_config)
@@ -261,11 +249,11 @@ class TextToTextPipeline(Pipeline):
         }
 
     def _weakest_options(self) -> list[dict[str, Any]]:
-        """The options that hold where neither the user nor the model's `generation_config` says anything."""
+        """The options that hold where neither the user nor the model's `generation_config` sets them."""
         default: dict[str, Any] = {**self.default_generation}
         limit = self.target_positions
         if limit is not None and "max_new_tokens" in default:
-            default["max_new_tokens"] = min(default["max_new_tokens"], limit - 1)  # one is the start token's
+            default["max_new_tokens"] = min(default["max_new_tokens"], limit - 1)  # one is for the start token
         return [default, {name: value for name, value in self._checkpoint_options.items() if name != "prefix"}]
 
     def postprocess(
@@ -275,10 +263,10 @@ class TextToTextPipeline(Pipeline):
         return_text: bool | None = None,
         clean_up_tokenization_spaces: bool = False,
     ) -> list[dict[str, Any]]:
-        """One dict for each of the sequences of one input."""
+        """One dict for each output sequence of one input."""
         (sequences,) = model_outputs["output_ids"]
         columns: dict[str, Any] = {}
-        with_text, with_ids = _returned(return_tensors, return_text)
+        with_text, with_ids = _is_returned(return_tensors, return_text)
         if with_text:
             columns[f"{self.output_name}_text"] = (self.target_tokenizer or self.tokenizer).batch_decode(
                 sequences, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
@@ -292,76 +280,20 @@ class TextToTextPipeline(Pipeline):
 
 
 class Text2TextGenerationPipeline(TextToTextPipeline):
-    """Task `text2text-generation`; returns `generated_text`."""
+    """The task `text2text-generation`; returns `generated_text`."""
 
 
 class SummarizationPipeline(TextToTextPipeline):
-    """Task `summarization`; returns `summary_text`."""
+    """The task `summarization`; returns `summary_text`."""
 
     output_name = "summary"
 
 
-class TranslationPipeline(TextToTextPipeline):
-    """Tasks `translation` and `translation_xx_to_yy`; returns `translation_text`.
-
-    For multilingual models whose tokenizer has language codes (mBART, M2M100, NLLB) the options `src_lang` and
-    `tgt_lang` name them; without the options, the xx and yy of the task do, else what the tokenizer is set to.
-    """
-
-    output_name = "translation"
-
-    def _sanitize_parameters(
-        self, *, src_lang: str | None = None, tgt_lang: str | None = None, **kwargs: Any
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        preprocess, generate_kwargs, postprocess = super()._sanitize_parameters(**kwargs)
-        languages = _given({"src_lang": src_lang, "tgt_lang": tgt_lang})
-        if languages and not self._is_multilingual:
-            raise ValueError(
-                f"src_lang and tgt_lang need a tokenizer with language codes, {type(self.tokenizer).__name__} has none"
-            )
-        return {**preprocess, **languages}, generate_kwargs, postprocess
-
-    @property
-    def _is_multilingual(self) -> bool:
-        return hasattr(self.tokenizer, "_build_translation_inputs")
-
-    def _tokenize(self, text: str, **kwargs: Any) -> Any:
-        if not self._is_multilingual:
-            return super()._tokenize(text, **kwargs)
-        source, _, target = self.task.removeprefix("translation").removeprefix("_").partition("_to_")
-        # A tokenizer without target language has a source language all the same, which nobody chose.
-        preset = self.tokenizer if self.tokenizer.tgt_lang is not None else None
-        languages = {
-            "src_lang": source or getattr(preset, "src_lang", None),
-            "tgt_lang": target or getattr(preset, "tgt_lang", None),
-        } | {name: kwargs.pop(name) for name in ("src_lang", "tgt_lang") if name in kwargs}
-        for name, code in languages.items():
-            language_id(self.tokenizer, code, name)
-        inputs = self.tokenizer._build_translation_inputs(text, **languages, **kwargs)
-        del inputs["forced_bos_token_id"]
-        options, start = self.model.generation_config, self.model.config.decoder_start_token_id
-        start = start if options.decoder_start_token_id is None else options.decoder_start_token_id
-        return dict(inputs) | target_language_options(self.tokenizer, start, languages["tgt_lang"])
-
-    def _forward(self, model_inputs: dict[str, Any], **generate_kwargs: Any) -> dict[str, torch.Tensor]:
-        for name in ("forced_bos_token_id", "decoder_start_token_id"):
-            target_language = model_inputs.pop(name, None)
-            if target_language is not None:
-                # The collation makes a list, with one entry for each input of the batch; all are the same.
-                first = target_language[0] if isinstance(target_language, list) else target_language
-                generate_kwargs.setdefault(name, first)
-        return super()._forward(model_inputs, **generate_kwargs)
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _returned(return_tensors: bool | None, return_text: bool | None) -> tuple[bool, bool]:
-    """Whether texts are returned, and whether token ids are.
+def _is_returned(return_tensors: bool | None, return_text: bool | None) -> tuple[bool, bool]:
+    """Whether texts are returned, and whether token ids are returned.
 
     Raises:
-        ValueError: neither.
+        ValueError: neither is returned.
     """
     if return_tensors is False and return_text is False:
         raise ValueError("return_text=False and return_tensors=False leave nothing to return; drop one of them")

@@ -1,10 +1,11 @@
-"""Training, saving and loading tokenizers, and making tokenizers and model configurations agree."""
+"""Tokenizers: training, saving and loading them, and the configuration fields that follow from them."""
 
+from .completion import complete_for_translation
 from .families import FAMILIES, Family
 from .files import TARGET_SUBFOLDER, fingerprint_of, load_tokenizers, save_tokenizers
 from .languages import set_languages, target_language_options
 from .models import MODELS, NORMALIZATIONS
-from .special_tokens import complete_for_translation, special_token_config
+from .special_tokens import special_token_config
 from .train import train_tokenizer
 
 __all__ = [

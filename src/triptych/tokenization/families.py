@@ -1,4 +1,4 @@
-"""What the tokenizer of each family adds to the text: special tokens, their place around it, the padding side."""
+"""The conventions of the tokenizers of each family: special tokens, their places around a text, the padding side."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,12 @@ class Family:
     """The conventions of one family of models.
 
     Attributes:
-        special_tokens: role → token; a token's place in this table is its id.
-        single: template around one sequence, `$A`; None adds nothing.
-        pair: template around two sequences, `$A` and `$B`; `:1` gives the token type id.
-        padding_side: where a batch is padded. A decoder continues its last column, hence left.
-        model_input_names: what a call of the tokenizer returns, in the names of the models' `forward`.
+        special_tokens: the token of each role. The place of a token in this table is its id.
+        single: the template around one sequence, `$A`; None adds nothing.
+        pair: the template around two sequences, `$A` and `$B`; `:1` gives the token type id.
+        padding_side: the side on which a batch is padded. A decoder is padded on the left, because generation
+            continues the last column.
+        model_input_names: what a call of the tokenizer returns, under the names of the arguments of `forward`.
         config_fields: the fields of the family's configuration that a tokenizer decides.
     """
 
@@ -39,7 +40,7 @@ _TEXT_TO_TEXT = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>",
 FAMILIES: dict[str, Family] = {
     "encoder-decoder": Family(
         special_tokens={**_TEXT_TO_TEXT, "mask_token": "<mask>"},
-        # <s> starts the decoder (decoder_start_token_id); it is not part of the labels, so no template writes it.
+        # <s> starts the decoder (decoder_start_token_id). It is not part of the labels, so no template writes it.
         single="$A </s>",
         pair="$A </s> $B </s>",
         padding_side="right",

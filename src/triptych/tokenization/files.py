@@ -1,4 +1,4 @@
-"""One tokenizer, or a source and a target tokenizer, in the directory of a model."""
+"""Saving and loading the tokenizer of a model, or its source and target tokenizers."""
 
 import os
 import re
@@ -12,11 +12,12 @@ from transformers.utils import cached_file
 
 from ..files import CannotLoad, check_tokenizer_files, files_in, is_checkpoint_entry, publish, remove, short
 from .spm import load_sentencepiece
+from .two_vocabularies import target_side
 
 TARGET_SUBFOLDER = "target_tokenizer"
-# tokenizer.json, vocab.txt, spiece.model, source.spm, ...: what tokenizers have been saved as over the years.
+# tokenizer.json, vocab.txt, spiece.model, source.spm, ...: the names under which tokenizers have been saved.
 _VOCABULARY_FILE = re.compile(r"tokenizer|vocab|tekken|\.model$|\.spm$|\.tiktoken$")
-# Any of these says what the other files are.
+# With any of these files, transformers knows what the other files are.
 _SETTINGS = {"tokenizer_config.json", "tokenizer.json", "config.json"}
 _SENTENCEPIECE = (".model", ".spm")
 _LIBRARY = re.compile(r"sentencepiece|sacremoses|protobuf|tiktoken|rjieba|jieba|fugashi", re.IGNORECASE)
@@ -29,10 +30,10 @@ def save_tokenizers(
     tokenizer: PreTrainedTokenizerBase,
     target_tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> None:
-    """Saves the source (or only) tokenizer in `directory` and the target's in `directory`/target_tokenizer.
+    """Saves the source (or only) tokenizer in `directory`, and the target tokenizer in `directory`/target_tokenizer.
 
-    Other files of the directory stay. Each file appears complete, under its final name, or not at all. Without a
-    target tokenizer, the files of an earlier one are removed.
+    Other files of the directory stay. Each file appears complete under its final name, or not at all. Without a target
+    tokenizer, the files of an earlier target tokenizer are removed.
 
     Raises:
         NotADirectoryError: `directory` is a file.
@@ -49,29 +50,29 @@ def save_tokenizers(
         if target_tokenizer is not None:
             target_tokenizer.save_pretrained(os.path.join(temporary, TARGET_SUBFOLDER))
         publish(Path(temporary), directory, files_in(Path(temporary)))
-    if target_tokenizer is None:  # else an earlier target tokenizer would be taken for this one's
+    if target_tokenizer is None:  # a later load would take an earlier target tokenizer as part of this pair
         remove(directory / TARGET_SUBFOLDER, is_checkpoint_entry)
 
 
 def load_tokenizers(
     directory: str | os.PathLike[str], **kwargs: Any
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]:
-    """The source (or only) tokenizer, and the target's or None.
+    """The source (or only) tokenizer, and the target tokenizer or None.
 
-    A tokenizer that holds two vocabularies (FSMT's, and Marian's with `separate_vocabs`) is given twice: as it is for
-    the source, and as a tokenizer of the target's language alone. Code that lies beside a tokenizer is never run,
-    unless `trust_remote_code=True` is given.
+    For a tokenizer that holds two vocabularies (FSMT's, and Marian's with `separate_vocabs`) the result is that
+    tokenizer, and a tokenizer for the target's vocabulary alone. Code that lies beside a tokenizer is not run unless
+    `trust_remote_code=True` is given.
 
     Args:
-        directory: what `save_tokenizers` wrote; any directory or repository of the Hub that `AutoTokenizer` knows; a
-            SentencePiece model (`spiece.model`) or a directory with nothing else; or a `tokenizer.json`, whose special
-            tokens then have no roles.
-        **kwargs: go to `AutoTokenizer.from_pretrained`.
+        directory: what `save_tokenizers` wrote; any directory or repository of the Hub that `AutoTokenizer` can load;
+            a SentencePiece model (`spiece.model`), or a directory that holds only such a model; or a
+            `tokenizer.json`, whose special tokens then have no roles.
+        **kwargs: options of `AutoTokenizer.from_pretrained`.
 
     Raises:
-        FileNotFoundError: nothing has this name, or a local directory holds no tokenizer.
-        ValueError: the file or directory cannot be read as a tokenizer, or a file of it is damaged; the message says
-            what it is and what is missing.
+        FileNotFoundError: there is no file, directory or repository of this name, or a directory holds no tokenizer.
+        ValueError: the file or directory cannot be read as a tokenizer, or one of its files is damaged; the message
+            says what is wrong or missing.
     """
     subfolder = kwargs.pop("subfolder", "")
     kwargs.setdefault("trust_remote_code", False)
@@ -101,34 +102,8 @@ def load_tokenizers(
     return tokenizer, _load(directory, target_subfolder, **kwargs)
 
 
-def target_side(tokenizer: Any) -> PreTrainedTokenizerBase | None:
-    """The target's tokenizer, out of one that holds two vocabularies; None for one that holds a single vocabulary.
-
-    FSMT's tokenizer and Marian's with `separate_vocabs` read the source's vocabulary and write the target's. (FSMT's
-    has no `text_target`: it would spell a target in the source's vocabulary.) The result reads and writes the
-    target's.
-    """
-    roles = {f"{role}_token" for role in ("unk", "bos", "eos", "sep", "pad")}
-    options = {role: getattr(tokenizer, role) for role in roles & tokenizer.init_kwargs.keys()}
-    options["model_max_length"] = tokenizer.model_max_length
-    if getattr(tokenizer, "separate_vocabs", False):  # Marian's
-        spm, language = tokenizer.spm_files[1], tokenizer.target_lang
-        vocabulary = tokenizer.init_kwargs["target_vocab_file"]
-        return type(tokenizer)(spm, spm, vocabulary, source_lang=language, target_lang=language, **options)
-    if hasattr(tokenizer, "tgt_vocab_file"):  # FSMT's
-        return type(tokenizer)(
-            langs=[tokenizer.tgt_lang] * 2,
-            src_vocab_file=tokenizer.tgt_vocab_file,
-            tgt_vocab_file=tokenizer.tgt_vocab_file,
-            merges_file=tokenizer.merges_file,
-            do_lower_case=tokenizer.do_lower_case,
-            **options,
-        )
-    return None
-
-
 def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Text that is the same for tokenizers that do the same: the tokens and the rules, not the place of the files."""
+    """A text that two tokenizers share exactly when they have the same tokens and rules, wherever their files are."""
     if tokenizer.is_fast:
         return str(tokenizer.backend_tokenizer.to_str())
     with tempfile.TemporaryDirectory() as temporary:
@@ -139,7 +114,7 @@ def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _load(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> PreTrainedTokenizerBase:
-    """`AutoTokenizer`, with messages that name the directory and the remedy."""
+    """Loads with `AutoTokenizer`; error messages name the directory and the remedy."""
     path = Path(directory, subfolder)
     try:
         return AutoTokenizer.from_pretrained(directory, subfolder=subfolder, **kwargs)
@@ -151,8 +126,8 @@ def _load(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> P
         if path.exists():
             raise
         raise FileNotFoundError(
-            f"there is no tokenizer {path}: no file or directory has this name, and no repository of the Hub by this "
-            "name could be read"
+            f"there is no tokenizer {path}: no file or directory has this name, and no repository of the Hub with "
+            "this name could be read"
         ) from error
     except ValueError as error:
         if path.is_dir() and any(path.glob("*.model")) and find_spec("sentencepiece") is None:
@@ -161,7 +136,7 @@ def _load(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> P
                 "pip install sentencepiece"
             ) from error
         raise
-    except Exception as error:  # `tokenizers` raises nothing more exact, and transformers does not check what it reads
+    except Exception as error:  # `tokenizers` raises a bare Exception, and transformers does not check what it reads
         raise CannotLoad(f"the tokenizer in {path} cannot be loaded: {short(error)}") from error
 
 
@@ -176,12 +151,12 @@ def _load_file(path: Path, **kwargs: Any) -> PreTrainedTokenizerBase:
     kwargs = {name: value for name, value in kwargs.items() if name not in (*_WHERE, "trust_remote_code")}
     try:
         return PreTrainedTokenizerFast(tokenizer_file=str(path), name_or_path=str(path), **kwargs)
-    except Exception as error:  # `tokenizers` raises nothing more exact
+    except Exception as error:  # the library `tokenizers` raises a bare Exception
         raise ValueError(f"{path} is not a tokenizer.json: {error}; name the tokenizer's directory") from error
 
 
 def _load_sentencepiece_directory(path: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a directory that holds nothing that says what it is, but SentencePiece models."""
+    """The tokenizer of a directory that holds SentencePiece models, but no file that says what they are for."""
     found = sorted(file for file in path.iterdir() if file.suffix in _SENTENCEPIECE)
     if [file.name for file in found] == ["source.spm", "target.spm"]:
         raise ValueError(
@@ -191,13 +166,13 @@ def _load_sentencepiece_directory(path: Path) -> PreTrainedTokenizerBase:
     if len(found) != 1:
         held = ", ".join(file.name for file in found or sorted(path.iterdir()))
         raise ValueError(
-            f"{path} has neither tokenizer_config.json nor tokenizer.json, so nothing says what {held} are; add the "
+            f"{path} has neither tokenizer_config.json nor tokenizer.json, so no file says what {held} are; add the "
             "missing file, or name one SentencePiece model"
         )
     return load_sentencepiece(found[0])
 
 
 def _is_path(name: str | os.PathLike[str]) -> bool:
-    """Whether a name can only be meant for the disk: the Hub's are `name` or `owner/name`."""
+    """Whether a name can only be a path on the disk; the names on the Hub are `name` or `owner/name`."""
     text = os.fspath(name)
     return not _REPOSITORY.fullmatch(text) or Path(text).suffix in (".json", *_SENTENCEPIECE)

@@ -1,14 +1,16 @@
-"""Tokenizers with language codes (mBART, mBART-50, M2M100, NLLB, ...): which languages they are set to.
+"""The languages of tokenizers that write language codes (mBART, mBART-50, M2M100, NLLB, ...).
 
-Such a tokenizer writes the code of a language beside each text: that of `src_lang` beside a source, that of `tgt_lang`
-beside a target (`tokenizer(text_target=...)`). The model learns from the target's code which language to write, so
-generation must begin with it, too.
+Such a tokenizer writes a language code beside each text: the code of `src_lang` beside a source, and the code of
+`tgt_lang` beside a target (`tokenizer(text_target=...)`). In training, the model learns from the code of the target
+which language to write. Generation must therefore begin with that code, too.
 """
 
 import difflib
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+
+from ..configuration.special_tokens import tokenizer_name
 
 
 def has_languages(tokenizer: Any) -> bool:
@@ -17,7 +19,7 @@ def has_languages(tokenizer: Any) -> bool:
 
 
 def language_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Code → id of every language that the tokenizer knows; empty for a tokenizer without languages."""
+    """The id of the code of each language that the tokenizer knows; empty for a tokenizer without languages."""
     if not has_languages(tokenizer):
         return {}
     if hasattr(tokenizer, "get_lang_id"):  # M2M100 writes the code "de" as the token "__de__"
@@ -33,20 +35,20 @@ def set_languages(
     source_lang: str | None = None,
     target_lang: str | None = None,
 ) -> None:
-    """Sets the language of the sources and that of the targets; what is not given stays as the tokenizer has it.
+    """Sets the language of the sources and the language of the targets; a language that is not given stays as it is.
 
     The tokenizers are changed, and are saved with these languages. The codes of all languages become special tokens,
-    where they are not yet, so that decoding can leave them out.
+    so that decoding can leave them out.
 
     Args:
-        tokenizer: the source's, or the only one.
-        target_tokenizer: the target's, where it has one of its own.
+        tokenizer: the tokenizer of the source, or the only one.
+        target_tokenizer: the tokenizer of the target, where there are two.
         source_lang, target_lang: codes, as the tokenizer names them: `eng_Latn` (NLLB), `en_XX` (mBART), `en`
             (M2M100).
 
     Raises:
-        ValueError: a language is given for a tokenizer that has no languages, or one that it does not know; or the
-            tokenizer has languages, but no target language is given, and none is set.
+        ValueError: a language is given for a tokenizer without languages; the tokenizer does not know the language; or
+            the tokenizer has languages, but no target language is given or set.
     """
     sides = (
         ("source_lang", "src_lang", source_lang, tokenizer),
@@ -56,9 +58,11 @@ def set_languages(
         if not has_languages(side):
             if code is not None:
                 remedy = "leave it out"
-                if written := getattr(side, "supported_language_codes", None):  # Marian's of many languages
+                if written := getattr(side, "supported_language_codes", None):  # Marian for many languages
                     remedy += f", and write the target's code, e.g. {written[0]}, before each source"
-                raise ValueError(f"{option}={code!r}: the tokenizer {name_of(side)} has no languages to set; {remedy}")
+                raise ValueError(
+                    f"{option}={code!r}: the tokenizer {tokenizer_name(side)} has no languages to set; {remedy}"
+                )
             continue
         chosen = getattr(side, attribute) if code is None else code
         language_id(side, chosen, option)
@@ -67,23 +71,26 @@ def set_languages(
 
 
 def language_id(tokenizer: PreTrainedTokenizerBase, code: str | None, option: str) -> int:
-    """The id of a language's code; `option` is what a message calls it.
+    """The id of the code of a language.
+
+    Args:
+        option: the name of the option in an error message.
 
     Raises:
-        ValueError: there is no such language, or no code.
+        ValueError: the code is None, or the tokenizer does not know it.
     """
     known = language_ids(tokenizer)
     if code in known:
         return known[code]
     if code is None:
         raise ValueError(
-            f"{option} is missing: the tokenizer {name_of(tokenizer)} writes a language's code beside each text; "
+            f"{option} is missing: the tokenizer {tokenizer_name(tokenizer)} writes a language code beside each text; "
             f"choose one of its {len(known)} languages, e.g. {', '.join(list(known)[:5])}"
         )
     near = difflib.get_close_matches(code, known, n=3, cutoff=0.4) or list(known)[:5]
     raise ValueError(
-        f"{option}={code!r} is none of the {len(known)} languages of the tokenizer {name_of(tokenizer)}; did you mean "
-        f"{' or '.join(near)}?"
+        f"{option}={code!r} is none of the {len(known)} languages of the tokenizer {tokenizer_name(tokenizer)}; did "
+        f"you mean {' or '.join(near)}?"
     )
 
 
@@ -93,13 +100,13 @@ def target_language_options(
     """The options of `model.generate` that make the output begin with the target language.
 
     Args:
-        tokenizer: the target's.
-        decoder_start_token_id: the model's. A model that starts from a language's code (mBART) is started from the
-            target language's, any other (mBART-50, M2M100, NLLB) must write that code first.
-        target_lang: the language's code; None: the tokenizer's `tgt_lang`.
+        tokenizer: the tokenizer of the target.
+        decoder_start_token_id: the field of the model. If it is a language code, as in mBART, generation starts from
+            the code of the target language. Every other model (mBART-50, M2M100, NLLB) must write that code first.
+        target_lang: the code of the language; None: the `tgt_lang` of the tokenizer.
 
     Returns:
-        `forced_bos_token_id` or `decoder_start_token_id`; nothing, for a tokenizer without languages or when no target
+        `decoder_start_token_id` or `forced_bos_token_id`; empty if the tokenizer has no languages, or if no target
         language is known.
 
     Raises:
@@ -113,13 +120,8 @@ def target_language_options(
     return {name: language_id(tokenizer, code, "tgt_lang")}
 
 
-def name_of(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What a message calls the tokenizer: the place that it comes from, else its class."""
-    return tokenizer.name_or_path or type(tokenizer).__name__
-
-
 def _make_special(tokenizer: PreTrainedTokenizerBase) -> None:
-    """M2M100's tokenizer knows its language codes, but not as special tokens unless its directory names them."""
+    """Makes the language codes of M2M100's tokenizer special tokens, which they are only if its files say so."""
     missing = [
         token for token in getattr(tokenizer, "lang_token_to_id", ()) if token not in tokenizer.all_special_tokens
     ]

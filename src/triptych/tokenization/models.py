@@ -1,4 +1,4 @@
-"""The models of a tokenizer, each with the parts around it and the training that fills it.
+"""The models that a tokenizer can have: each with the parts around it, and with its training.
 
 | word            | model                                                 | what decoding does not give back          |
 |-----------------|-------------------------------------------------------|-------------------------------------------|
@@ -10,10 +10,10 @@
 | `word`          | words and punctuation marks, a space is `▁`           | unknown words, some white space           |
 | `character`     | one token per character                               | unknown characters                        |
 
-Everything else comes back exactly as it was, after the normalization that was chosen ("none": as it was written). Of
-white space, `unigram`, `unigram-bytes` and `word` keep as much as SentencePiece: a run of it is one space, what stands
-at the two ends of the text is lost, and the character `▁` itself counts as white space. The name of a special token,
-written out in a text, is that token with every model, and `skip_special_tokens=True` leaves it out.
+Everything else comes back exactly as it was after the chosen normalization ("none": as it was written). `unigram`,
+`unigram-bytes` and `word` treat white space as SentencePiece does: a run of white space becomes one space, white space
+at the two ends of the text is lost, and the character `▁` itself counts as white space. With every model, the name of
+a special token in a text is that token, and `skip_special_tokens=True` leaves it out.
 """
 
 import json
@@ -26,7 +26,7 @@ SPACE = "▁"
 CONTINUATION = "##"
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
-# A token that occurs once teaches a model nothing, so subwords are merged only where they recur.
+# A model learns nothing from a token that occurs once, so subwords are merged only if they occur again.
 _MIN_FREQUENCY = 2
 
 NORMALIZATIONS: dict[str, tuple[normalizers.Normalizer, ...]] = {
@@ -40,14 +40,14 @@ NORMALIZATIONS: dict[str, tuple[normalizers.Normalizer, ...]] = {
 
 @dataclass(frozen=True)
 class Training:
-    """What a model is fitted to.
+    """What a model is trained on.
 
     Attributes:
-        texts: the texts; iterated over any number of times.
-        symbols: the single characters that the pre-tokenizer lets through to the model, most frequent first.
-        special_tokens: they take the first ids, in this order.
-        unk_token: the one among them that stands for what the model does not know.
-        vocab_size: the greatest number of tokens, special ones included.
+        texts: the texts, which can be read repeatedly.
+        symbols: the single characters that pass the pre-tokenizer and reach the model, the most frequent first.
+        special_tokens: the special tokens, which get the first ids, in this order.
+        unk_token: the special token that stands for what the model does not know.
+        vocab_size: the greatest number of tokens, special tokens included.
     """
 
     texts: Iterable[str]
@@ -73,12 +73,12 @@ class Parts:
 
     Attributes:
         fit: trains the model.
-        pre_tokenizer: cuts the text into the pieces that no token crosses.
-        alphabet: the tokens that the model cannot do without, made from the symbols.
-        normalizer: what is done to the text first, after the normalization that the caller chose.
+        pre_tokenizer: cuts the text into pieces; no token extends over two pieces.
+        alphabet: makes, from the symbols, the tokens that the model always needs.
+        normalizer: the changes of the text that follow the normalization which the caller chose.
         decoder: turns tokens back into text.
-        post_processor: trims offsets; None: nothing to trim.
-        mask_takes_space: whether the mask token swallows the space before it, as the token that it hides would.
+        post_processor: trims offsets; None: there is nothing to trim.
+        mask_takes_space: whether the mask token includes the space before it, as the token that it hides does.
     """
 
     fit: Callable[["Parts", Training], models.Model]
@@ -96,7 +96,7 @@ class Parts:
         tokenizer.decoder = self.decoder
 
     def symbols(self, characters: Iterable[str]) -> list[str]:
-        """The characters that reach the model, in the order given."""
+        """The characters that reach the model, in the given order."""
         cut = (piece for character in characters for piece, _ in self.pre_tokenizer.pre_tokenize_str(character))
         return list(dict.fromkeys("".join(cut)))
 
@@ -123,14 +123,14 @@ def _fit_bpe(parts: Parts, training: Training) -> models.Model:
 
 
 def _wordpiece_alphabet(parts: Parts, symbols: Sequence[str]) -> Sequence[str]:
-    """Every symbol, and again with ## if it can continue a word: then no word of known symbols is unknown."""
+    """Every symbol, and a second time with ## if it can continue a word, so that all words of symbols are known."""
     continuing = [s for s in symbols if len(parts.pre_tokenizer.pre_tokenize_str(f"a{s}")) == 1]
     return sorted(symbols) + [CONTINUATION + symbol for symbol in sorted(continuing)]
 
 
 def _fit_wordpiece(parts: Parts, training: Training) -> models.Model:
-    # The trainer numbers ## symbols in the order of a randomly seeded hash map, and ties between merges are broken
-    # by these numbers. Declared as special tokens they are numbered before it starts; training is then repeatable.
+    # The trainer numbers ## symbols in the order of a randomly seeded hash map, and breaks ties between merges by
+    # these numbers. As special tokens, the symbols get their numbers before the training, which is then repeatable.
     alphabet = _wordpiece_alphabet(parts, training.symbols)
     trainer = trainers.WordPieceTrainer(
         vocab_size=training.vocab_size,
@@ -158,9 +158,9 @@ def _symbol_and_byte_alphabet(parts: Parts, symbols: Sequence[str]) -> Sequence[
 def _unigram_pieces(parts: Parts, training: Training, vocab_size: int) -> list[tuple[str, float]]:
     """The pieces in the order of their ids, with their log-probabilities.
 
-    The trainer sums in the order of a randomly seeded hash map, which shows in the last digits of the scores, in the
-    order of equal scores, and in the symbols that it dropped and brings back at arbitrary steps of 1e-4 from the
-    lowest score. All three are settled here, so that training is repeatable.
+    The trainer adds numbers in the order of a randomly seeded hash map. This changes the last digits of the scores,
+    the order of equal scores, and the scores of the symbols that it dropped and brings back at arbitrary steps of 1e-4
+    from the lowest score. This function makes all three the same in every run, so that training is repeatable.
     """
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size,
@@ -177,7 +177,7 @@ def _unigram_pieces(parts: Parts, training: Training, vocab_size: int) -> list[t
         ((piece, round(lowest if len(piece) == 1 and score <= brought_back else score, 6)) for piece, score in pieces),
         key=lambda piece: (-piece[1], piece[0]),
     )
-    # When the symbols alone reach the size, the trainer misses it and goes on; the symbols are what must stay.
+    # When the symbols alone reach the size, the trainer does not stop there; the symbols must stay.
     room = vocab_size - len(special) - len(training.symbols)
     excess = set([piece for piece in settled if len(piece[0]) > 1][room:])
     return special + [piece for piece in settled if piece not in excess]
@@ -190,7 +190,7 @@ def _fit_unigram(parts: Parts, training: Training) -> models.Model:
 
 def _fit_unigram_with_bytes(parts: Parts, training: Training) -> models.Model:
     pieces = _unigram_pieces(parts, training, training.vocab_size - len(BYTES))
-    # So unlikely that "<0x41>" written out in a text is read as six characters, not as the byte.
+    # The bytes are so unlikely that the text "<0x41>" is read as six characters, and not as a byte.
     unlikely = min(score for _, score in pieces) - 100.0
     pieces += [(byte, unlikely) for byte in BYTES]
     return models.Unigram(pieces, unk_id=training.unk_id, byte_fallback=True)
@@ -211,10 +211,10 @@ def _fit_word_level(parts: Parts, training: Training) -> models.Model:
 
 
 def _marked_spaces(piece: str) -> pre_tokenizers.PreTokenizer:
-    """Cuts into pieces of the regular expression, each with the space before it, written ▁.
+    """Cuts a text into pieces of the regular expression, each with the space before it, which is written ▁.
 
-    The text begins with a ▁ even if it begins with no space, so a word looks the same there as further on. Only the
-    text does (`first`), not what follows a special token inside it.
+    A ▁ is put before the text, so that its first word has the same form as the other words. It is not put (`first`)
+    after a special token inside the text.
     """
     return pre_tokenizers.Sequence(
         [
@@ -226,8 +226,8 @@ def _marked_spaces(piece: str) -> pre_tokenizers.PreTokenizer:
 
 _WORD = r"\w+(?:['’]\w+)*"
 _PUNCTUATION = rf"[^\w{SPACE}]"
-# White space at the left of a text stays: after a special token it is the space that belongs to the next word. ▁ is
-# what a space is written as, so it cannot be told from one.
+# White space at the left of a text stays, because after a special token it belongs to the next word. A ▁ in the text
+# counts as a space, because a space is written ▁.
 _ONE_SPACE = (normalizers.Replace(Regex(rf"[\s{SPACE}]+"), " "), normalizers.Strip(left=False, right=True))
 
 _UNIGRAM = Parts(

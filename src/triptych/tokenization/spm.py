@@ -1,4 +1,4 @@
-"""Bare SentencePiece models (`spiece.model`, `sentencepiece.bpe.model`, ...) as fast tokenizers."""
+"""Reading a bare SentencePiece model (`spiece.model`, `sentencepiece.bpe.model`, ...) as a fast tokenizer."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from .models import SPACE
 
-# Kinds of models and of pieces, as sentencepiece_model.proto numbers them.
+# The numbers of the kinds of models and of pieces in sentencepiece_model.proto.
 _UNIGRAM, _BPE = 1, 2
 _KINDS = {3: "word", 4: "char"}
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
@@ -17,12 +17,12 @@ _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 def load_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a SentencePiece model, unigram or BPE; its pieces keep their ids.
 
-    A model says which pieces begin, end and pad a text, but not where they stand: here every text ends with the end
-    piece, if there is one, as for T5 and Marian. Everything else is as the library `sentencepiece` does it, which is
-    not needed.
+    A SentencePiece model says which pieces begin, end and pad a text, but not where they stand. Here every text ends
+    with the end piece, if there is one, as for T5 and Marian. The tokens are otherwise those of the library
+    `sentencepiece`, which need not be installed.
 
     Raises:
-        ValueError: the file holds no SentencePiece model, or one of another kind; or protobuf is not installed.
+        ValueError: the file is not a SentencePiece model, or is one of another kind; or protobuf is not installed.
     """
     proto = _read(path)
     spec, rules = proto.trainer_spec, proto.normalizer_spec
@@ -31,7 +31,7 @@ def load_sentencepiece(path: Path) -> PreTrainedTokenizerFast:
     backend.normalizer = _normalizer(rules)
     backend.decoder = _decoder(rules.add_dummy_prefix)
     kinds = {piece.piece: piece.type for piece in proto.pieces}
-    if spec.model_type == _BPE:  # a unigram model prefers them by their score, and needs no help
+    if spec.model_type == _BPE:  # a unigram model chooses these pieces by their scores
         backend.add_tokens([AddedToken(p, normalized=False) for p, kind in kinds.items() if kind == _USER_DEFINED])
     backend.add_special_tokens(
         [AddedToken(p, normalized=False, special=True) for p, kind in kinds.items() if kind in (_UNKNOWN, _CONTROL)]
@@ -59,7 +59,7 @@ def _read(path: Path) -> Any:
     try:
         proto, decode_error = import_protobuf().ModelProto(), import_protobuf_decode_error()
     except ImportError as error:
-        raise ValueError(f"{path}: to read a SentencePiece model takes protobuf; pip install protobuf") from error
+        raise ValueError(f"{path}: reading a SentencePiece model needs protobuf; pip install protobuf") from error
     try:
         proto.ParseFromString(path.read_bytes())
     except decode_error as error:

@@ -1,4 +1,4 @@
-"""Training a tokenizer on any texts."""
+"""Training a tokenizer on texts."""
 
 import logging
 from collections import Counter
@@ -12,7 +12,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from .families import Family, get_family
 from .models import MODELS, NORMALIZATIONS, Parts, Training
 
-# Models whose vocabulary does not grow with the number of different characters.
+# The models whose vocabulary does not grow with the number of different characters.
 UNLIMITED = ("bpe", "word")
 
 logger = logging.getLogger(__name__)
@@ -29,27 +29,28 @@ def train_tokenizer(
     extra_special_tokens: Sequence[str] = (),
     model_max_length: int | None = None,
 ) -> PreTrainedTokenizerFast:
-    """Trains a tokenizer; the same texts give the same tokenizer.
+    """Trains a tokenizer; the same texts always give the same tokenizer.
 
     Args:
-        texts: the texts: a list, a column of a `datasets` data set, a generator. They are read twice, so what can be
-            read only once is kept in memory.
-        model: `bpe`, `wordpiece`, `unigram`, `unigram-bytes`, `word` or `character`; see the
-            table in `triptych.tokenization.models`.
-        vocab_size: greatest number of tokens, special ones included.
+        texts: a list, a column of a `datasets` data set, or a generator of texts. They are read twice, so the texts of
+            a generator are kept in memory.
+        model: `bpe`, `wordpiece`, `unigram`, `unigram-bytes`, `word` or `character`; see the table in
+            `triptych.tokenization.models`.
+        vocab_size: the greatest number of tokens, special tokens included.
         family: `encoder-decoder` (<pad> <unk> <s> </s> <mask>; text </s>), `encoder` (BERT's [PAD] [UNK] [CLS] [SEP]
             [MASK]; [CLS] text [SEP]) or `decoder` (<pad> <unk> <s> </s>; adds none, pads on the left). The special
             tokens have the ids 0, 1, 2, ... in this order.
         normalization: `none`, `nfc`, `nfkc` or `uncased` (lower case without accents).
-        limit_alphabet: keep this many of the most frequent characters, the others become unknown; None keeps all.
-            A space counts where it is a token. Not for `bpe` and `word`, whose vocabulary does not grow with it.
-        extra_special_tokens: further special tokens, e.g. language tags; their ids follow the family's.
-        model_max_length: number of tokens at which `truncation=True` cuts; None: no limit.
+        limit_alphabet: the number of the most frequent characters that are kept; all other characters become unknown.
+            None keeps all. A space counts where it is a token. The models `bpe` and `word` do not take this option,
+            because their vocabulary does not grow with the alphabet.
+        extra_special_tokens: further special tokens, e.g. language tags. Their ids follow those of the family.
+        model_max_length: the number of tokens at which `truncation=True` cuts; None: no limit.
 
     Raises:
-        ValueError: an unknown word for model, family or normalization; no text; a vocabulary too small for the
-            alphabet and the special tokens; a special token given twice.
-        TypeError: the texts are one string, or one of them is not a string (its number counts from 0).
+        ValueError: the word for model, family or normalization is unknown; there is no text; the vocabulary is too
+            small for the alphabet and the special tokens; a special token is given twice.
+        TypeError: `texts` is one string, or one of the texts is not a string (the message counts from 0).
     """
     conventions = get_family(family)
     parts = _get_parts(model, normalization)
@@ -84,7 +85,7 @@ def train_tokenizer(
 
 
 def in_slices(texts: Iterable[str], size: int = 1000) -> Iterator[str]:
-    """Every text, in order. A column of `datasets` is a hundred times faster to read in slices than one by one."""
+    """Every text, in order. Reading a column of `datasets` in slices is a hundred times faster than one by one."""
     if isinstance(texts, Sequence):
         for start in range(0, len(texts), size):
             yield from texts[start : start + size]
@@ -94,7 +95,7 @@ def in_slices(texts: Iterable[str], size: int = 1000) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Texts:
-    """The texts, normalised and with the characters of `blanks` blanked out; iterable any number of times."""
+    """The normalised texts, in which each character of `blanks` is a space; they can be read repeatedly."""
 
     texts: Iterable[str]
     normalizer: normalizers.Normalizer
@@ -108,16 +109,16 @@ class _Texts:
             yield text.translate(self.blanks) if self.blanks else text
 
     def count_characters(self) -> list[str]:
-        """The characters, most frequent first; of equally frequent ones the one that comes first.
+        """The characters, the most frequent first. Equally frequent characters keep the order of the texts.
 
         Raises:
-            ValueError: there is no text, or only empty ones.
+            ValueError: there are no texts, or all of them are empty.
         """
         counts: Counter[str] = Counter()
         for text in self:
             counts.update(text)
         if all(character.isspace() for character in counts):
-            raise ValueError("there is no text to train a tokenizer on: no texts were given, or only empty ones")
+            raise ValueError("there is no text to train a tokenizer on: no texts were given, or all are empty")
         return [character for character, _ in counts.most_common()]
 
 
@@ -146,7 +147,7 @@ def _wrap(
     extra_special_tokens: Sequence[str],
     model_max_length: int | None,
 ) -> PreTrainedTokenizerFast:
-    """The trained model with the parts around it, as a tokenizer of transformers."""
+    """Puts the parts around the trained model, and makes a tokenizer of transformers."""
     parts.surround(backend)
     special = {
         role: AddedToken(token, lstrip=parts.mask_takes_space and role == "mask_token", special=True)

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..data.arrow import text_columns
 from ..data.corpus import load_corpus
-from ..data.pairs import Counts, Files, check_options, read_splits, text_columns
+from ..data.file_rows import Files, check_options
+from ..data.pairs import read_splits
 from ..data.readers import FileOptions
+from ..data.sieve import Counts
 from .arguments import option
 
 if TYPE_CHECKING:

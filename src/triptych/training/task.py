@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..data.pairs import told
+from ..data.sieve import told
 from ..tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
 from .objective import Objective
 from .task_arguments import TaskArguments

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..data.corpus import SPLITS
-from ..data.pairs import Counts
+from ..data.sieve import Counts
 from .arguments import option
 from .data_options import DataOptions, several
 

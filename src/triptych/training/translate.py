@@ -9,10 +9,11 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..configuration.special_tokens import tokenizer_name
 from ..conversion.limits import position_limit
 from ..data.collators import pad
 from ..data.tokenize import Encoder
-from ..tokenization.languages import has_languages, language_ids, name_of, target_language_options
+from ..tokenization.languages import has_languages, language_ids, target_language_options
 from .metrics import load_metric
 
 logger = logging.getLogger(__name__)
@@ -95,8 +96,9 @@ def language_options(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
         return chosen
     if options.forced_bos_token_id is None and start not in language_ids(tokenizer).values():
         raise ValueError(
-            f"the tokenizer {name_of(tokenizer)} knows {len(language_ids(tokenizer))} languages, and neither it nor "
-            "the model says which one to write; give the target language (target_lang, the tokenizer's tgt_lang)"
+            f"the tokenizer {tokenizer_name(tokenizer)} knows {len(language_ids(tokenizer))} languages, and neither "
+            "it nor the model says which one to write; give the target language (target_lang, the tokenizer's "
+            "tgt_lang)"
         )
     return {}
 

@@ -1,1 +1,4 @@
-"""One module for each architecture, or for a few that differ in names only. A new one is found by being here."""
+"""A module for each architecture, or for a few that differ only in names; the registry finds every module here.
+
+A module is a table, and imports no other table. What several tables share is in `shared/`.
+"""

@@ -1,26 +1,25 @@
 """DistilBERT (Sanh et al. 2019): half the layers of BERT, without segments and without a pooler in its body.
 
-Its heads over sequences have a layer of their own in the place of BERT's pooler.
+Its heads over sequences have a dense layer in the place of BERT's pooler.
 """
 
 from typing import Any
 
 from ...configuration import TriptychEncoderConfig
-from ..architecture import Architecture
 from ..rules import rules
-from .bert import heads
-from .roberta import HEADS
+from ..shared.bert import HEADS, heads
+from ..table import Architecture
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
-    """Only heads over sequences have a dropout of their own."""
-    own_dropout = head.endswith(("ForSequenceClassification", "ForMultipleChoice"))
-    return {"classifier_dropout": theirs.seq_classif_dropout if own_dropout else None}
+def read(hf_config: Any, head: str) -> dict[str, Any]:
+    """Only heads over sequences have a separate dropout."""
+    has_dropout = head.endswith(("ForSequenceClassification", "ForMultipleChoice"))
+    return {"classifier_dropout": hf_config.seq_classif_dropout if has_dropout else None}
 
 
-def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
-    own_dropout = head.endswith(("ForSequenceClassification", "ForMultipleChoice"))
-    return {"seq_classif_dropout": ours.classifier_dropout_rate} if own_dropout else {}
+def write(config: TriptychEncoderConfig, head: str) -> dict[str, Any]:
+    has_dropout = head.endswith(("ForSequenceClassification", "ForMultipleChoice"))
+    return {"seq_classif_dropout": config.classifier_dropout_rate} if has_dropout else {}
 
 
 DISTILBERT = Architecture(

@@ -1,48 +1,50 @@
-"""ELECTRA (Clark et al. 2020): BERT's layers, trained to tell tokens that were replaced from those that were not."""
+"""ELECTRA (Clark et al. 2020): BERT's layers, trained to recognise replaced tokens."""
 
 from typing import Any
 
 from ...configuration import TriptychEncoderConfig
-from ..architecture import Architecture, CannotExpress
 from ..rules import rules
-from .bert import BODY, FIELDS, REFUSED, heads
-from .roberta import CLASSIFIERS, HEADS, check_one_activation
+from ..shared.bert import BODY, CLASSIFIERS, FIELDS, HEADS, REFUSED, check_one_activation, heads
+from ..table import Architecture, CannotExpress
 
-MAPPED = {theirs: ours for theirs, ours in FIELDS.items() if theirs != "classifier_dropout"}
+MAPPED = {hf_name: name for hf_name, name in FIELDS.items() if hf_name != "classifier_dropout"}
 
 
 def dropout_field(head: str) -> str:
-    """Their name for the dropout before a classifier."""
+    """The field of transformers for the dropout before a classifier."""
     return "summary_last_dropout" if head.endswith("ForMultipleChoice") else "classifier_dropout"
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
-    """The body has no pooler, and each head over sequences has a layer of its own before its map to labels."""
-    if theirs.embedding_size != theirs.hidden_size:
+def read(hf_config: Any, head: str) -> dict[str, Any]:
+    """The body has no pooler; each head over sequences has a dense layer before its map to labels."""
+    if hf_config.embedding_size != hf_config.hidden_size:
         raise CannotExpress(
-            f"{type(theirs).__name__} has embedding_size={theirs.embedding_size} beside hidden_size="
-            f"{theirs.hidden_size}, so embeddings_project before its layers: Triptych has no such thing"
+            f"{type(hf_config).__name__} has embedding_size={hf_config.embedding_size} beside hidden_size="
+            f"{hf_config.hidden_size}, which needs the map embeddings_project: Triptych has no such thing"
         )
-    check_one_activation(theirs, head)
+    check_one_activation(hf_config, head)
     compares = head.endswith("ForMultipleChoice")
-    summary = (theirs.summary_type, theirs.summary_use_proj)
+    summary = (hf_config.summary_type, hf_config.summary_use_proj)
     if compares and summary != ("first", True):
         raise CannotExpress(
-            f"{head} has summary_type={theirs.summary_type!r} and summary_use_proj={theirs.summary_use_proj}: what "
-            "Triptych has before a classifier is a dense layer over the first token"
+            f"{head} has summary_type={hf_config.summary_type!r} and summary_use_proj={hf_config.summary_use_proj}, "
+            "but before a classifier, Triptych has a dense layer over the first token"
         )
     return {
-        "classifier_activation": theirs.summary_activation if compares else "gelu",
-        "classifier_dropout": getattr(theirs, dropout_field(head)),
+        "classifier_activation": hf_config.summary_activation if compares else "gelu",
+        "classifier_dropout": getattr(hf_config, dropout_field(head)),
     }
 
 
-def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
+def write(config: TriptychEncoderConfig, head: str) -> dict[str, Any]:
     if head.endswith("ForMultipleChoice"):
-        own = {"summary_activation": ours.classifier_activation, "summary_last_dropout": ours.classifier_dropout_rate}
+        fields = {
+            "summary_activation": config.classifier_activation,
+            "summary_last_dropout": config.classifier_dropout_rate,
+        }
     else:
-        own = {"classifier_dropout": ours.classifier_dropout}
-    return {"embedding_size": ours.hidden_size, **own}
+        fields = {"classifier_dropout": config.classifier_dropout}
+    return {"embedding_size": config.hidden_size, **fields}
 
 
 ELECTRA = Architecture(

@@ -1,41 +1,42 @@
-"""Falcon (Almazrouei et al. 2023): 7B with one key head for all, 40B and later with groups of heads."""
+"""Falcon (Almazrouei et al. 2023): 7B has one key and value head, 40B and later have groups."""
 
 from typing import Any
 
 from ...configuration import TriptychDecoderConfig
-from ..architecture import Architecture
 from ..arrangements import FusedAttention
 from ..rules import Rule, rules
-from .llama import HEADS, QUERIES_KEYS_VALUES, SIZES, heads, rotation, write_rotation
+from ..shared.decoders import HEADS, QUERIES_KEYS_VALUES, SIZES, heads, rotation, write_rotation
+from ..table import Architecture
 
 RESIDUALS = {1: "parallel", 2: "parallel_norms"}  # by the number of norms in front of the two sublayers
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
-    if theirs.new_decoder_architecture:
-        kind, groups = RESIDUALS[theirs.num_ln_in_parallel_attn or 2], theirs.num_kv_heads
+def read(hf_config: Any, head: str) -> dict[str, Any]:
+    if hf_config.new_decoder_architecture:
+        kind, groups = RESIDUALS[hf_config.num_ln_in_parallel_attn or 2], hf_config.num_kv_heads
     else:
-        kind = "parallel" if theirs.parallel_attn else "pre"
-        groups = 1 if theirs.multi_query else theirs.num_attention_heads
+        kind = "parallel" if hf_config.parallel_attn else "pre"
+        groups = 1 if hf_config.multi_query else hf_config.num_attention_heads
     return {
         "residual": kind,
         "num_key_value_heads": groups,
-        "attention_output_bias": theirs.bias,
-        "feed_forward_bias": theirs.bias,
-        "origin": {"new_decoder_architecture": theirs.new_decoder_architecture},
-        **rotation(theirs),
+        "attention_output_bias": hf_config.bias,
+        "feed_forward_bias": hf_config.bias,
+        "origin": {"new_decoder_architecture": hf_config.new_decoder_architecture},
+        **rotation(hf_config),
     }
 
 
-def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
-    one_each, one_for_all = ours.num_key_value_heads == ours.num_attention_heads, ours.num_key_value_heads == 1
-    fields: dict[str, Any] = {"parallel_attn": ours.residual != "pre", **write_rotation(ours)}
-    said = (ours.origin or {}).get("new_decoder_architecture", False)  # of what both architectures can express
-    if ours.residual == "pre" or (ours.residual == "parallel" and (one_each or one_for_all) and not said):
+def write(config: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    one_each, one_for_all = config.num_key_value_heads == config.num_attention_heads, config.num_key_value_heads == 1
+    fields: dict[str, Any] = {"parallel_attn": config.residual != "pre", **write_rotation(config)}
+    # Both architectures can express some models; the checkpoint says which one it used.
+    is_new = (config.origin or {}).get("new_decoder_architecture", False)
+    if config.residual == "pre" or (config.residual == "parallel" and (one_each or one_for_all) and not is_new):
         return {**fields, "new_decoder_architecture": False, "multi_query": one_for_all}
-    norms = next((n for n, name in RESIDUALS.items() if name == ours.residual), None)
-    new = {} if said else {"new_decoder_architecture": True}
-    return {**fields, **new, "num_ln_in_parallel_attn": norms, "num_kv_heads": ours.num_key_value_heads}
+    norms = next((n for n, name in RESIDUALS.items() if name == config.residual), None)
+    new = {} if is_new else {"new_decoder_architecture": True}
+    return {**fields, **new, "num_ln_in_parallel_attn": norms, "num_kv_heads": config.num_key_value_heads}
 
 
 FALCON = Architecture(
@@ -70,7 +71,7 @@ FALCON = Architecture(
                 "qa_outputs": "qa_outputs",
             }
         ),
-        *rules(  # 40B; in a layer of one sublayer after the other, the first norm has the name it has in 7B
+        *rules(  # 40B; if the sublayers follow each other, the first norm has the same name as in 7B
             {
                 "h.{i}.ln_attn": "layers.{i}.norms.self_attention",
                 "h.{i}.input_layernorm": "layers.{i}.norms.self_attention",

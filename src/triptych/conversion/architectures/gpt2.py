@@ -3,51 +3,26 @@
 from typing import Any
 
 from ...configuration import TriptychDecoderConfig
-from ..architecture import Architecture
-from ..arrangements import Chain, FusedAttention, Transposed
-from ..rules import Rule, rules
-from .llama import QUERIES_KEYS_VALUES, heads, read_token_dropout, write_token_dropout
-
-# What GPT and GPT-J call alike.
-FIELDS = {
-    "vocab_size": "vocab_size",
-    "n_positions": "max_position_embeddings",
-    "n_embd": "hidden_size",
-    "n_layer": "num_hidden_layers",
-    "n_head": "num_attention_heads",
-    "resid_pdrop": "dropout",
-    "attn_pdrop": "attention_dropout",
-    "layer_norm_epsilon": "norm_eps",
-    "initializer_range": "initializer_range",
-}
-# The maps of GPT's layers, which are Conv1D.
-MAPS = (
-    *rules(
-        {
-            "h.{i}.attn.c_proj": "layers.{i}.self_attention.o_proj",
-            "h.{i}.mlp.c_fc": "layers.{i}.feed_forward.up_proj",
-            "h.{i}.mlp.c_proj": "layers.{i}.feed_forward.down_proj",
-        },
-        Transposed(),
-    ),
-    Rule("h.{i}.attn.c_attn", QUERIES_KEYS_VALUES, Chain(Transposed(), FusedAttention())),
-)
+from ..rules import rules
+from ..shared.decoders import heads, read_token_dropout, write_token_dropout
+from ..shared.gpt import FIELDS, MAPS
+from ..table import Architecture
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
+def read(hf_config: Any, head: str) -> dict[str, Any]:
     return {
-        "intermediate_size": theirs.n_inner or 4 * theirs.n_embd,
-        "attention_scale": None if theirs.scale_attn_weights else 1.0,
-        **read_token_dropout(theirs, head),
+        "intermediate_size": hf_config.n_inner or 4 * hf_config.n_embd,
+        "attention_scale": None if hf_config.scale_attn_weights else 1.0,
+        **read_token_dropout(hf_config, head),
     }
 
 
-def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
-    standard = ours.intermediate_size == 4 * ours.hidden_size
+def write(config: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    standard = config.intermediate_size == 4 * config.hidden_size
     return {
-        **({} if standard else {"n_inner": ours.intermediate_size}),
-        "scale_attn_weights": ours.attention_scale is None,
-        **write_token_dropout(ours, head),
+        **({} if standard else {"n_inner": config.intermediate_size}),
+        "scale_attn_weights": config.attention_scale is None,
+        **write_token_dropout(config, head),
     }
 
 

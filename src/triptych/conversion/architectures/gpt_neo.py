@@ -1,37 +1,37 @@
-"""GPT-Neo (Black et al. 2021): GPT-3's alternation of layers that see all and layers that see a band."""
+"""GPT-Neo (Black et al. 2021): layers that see all tokens alternate with layers that see a band, as in GPT-3."""
 
 from typing import Any
 
 from ...configuration import TriptychDecoderConfig
-from ..architecture import Architecture
 from ..rules import rules
-from .llama import HEADS, bands, heads
+from ..shared.decoders import HEADS, bands, heads
+from ..table import Architecture
 
 WORDS = {"full_attention": "global", "sliding_attention": "local"}
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
-    seen = {"global": "full", "local": theirs.window_size}
+def read(hf_config: Any, head: str) -> dict[str, Any]:
+    seen = {"global": "full", "local": hf_config.window_size}
     return {
-        "intermediate_size": theirs.intermediate_size or 4 * theirs.hidden_size,
-        "origin": {"attention_types": theirs.attention_types},
-        "classifier_dropout": theirs.classifier_dropout,
-        **bands([seen[kind] for kind in theirs.attention_layers]),
+        "intermediate_size": hf_config.intermediate_size or 4 * hf_config.hidden_size,
+        "origin": {"attention_types": hf_config.attention_types},
+        "classifier_dropout": hf_config.classifier_dropout,
+        **bands([seen[kind] for kind in hf_config.attention_layers]),
     }
 
 
-def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
-    layers = [WORDS[kind] for kind in ours.layer_types or []]
-    fields: dict[str, Any] = {"attention_layers": layers, "classifier_dropout": ours.classifier_dropout_rate}
-    given = (ours.origin or {}).get("attention_types", [])
-    if [kind for kinds, times in given for kind in times * kinds] != layers:  # else theirs stay as they are noted
-        pattern = [WORDS[ours.attention_kind(i)] for i in range(len(ours.attention_pattern or [""]))]
+def write(config: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    layers = [WORDS[kind] for kind in config.layer_types or []]
+    fields: dict[str, Any] = {"attention_layers": layers, "classifier_dropout": config.classifier_dropout_rate}
+    given = (config.origin or {}).get("attention_types", [])
+    if [kind for kinds, times in given for kind in times * kinds] != layers:  # else the noted types are the same
+        pattern = [WORDS[config.attention_kind(i)] for i in range(len(config.attention_pattern or [""]))]
         whole = len(layers) % len(pattern) == 0
         fields["attention_types"] = [[pattern, len(layers) // len(pattern)]] if whole else [[layers, 1]]
-    if ours.sliding_window is not None:
-        fields["window_size"] = ours.sliding_window
-    if ours.intermediate_size != 4 * ours.hidden_size:
-        fields["intermediate_size"] = ours.intermediate_size
+    if config.sliding_window is not None:
+        fields["window_size"] = config.sliding_window
+    if config.intermediate_size != 4 * config.hidden_size:
+        fields["intermediate_size"] = config.intermediate_size
     return fields
 
 

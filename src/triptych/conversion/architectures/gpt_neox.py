@@ -3,26 +3,26 @@
 from typing import Any
 
 from ...configuration import TriptychDecoderConfig
-from ..architecture import Architecture
 from ..arrangements import FusedAttention
 from ..rules import Rule, rules
-from .llama import HEADS, QUERIES_KEYS_VALUES, SIZES, heads, partial_rotation, write_partial_rotation
+from ..shared.decoders import HEADS, QUERIES_KEYS_VALUES, SIZES, heads, partial_rotation, write_partial_rotation
+from ..table import Architecture
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
+def read(hf_config: Any, head: str) -> dict[str, Any]:
     return {
-        "residual": "parallel_norms" if theirs.use_parallel_residual else "pre",
-        "attention_output_bias": theirs.attention_bias,
-        "classifier_dropout": theirs.classifier_dropout,
-        **partial_rotation(theirs),
+        "residual": "parallel_norms" if hf_config.use_parallel_residual else "pre",
+        "attention_output_bias": hf_config.attention_bias,
+        "classifier_dropout": hf_config.classifier_dropout,
+        **partial_rotation(hf_config),
     }
 
 
-def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+def write(config: TriptychDecoderConfig, head: str) -> dict[str, Any]:
     return {
-        "use_parallel_residual": ours.residual == "parallel_norms",
-        "classifier_dropout": ours.classifier_dropout_rate,
-        **write_partial_rotation(ours),
+        "use_parallel_residual": config.residual == "parallel_norms",
+        "classifier_dropout": config.classifier_dropout_rate,
+        **write_partial_rotation(config),
     }
 
 

@@ -3,23 +3,23 @@
 from typing import Any
 
 from ...configuration import TriptychDecoderConfig
-from ..architecture import Architecture
 from ..arrangements import RotaryPairs
 from ..rules import rules
-from .gpt2 import FIELDS
-from .llama import heads
+from ..shared.decoders import heads
+from ..shared.gpt import FIELDS
+from ..table import Architecture
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
+def read(hf_config: Any, head: str) -> dict[str, Any]:
     return {
-        "intermediate_size": theirs.n_inner or 4 * theirs.n_embd,
-        "rotary_dim": None if theirs.rotary_dim == theirs.n_embd // theirs.n_head else theirs.rotary_dim,
+        "intermediate_size": hf_config.n_inner or 4 * hf_config.n_embd,
+        "rotary_dim": None if hf_config.rotary_dim == hf_config.n_embd // hf_config.n_head else hf_config.rotary_dim,
     }
 
 
-def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
-    inner = {} if ours.intermediate_size == 4 * ours.hidden_size else {"n_inner": ours.intermediate_size}
-    return {**inner, "rotary_dim": ours.rotary_dim or ours.head_dim}
+def write(config: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    inner = {} if config.intermediate_size == 4 * config.hidden_size else {"n_inner": config.intermediate_size}
+    return {**inner, "rotary_dim": config.rotary_dim or config.head_dim}
 
 
 GPTJ = Architecture(

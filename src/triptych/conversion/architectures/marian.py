@@ -3,34 +3,29 @@
 from typing import Any
 
 from ...configuration import TriptychConfig
-from ..architecture import Architecture
 from ..arrangements import Row
-from ..rules import computed, rules
-from .bart import EMBEDDINGS, FIELDS, FIXED, LAYERS, REFUSED, decoder_overrides, write
-
-# A weight where positions are learned, else computed.
-TABLES = (
-    *rules({"{side}.embed_positions": "{side}.positions.table"}),
-    *computed("{side}.embed_positions"),
-)
+from ..rules import rules
+from ..shared.fairseq import EMBEDDINGS, FIELDS, FIXED, LAYERS, REFUSED, TABLES, decoder_overrides, write
+from ..table import Architecture
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
-    """What is shared is tied to one matrix, so without tying nothing is shared, whatever their configuration says."""
-    one_vocabulary = theirs.share_encoder_decoder_embeddings
+def read(hf_config: Any, head: str) -> dict[str, Any]:
+    """Only tied matrices are shared, whatever the configuration of transformers says about sharing."""
+    one_vocabulary = hf_config.share_encoder_decoder_embeddings
     return {
-        **decoder_overrides(theirs),
-        "embedding_scale": None if theirs.scale_embedding else 1.0,
-        "share_encoder_decoder_embeddings": one_vocabulary and theirs.tie_word_embeddings,
-        "decoder_vocab_size": None if one_vocabulary else theirs.decoder_vocab_size,
+        **decoder_overrides(hf_config),
+        "embedding_scale": None if hf_config.scale_embedding else 1.0,
+        "share_encoder_decoder_embeddings": one_vocabulary and hf_config.tie_word_embeddings,
+        "decoder_vocab_size": None if one_vocabulary else hf_config.decoder_vocab_size,
     }
 
 
-def write_vocabularies(ours: TriptychConfig, head: str) -> dict[str, Any]:
+def write_vocabularies(config: TriptychConfig, head: str) -> dict[str, Any]:
     return {
-        **write(ours, head),
-        "share_encoder_decoder_embeddings": ours.share_encoder_decoder_embeddings or ours.decoder_vocab_size is None,
-        "decoder_vocab_size": ours.target_vocab_size,
+        **write(config, head),
+        "share_encoder_decoder_embeddings": config.share_encoder_decoder_embeddings
+        or config.decoder_vocab_size is None,
+        "decoder_vocab_size": config.target_vocab_size,
     }
 
 

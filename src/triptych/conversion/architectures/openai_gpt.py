@@ -3,23 +3,24 @@
 from typing import Any
 
 from ...configuration import TriptychDecoderConfig
-from ..architecture import Architecture, CannotExpress
 from ..rules import rules
-from .gpt2 import FIELDS, MAPS
-from .llama import heads
+from ..shared.decoders import heads
+from ..shared.gpt import FIELDS, MAPS
+from ..table import Architecture, CannotExpress
 
-# Their words for activations; what they call gelu is its approximation with tanh.
+# {activation in transformers: activation in Triptych}; what this architecture calls gelu is the approximation with
+# tanh.
 ACTIVATIONS = {"gelu": "gelu_new", "relu": "relu", "silu": "silu", "swish": "swish"}
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
-    return {"intermediate_size": 4 * theirs.n_embd, "activation": ACTIVATIONS[theirs.afn]}
+def read(hf_config: Any, head: str) -> dict[str, Any]:
+    return {"intermediate_size": 4 * hf_config.n_embd, "activation": ACTIVATIONS[hf_config.afn]}
 
 
-def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
-    found = [theirs for theirs, name in ACTIVATIONS.items() if name == ours.activation]
+def write(config: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    found = [hf_name for hf_name, name in ACTIVATIONS.items() if name == config.activation]
     if not found:
-        raise CannotExpress(f"openai-gpt has no activation {ours.activation!r}; it has {', '.join(ACTIVATIONS)}")
+        raise CannotExpress(f"openai-gpt has no activation {config.activation!r}; it has {', '.join(ACTIVATIONS)}")
     return {"afn": found[0]}
 
 

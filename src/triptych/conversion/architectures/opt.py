@@ -3,26 +3,27 @@
 from typing import Any
 
 from ...configuration import TriptychDecoderConfig
-from ..architecture import Architecture, CannotExpress
 from ..rules import rules
-from .llama import SIZES, heads
+from ..shared.decoders import SIZES, heads
+from ..table import Architecture, CannotExpress
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
-    if theirs.word_embed_proj_dim != theirs.hidden_size:
+def read(hf_config: Any, head: str) -> dict[str, Any]:
+    if hf_config.word_embed_proj_dim != hf_config.hidden_size:
         raise CannotExpress(
-            f"OPTConfig has word_embed_proj_dim={theirs.word_embed_proj_dim} and hidden_size={theirs.hidden_size}, "
-            "maps between the embeddings and the layers: Triptych has no such thing"
+            f"OPTConfig has word_embed_proj_dim={hf_config.word_embed_proj_dim} and hidden_size="
+            f"{hf_config.hidden_size}, so it has maps between the embeddings and the layers: Triptych has no such "
+            "thing"
         )
     return {
-        "residual": "pre" if theirs.do_layer_norm_before else "post",
-        "attention_output_bias": theirs.enable_bias,
-        "feed_forward_bias": theirs.enable_bias,
+        "residual": "pre" if hf_config.do_layer_norm_before else "post",
+        "attention_output_bias": hf_config.enable_bias,
+        "feed_forward_bias": hf_config.enable_bias,
     }
 
 
-def write(ours: TriptychDecoderConfig, head: str) -> dict[str, Any]:
-    return {"do_layer_norm_before": ours.residual == "pre", "word_embed_proj_dim": ours.hidden_size}
+def write(config: TriptychDecoderConfig, head: str) -> dict[str, Any]:
+    return {"do_layer_norm_before": config.residual == "pre", "word_embed_proj_dim": config.hidden_size}
 
 
 OPT = Architecture(

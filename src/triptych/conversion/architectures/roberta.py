@@ -1,69 +1,46 @@
-"""RoBERTa (Liu et al. 2019), and the two that are RoBERTa over other texts: XLM-RoBERTa and CamemBERT."""
+"""RoBERTa (Liu et al. 2019), and the same model trained on other texts: XLM-RoBERTa and CamemBERT."""
 
 from typing import Any
 
 from ...configuration import TriptychEncoderConfig
-from ..architecture import Architecture, CannotExpress
 from ..arrangements import Copied
 from ..rules import rules
-from .bert import BODY, FIELDS, REFUSED, heads
+from ..shared.bert import BODY, CLASSIFIERS, FIELDS, HEADS, REFUSED, check_one_activation, heads
+from ..table import Architecture, CannotExpress
 
-HEADS = (
-    "ForMaskedLM",
-    "ForSequenceClassification",
-    "ForTokenClassification",
-    "ForQuestionAnswering",
-    "ForMultipleChoice",
-)
-# The classification of sequences has a layer of its own before its map to labels, all other heads have the map alone.
-CLASSIFIERS = {
-    "classifier": "classifier",
-    "classifier.dense": "classifier.dense",
-    "classifier.out_proj": "classifier.out_proj",
-    "qa_outputs": "qa_outputs",
-}
-OWN = ("classifier_dropout", "max_position_embeddings")
-MAPPED = {theirs: ours for theirs, ours in FIELDS.items() if theirs not in OWN}
+READ = ("classifier_dropout", "max_position_embeddings")
+MAPPED = {hf_name: name for hf_name, name in FIELDS.items() if hf_name not in READ}
 
 
-def check_one_activation(theirs: Any, head: str) -> None:
-    """Raises CannotExpress where the layers have another activation than what stands before their map to tokens."""
-    if head.endswith("ForMaskedLM") and theirs.hidden_act != "gelu":
-        raise CannotExpress(
-            f"{head} has hidden_act={theirs.hidden_act!r} in its layers, but gelu before its map to the vocabulary: "
-            "Triptych has one activation"
-        )
-
-
-def read(theirs: Any, head: str) -> dict[str, Any]:
-    """Their table of positions has rows for the padding, and for what fairseq numbered before it."""
-    if theirs.pad_token_id is None:
+def read(hf_config: Any, head: str) -> dict[str, Any]:
+    """The table of positions has rows for the padding token, and for the ids before it."""
+    if hf_config.pad_token_id is None:
         raise CannotExpress("RoBERTa counts positions from pad_token_id, which is None")
-    check_one_activation(theirs, head)
-    offset = theirs.pad_token_id + 1
+    check_one_activation(hf_config, head)
+    offset = hf_config.pad_token_id + 1
     return {
         "position_offset": offset,
         "first_position_id": offset,
-        "max_position_embeddings": theirs.max_position_embeddings - offset,
-        # Over choices there is the dropout of all layers.
-        "classifier_dropout": None if head.endswith("ForMultipleChoice") else theirs.classifier_dropout,
+        "max_position_embeddings": hf_config.max_position_embeddings - offset,
+        # The head for multiple choice uses the dropout of the layers.
+        "classifier_dropout": None if head.endswith("ForMultipleChoice") else hf_config.classifier_dropout,
     }
 
 
-def write(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
-    own = {} if head.endswith("ForMultipleChoice") else {"classifier_dropout": ours.classifier_dropout}
-    return {"max_position_embeddings": ours.max_position_embeddings + ours.position_offset, **own}
+def write(config: TriptychEncoderConfig, head: str) -> dict[str, Any]:
+    dropout = {} if head.endswith("ForMultipleChoice") else {"classifier_dropout": config.classifier_dropout}
+    return {"max_position_embeddings": config.max_position_embeddings + config.position_offset, **dropout}
 
 
 def like_roberta(model_type: str, name: str) -> Architecture:
-    """The table of one that differs from RoBERTa in the names of its classes only."""
+    """The table of an architecture that differs from RoBERTa only in the names of its classes."""
     return Architecture(
         model_type=model_type,
         config_class=TriptychEncoderConfig,
         heads=heads(name, *HEADS),
         fields=MAPPED,
         fixed={"classifier_activation": "tanh"},
-        masked_positions="skipped",  # they count by the id of the padding, which their tokenizers mask
+        masked_positions="skipped",  # positions are counted by the padding id, which the tokenizers mask
         refused=REFUSED,
         read=read,
         write=write,

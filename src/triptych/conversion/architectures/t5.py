@@ -3,9 +3,9 @@
 from typing import Any
 
 from ...configuration import TriptychBaseConfig, TriptychConfig, TriptychEncoderConfig
-from ..architecture import Architecture
 from ..arrangements import Copied
 from ..rules import rules
+from ..table import Architecture
 
 STACK = {
     "block.{i}.layer.0.SelfAttention.q": "layers.{i}.self_attention.q_proj",
@@ -47,11 +47,11 @@ FIXED = {
     "feed_forward_bias": False,
     "initializer": "normal",
 }
-LENGTH = 512  # the longest texts that T5 was trained with; only old configurations name it, and nothing depends on it
+LENGTH = 512  # T5 was trained with texts of this length; only old configurations have the field, and it has no effect
 
 
 def feed_forward(index: int) -> dict[str, str]:
-    """The last sublayer of a block: the second of an encoder's, the third of a decoder's."""
+    """The last sublayer of a block, which is the second of an encoder block and the third of a decoder block."""
     return {
         f"block.{{i}}.layer.{index}.DenseReluDense.wi": "layers.{i}.feed_forward.up_proj",
         f"block.{{i}}.layer.{index}.DenseReluDense.wi_0": "layers.{i}.feed_forward.gate_proj",
@@ -61,59 +61,60 @@ def feed_forward(index: int) -> dict[str, str]:
     }
 
 
-def read(theirs: Any, head: str) -> dict[str, Any]:
+def read(hf_config: Any, head: str) -> dict[str, Any]:
     return {
-        "feed_forward": "gated" if theirs.is_gated_act else "plain",
-        "max_position_embeddings": getattr(theirs, "n_positions", LENGTH),
-        **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), theirs.dropout_rate),
+        "feed_forward": "gated" if hf_config.is_gated_act else "plain",
+        "max_position_embeddings": getattr(hf_config, "n_positions", LENGTH),
+        **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), hf_config.dropout_rate),
     }
 
 
-def write(ours: TriptychBaseConfig, head: str) -> dict[str, Any]:
-    gated = ours.feed_forward == "gated"
-    activation = "gelu" if gated and ours.activation == "gelu_new" else ours.activation
-    length = ours.max_position_embeddings
+def write(config: TriptychBaseConfig, head: str) -> dict[str, Any]:
+    gated = config.feed_forward == "gated"
+    activation = "gelu" if gated and config.activation == "gelu_new" else config.activation
+    length = config.max_position_embeddings
     return {
         "feed_forward_proj": f"gated-{activation}" if gated else activation,
         "is_gated_act": gated,
-        "dropout_rate": ours.dropout,
-        "classifier_dropout": ours.classifier_dropout_rate,
+        "dropout_rate": config.dropout,
+        "classifier_dropout": config.classifier_dropout_rate,
         **({} if length == LENGTH else {"n_positions": length}),
     }
 
 
-def read_scaled(theirs: Any, head: str) -> dict[str, Any]:
-    """Their configuration has all models tied; what tells those that are not, version 1.1, is that nothing is scaled.
+def read_scaled(hf_config: Any, head: str) -> dict[str, Any]:
+    """Reads which models have tied weights; the configuration of transformers says that all have.
 
-    Where the weights say otherwise, the model of either side goes by the weights.
+    The weights of version 1.1 are not tied, and its outputs are not scaled, which shows the difference. If the weights
+    of a checkpoint say otherwise, both libraries follow the weights.
     """
-    scaled = theirs.scale_decoder_outputs
+    scaled = hf_config.scale_decoder_outputs
     return {
-        **read(theirs, head),
+        **read(hf_config, head),
         "tie_word_embeddings": scaled,
-        "logit_scale": theirs.d_model**-0.5 if scaled else 1.0,
+        "logit_scale": hf_config.d_model**-0.5 if scaled else 1.0,
     }
 
 
-def write_scaled(ours: TriptychConfig, head: str) -> dict[str, Any]:
+def write_scaled(config: TriptychConfig, head: str) -> dict[str, Any]:
     return {
-        **write(ours, head),
+        **write(config, head),
         "tie_word_embeddings": True,
-        "scale_decoder_outputs": ours.logit_scale != 1.0,
+        "scale_decoder_outputs": config.logit_scale != 1.0,
     }
 
 
-def write_tied(ours: TriptychConfig, head: str) -> dict[str, Any]:
-    """mT5's configuration has all models tied, of which none is."""
-    return {**write(ours, head), "tie_word_embeddings": True}
+def write_tied(config: TriptychConfig, head: str) -> dict[str, Any]:
+    """The configuration of mT5 says that the weights are tied, although they are not tied in any model."""
+    return {**write(config, head), "tie_word_embeddings": True}
 
 
-def write_encoder(ours: TriptychEncoderConfig, head: str) -> dict[str, Any]:
-    return {**write(ours, head), "is_encoder_decoder": False}
+def write_encoder(config: TriptychEncoderConfig, head: str) -> dict[str, Any]:
+    return {**write(config, head), "is_encoder_decoder": False}
 
 
 def encoder_decoder(model_type: str, name: str, **options: Any) -> Architecture:
-    """The whole of T5, or of one that differs in the names of its classes."""
+    """The encoder–decoder of T5, or of an architecture that differs only in the names of its classes."""
     return Architecture(
         model_type=model_type,
         config_class=TriptychConfig,
@@ -124,7 +125,7 @@ def encoder_decoder(model_type: str, name: str, **options: Any) -> Architecture:
             f"{name}ForQuestionAnswering": "TriptychForQuestionAnswering",
         },
         fields={
-            **{theirs: ours for theirs, ours in ENCODER_FIELDS.items() if theirs != "num_layers"},
+            **{hf_name: name for hf_name, name in ENCODER_FIELDS.items() if hf_name != "num_layers"},
             "num_layers": "encoder_layers",
             "num_decoder_layers": "decoder_layers",
         },
@@ -132,10 +133,10 @@ def encoder_decoder(model_type: str, name: str, **options: Any) -> Architecture:
         rules=(
             *rules({"{side}.embed_tokens": "embed_tokens", "lm_head": "lm_head"}),
             *rules({"shared": "embed_tokens"}, Copied()),
-            *rules({f"{{side}}.{theirs}": f"{{side}}.{ours}" for theirs, ours in STACK.items()}),
-            *rules({f"decoder.{theirs}": f"decoder.{ours}" for theirs, ours in CROSS_ATTENTION.items()}),
-            *rules({f"encoder.{theirs}": f"encoder.{ours}" for theirs, ours in feed_forward(1).items()}),
-            *rules({f"decoder.{theirs}": f"decoder.{ours}" for theirs, ours in feed_forward(2).items()}),
+            *rules({f"{{side}}.{hf_name}": f"{{side}}.{target}" for hf_name, target in STACK.items()}),
+            *rules({f"decoder.{hf_name}": f"decoder.{target}" for hf_name, target in CROSS_ATTENTION.items()}),
+            *rules({f"encoder.{hf_name}": f"encoder.{target}" for hf_name, target in feed_forward(1).items()}),
+            *rules({f"decoder.{hf_name}": f"decoder.{target}" for hf_name, target in feed_forward(2).items()}),
             *rules(
                 {
                     "classification_head.dense": "classifier.dense",
@@ -149,7 +150,7 @@ def encoder_decoder(model_type: str, name: str, **options: Any) -> Architecture:
 
 
 def encoder(model_type: str, name: str) -> Architecture:
-    """Its encoder alone."""
+    """The encoder of T5 alone."""
     return Architecture(
         model_type=model_type,
         config_class=TriptychEncoderConfig,
@@ -165,7 +166,7 @@ def encoder(model_type: str, name: str) -> Architecture:
         rules=(
             *rules({"encoder.embed_tokens": "embed_tokens", "classifier": "classifier"}),
             *rules({"shared": "embed_tokens"}, Copied()),
-            *rules({f"encoder.{theirs}": ours for theirs, ours in {**STACK, **feed_forward(1)}.items()}),
+            *rules({f"encoder.{hf_name}": target for hf_name, target in {**STACK, **feed_forward(1)}.items()}),
         ),
     )
 

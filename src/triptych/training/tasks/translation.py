@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...configuration import TriptychConfig
 from ...data import TranslationCollator, add_copies, tokenize_pairs
-from ...data.tokenize import SAMPLE, around_targets
+from ...data.targets import around_targets
+from ...data.tokenize import SAMPLE
 from ...modeling import TriptychForConditionalGeneration
 from ...modeling.losses import token_cross_entropy
 from ...tokenization import complete_for_translation, set_languages, special_token_config, train_tokenizer

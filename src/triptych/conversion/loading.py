@@ -1,0 +1,100 @@
+"""Loading a checkpoint of transformers: its configuration, and the model that it names."""
+
+import copy
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from ..configuration.foreign import forget_kernels
+from ..files import check_model_files, naming_damage
+from .options import Options, refuse_unknown
+from .poolers import WITHOUT_POOLER, takes_pooler
+from .registry import find_architecture
+from .table import CannotExpress
+from .weights import check_quantization
+
+
+def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
+    """The configuration in a directory or a repository, without an attention kernel that comes from the Hub.
+
+    Raises:
+        FileNotFoundError: the directory does not exist.
+        ValueError: a file of the directory is damaged; the message names it.
+    """
+    if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
+        raise FileNotFoundError(f"{source} does not exist")
+    check_model_files(Path(source, files.get("subfolder") or ""))
+    with naming_damage(source, **files):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
+    return forget_kernels(config)
+
+
+def class_named(module: ModuleType, name: Any) -> Any:
+    """The class of models with this name; None if the module has no such class."""
+    found = getattr(module, name, None) if isinstance(name, str) else None
+    return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
+
+
+def wanted_config(source: str | Path, options: Options) -> PreTrainedConfig:
+    """The configuration of a source, or the given configuration in its place, with the given values of its fields.
+
+    Raises:
+        FileNotFoundError: the directory does not exist.
+        ValueError: the configuration has no such field; or the given configuration is that of another architecture.
+    """
+    stored = config = read_config(source, **options.files)
+    if options.config is not None:
+        given = options.config
+        config = copy.deepcopy(given) if isinstance(given, PreTrainedConfig) else read_config(given, **options.files)
+        if type(config) is not type(stored):
+            raise ValueError(f"config is a {type(config).__name__}, but {source} holds {type(stored).__name__}")
+        config.architectures = config.architectures or stored.architectures
+    refuse_unknown([name for name in options.fields if not hasattr(config, name)], config)
+    kernel = options.result.get("attn_implementation")
+    for name, value in options.fields.items():
+        setattr(config, name, value)
+    if config.output_attentions and kernel not in (None, "eager"):
+        raise ValueError(
+            f"attn_implementation={kernel!r} returns no attention weights, which output_attentions=True asks for; "
+            'leave one of them out, or set attn_implementation="eager"'
+        )
+    return config
+
+
+def load(source: str | Path, options: Options) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model of transformers that a checkpoint names, and transformers' report of loading it.
+
+    Raises:
+        CannotExpress: transformers does not have the class; the class needs code from the checkpoint; or the weights
+            are quantised.
+        FileNotFoundError: the directory does not exist.
+        ValueError: the checkpoint names no class, or weights are missing.
+    """
+    config = wanted_config(source, options)
+    if config.model_type.startswith("triptych"):
+        raise ValueError(f"{source} holds a Triptych model already; load it with AutoModel or its own class")
+    find_architecture(config)  # raises its error before anything large is read
+    check_quantization(config)
+    named = config.architectures or []
+    if not named:
+        raise ValueError(f"{source}: config.json names no class in `architectures`; add the one the weights belong to")
+    hf_class = class_named(transformers, named[0])
+    if hf_class is None:
+        raise CannotExpress(f"{source}: transformers has no class {named[0]}")
+
+    def read(**further: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
+        with naming_damage(source, **options.files):
+            return hf_class.from_pretrained(
+                source, config=config, **options.files, **options.weights, **further, output_loading_info=True
+            )
+
+    model, report = read()
+    pooler = [name for name in report["missing_keys"] if name.startswith("pooler.")]
+    if pooler and takes_pooler(hf_class):  # the checkpoint is a body that has no pooler
+        model, report = read(**WITHOUT_POOLER)
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"{source} lacks weights of {named[0]}: {', '.join(missing)}")
+    return model.eval(), report

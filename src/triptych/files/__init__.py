@@ -1,0 +1,75 @@
+"""The one way to the disk: names are literal, writing is atomic, and only what the package wrote is removed.
+
+| module             | what it holds                                                          |
+|--------------------|------------------------------------------------------------------------|
+| `names`            | the names of the files that the package writes                         |
+| `reading`          | reading a file; an error names the file, the reason and the remedy     |
+| `checkpoint_files` | checks of the files of a model or a tokenizer, without loading it      |
+| `loading`          | errors of loading a model or a tokenizer, in one line                  |
+| `writing`          | files that appear complete, or not at all                              |
+| `outputs`          | checks, before long work, of where its output goes                     |
+| `removal`          | removing only what the package wrote                                   |
+| `directories`      | directories that appear complete, or not at all                        |
+"""
+
+from .checkpoint_files import check_model_files, check_tokenizer_files, weight_files
+from .directories import check_destination, contains, new_directory, put_back, put_in_place
+from .loading import CannotLoad, naming_damage, short
+from .names import (
+    CHECKPOINT_ENTRY,
+    INDEX,
+    MODEL_FILE,
+    RECORD,
+    TEMPORARY,
+    WEIGHTS,
+    Ours,
+    is_checkpoint_entry,
+    is_plain,
+    without_temporary,
+)
+from .outputs import check_output_file, check_writable
+from .reading import AGAIN, check_tensors, read_json, read_object, reading
+from .removal import foreign_entries, record_of, remove, remove_tree, written_by
+from .writing import files_in, flush_to_disk, publish, write_bytes, write_json, write_text
+
+__all__ = [
+    "AGAIN",
+    "CHECKPOINT_ENTRY",
+    "INDEX",
+    "MODEL_FILE",
+    "RECORD",
+    "TEMPORARY",
+    "WEIGHTS",
+    "CannotLoad",
+    "Ours",
+    "check_destination",
+    "check_model_files",
+    "check_output_file",
+    "check_tensors",
+    "check_tokenizer_files",
+    "check_writable",
+    "contains",
+    "files_in",
+    "flush_to_disk",
+    "foreign_entries",
+    "is_checkpoint_entry",
+    "is_plain",
+    "naming_damage",
+    "new_directory",
+    "publish",
+    "put_back",
+    "put_in_place",
+    "read_json",
+    "read_object",
+    "reading",
+    "record_of",
+    "remove",
+    "remove_tree",
+    "short",
+    "weight_files",
+    "without_temporary",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "written_by",
+]

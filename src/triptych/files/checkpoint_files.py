@@ -1,0 +1,71 @@
+"""Checks of the files of a model or a tokenizer, which are made without loading the model or the tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+from .names import INDEX, WEIGHTS, is_plain
+from .reading import AGAIN, check_tensors, read_object
+
+
+def weight_files(directory: str | Path, remedy: str = AGAIN) -> list[Path]:
+    """The files from which `from_pretrained` reads the weights: model.safetensors, or else the files in its index.
+
+    Raises:
+        FileNotFoundError: the directory holds no weights, or a file that the index names is missing.
+        ValueError: the index is damaged, or it names a file outside the directory.
+    """
+    directory = Path(directory)
+    if (directory / WEIGHTS).is_file():
+        return [directory / WEIGHTS]
+    index = directory / INDEX
+    if not index.is_file():
+        raise FileNotFoundError(f"{directory} holds no {WEIGHTS} and no {INDEX}; {remedy}")
+    places = read_object(index, remedy).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ValueError(f"{index} is damaged (it has no weight_map); {remedy}")
+    if strange := [name for name in places.values() if not is_plain(name) or not name.endswith(".safetensors")]:
+        raise ValueError(f"{index} is damaged (it names {strange[0]!r} as a file of weights); {remedy}")
+    files = [directory / name for name in sorted(set(places.values()))]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise FileNotFoundError(f"{directory} lacks {missing[0]}, which {INDEX} names; {remedy}")
+    return files
+
+
+def check_model_files(directory: str | Path, remedy: str = AGAIN) -> None:
+    """Checks config.json, generation_config.json, the index and the headers of the weights, as far as they exist.
+
+    Raises:
+        ValueError: one of these files is damaged.
+        FileNotFoundError: a file that the index names is missing.
+    """
+    directory = Path(directory)
+    for name in ("config.json", "generation_config.json"):
+        if (directory / name).is_file():
+            _check_fields(directory / name, read_object(directory / name, remedy))
+    if (directory / WEIGHTS).is_file() or (directory / INDEX).is_file():
+        for file in weight_files(directory, remedy):
+            check_tensors(file, remedy)
+
+
+def check_tokenizer_files(directory: str | Path, remedy: str = AGAIN) -> None:
+    """Checks the JSON files of a tokenizer, and of a target tokenizer in its folder, as far as they exist.
+
+    config.json is one of them, because `AutoTokenizer` reads it.
+
+    Raises:
+        ValueError: one of these files is damaged.
+    """
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    for folder in (Path(directory), Path(directory, "target_tokenizer")):
+        for name in names:
+            if (folder / name).is_file():
+                _check_fields(folder / name, read_object(folder / name, remedy))
+
+
+def _check_fields(path: Path, fields: dict[str, Any]) -> None:
+    """Refuses values of fields that transformers uses without checking them."""
+    code, length = fields.get("auto_map", {}), fields.get("model_max_length")
+    if not isinstance(code, dict):
+        raise ValueError(f"{path} is damaged (auto_map={code!r} is not an object); remove auto_map")
+    if path.name == "tokenizer_config.json" and not isinstance(length, int | float | None):
+        raise ValueError(f"{path} is damaged (model_max_length={length!r} is not a number); remove model_max_length")
