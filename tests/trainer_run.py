@@ -135,7 +135,7 @@ class Rows:
         for number, row in enumerate(rows):
             if "end_positions" in row and number % 4 == 3:
                 row["end_positions"] = len(row["input_ids"])
-        self.collate, self.whole = make_collator(head, model), rows
+        self.collate = make_collator(head, model)
         self.pieces = [rows[process::processes][piece::pieces] for piece in range(pieces)]
 
     def set_epoch(self, epoch: int) -> None:
@@ -153,16 +153,9 @@ def train_by_loop(head: str, pieces: int, output_dir: str) -> dict[str, Any]:
     model = make_model(head)
     accelerator = create_accelerator(cpu=True, cpu_threads=1)
     rows = Rows(head, model, accelerator.process_index, accelerator.num_processes, pieces)
-    numbers = model.count_items(dict(rows.collate(rows.whole)))
     quiet = {"report_to": "none", "progress_bar": False, "best_metric": None, "cpu": True, "cpu_threads": 1}
-    loop = TrainingLoop(
-        model,
-        LoopArguments(output_dir=output_dir, max_steps=1, gradient_accumulation_steps=pieces, **quiet),
-        rows,
-        accelerator=accelerator,
-        compute_loss=lambda model, piece, items: model(**piece, **numbers).loss,
-        count_items=lambda piece: next(iter(model.count_items(piece).values())),
-    )
+    arguments = LoopArguments(output_dir=output_dir, max_steps=1, gradient_accumulation_steps=pieces, **quiet)
+    loop = TrainingLoop(model, arguments, rows, accelerator=accelerator)
     answer: dict[str, Any] = {"processes": accelerator.num_processes}
 
     def keep(*_: Any) -> None:

@@ -66,7 +66,9 @@ class MultiHeadAttention(nn.Module):
     """MultiHead(Q, K, V) = Concat(head_1, …, head_h) Wᴼ, head_i = Attention(Q Wᵢ^Q, K Wᵢ^K, V Wᵢ^V)."""
 
     kind = "full_attention"  # whose mask it takes from its surroundings
-    sliding_window: int | None = None  # for kernels that take no mask; the others get the band with theirs
+    sliding_window: int | None = (
+        None  # the width of the band, for kernels that take no mask; other kernels get it as part of the mask
+    )
 
     def __init__(self, config: TriptychBaseConfig, layer_idx: int, is_causal: bool = False):
         super().__init__()
@@ -142,7 +144,9 @@ class SelfAttention(MultiHeadAttention):
         self.kind = config.attention_kind(layer_idx)
         if self.kind == "sliding_attention":
             assert config.sliding_window is not None
-            self.sliding_window = config.sliding_window + (not is_causal)  # each side, then: flash counts itself in
+            # A kernel counts the position itself as a part of the width. In a causal layer the configuration does the
+            # same; in the others its width is that of each side.
+            self.sliding_window = config.sliding_window + (not is_causal)
 
     def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
         query, key, value = (

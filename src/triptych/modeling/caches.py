@@ -1,4 +1,4 @@
-"""Keys and values of earlier positions: which part of a cache a stack writes to, and whether it is one of its own."""
+"""Keys and values of earlier positions: which part of a cache a stack uses, and whether the cache fits the model."""
 
 from typing import Any
 

@@ -64,8 +64,9 @@ KERNELS = {
 def kernel_of(implementation: str | None) -> Kernel:
     """What the kernel of a name can do.
 
-    One that is not in the table is classified as transformers does it: by its name (engines call theirs `paged|…`, and
-    flash attention from the Hub has "flash" in its name), else by the arguments of the registered function.
+    A kernel that is not in the table is classified as transformers does it: by its name (the kernels of transformers'
+    engine are called `paged|…`, and flash attention from the Hub has "flash" in its name), else by the arguments of
+    the registered function.
     """
     name = implementation or "sdpa"
     if name in KERNELS:

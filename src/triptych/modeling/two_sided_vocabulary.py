@@ -18,7 +18,10 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
     def _resize_token_embeddings(
         self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """As transformers. A second matrix over the same vocabulary follows; the target's own vocabulary stays."""
+        """Extends transformers' method: a second matrix over the same vocabulary gets the same size.
+
+        A vocabulary that only the target has stays as it is.
+        """
         options = new_num_tokens, pad_to_multiple_of, mean_resizing
         if self.config.share_encoder_decoder_embeddings:
             self.config.decoder_vocab_size = None  # which may have repeated the common size
@@ -38,7 +41,7 @@ class TwoSidedVocabulary(TriptychPreTrainedModel):
     def resize_decoder_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """The target's own vocabulary gets another size: its embeddings, the map to it, the configuration.
+        """Resizes the vocabulary that only the target has: its embeddings, the map to it, the configuration.
 
         Raises:
             ValueError: source and target have one vocabulary.
