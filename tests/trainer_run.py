@@ -135,7 +135,7 @@ class Rows:
         for number, row in enumerate(rows):
             if "end_positions" in row and number % 4 == 3:
                 row["end_positions"] = len(row["input_ids"])
-        self.collate, self.whole = make_collator(head, model), rows
+        self.collate = make_collator(head, model)
         self.pieces = [rows[process::processes][piece::pieces] for piece in range(pieces)]
 
     def set_epoch(self, epoch: int) -> None:
@@ -154,12 +154,8 @@ def train_by_loop(head: str, pieces: int, output_dir: str) -> dict[str, Any]:
     accelerator = create_accelerator(cpu=True, cpu_threads=1)
     rows = Rows(head, model, accelerator.process_index, accelerator.num_processes, pieces)
     quiet = {"report_to": "none", "progress_bar": False, "best_metric": None, "cpu": True, "cpu_threads": 1}
-    loop = TrainingLoop(
-        model,
-        LoopArguments(output_dir=output_dir, max_steps=1, gradient_accumulation_steps=pieces, **quiet),
-        rows,
-        accelerator=accelerator,
-    )
+    arguments = LoopArguments(output_dir=output_dir, max_steps=1, gradient_accumulation_steps=pieces, **quiet)
+    loop = TrainingLoop(model, arguments, rows, accelerator=accelerator)
     answer: dict[str, Any] = {"processes": accelerator.num_processes}
 
     def keep(*_: Any) -> None:

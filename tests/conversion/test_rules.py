@@ -7,6 +7,7 @@ from triptych import TriptychDecoderConfig, TriptychDecoderForCausalLM
 from triptych.conversion import arrangements, rules
 from triptych.conversion.arrangements import Chain, Copied, FusedAttention, RotaryPairs, Row, Same, Stacked, Transposed
 from triptych.conversion.rules import Places, Rule, computed
+from triptych.modeling.surroundings import Surroundings
 
 CONFIG = TriptychDecoderConfig(
     hidden_size=12,
@@ -195,5 +196,6 @@ def test_reordered_pairs_rotate_as_they_did():
     attention.weights.register_forward_hook(lambda module, args, output: recorded.append(output[0]))
     model.set_attn_implementation("eager")
     mask = torch.full((6, 6), torch.finfo(torch.float32).min).triu(1)
-    attention(x, mask=mask, rotation=positions.rotation(torch.arange(6)[None]))
+    around = Surroundings({attention.kind: mask}, positions.rotation(torch.arange(6)[None]))
+    attention(x, around=around)
     torch.testing.assert_close(recorded[0], expected.softmax(-1))

@@ -280,6 +280,9 @@ def test_pre_training_loss_is_the_sum_of_both(make_head, sources):
     torch.testing.assert_close(output.loss, words + sentences)
     alone = {key: value for key, value in batch.items() if key != "labels"}
     torch.testing.assert_close(model(**alone).loss, sentences)
+    without = model(**alone, skip_logits=True)
+    torch.testing.assert_close(without.loss, sentences)
+    assert without.prediction_logits is None
 
 
 def test_sentence_loss_keeps_its_weight_where_only_tokens_are_counted(make_head, sources):

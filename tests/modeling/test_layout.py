@@ -160,6 +160,22 @@ def test_varlen_generates_the_same(make_model, causal_family, make_ragged, optio
     assert torch.equal(model.generate(ids, **options), expected)
 
 
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("dialect", DIALECTS)
+@torch.no_grad()
+def test_varlen_compiled_as_one_graph(make_model, words, close, dialect, padded):
+    """A compiler cannot fetch boundaries. Where they are not given the kernel gets a mask."""
+    torch._dynamo.reset()
+    model = make_model("decoder", attn_implementation="varlen")
+    batch = {"input_ids": words(1, sum(LENGTHS)), **said(LENGTHS, dialect)}
+    if padded:
+        batch["attention_mask"] = torch.ones_like(batch["input_ids"]).index_fill(1, torch.tensor([2, 5]), 0)
+    expected = model(**batch).logits
+    counted = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()
+    compiled = torch.compile(model, backend="eager", fullgraph=dialect != "boundaries" or padded)
+    close(compiled(**batch).logits[counted], expected[counted])
+
+
 # --- what is refused
 
 

@@ -92,6 +92,7 @@ def test_the_loss_without_the_logits(language_model, language_batch, gradients, 
 
 def test_neither_logits_nor_loss_is_refused(language_model, language_batch):
     del language_batch["labels"]
+    language_batch.pop("next_sentence_label", None)
     if language_model.config.is_encoder_decoder:
         language_batch["decoder_input_ids"] = language_batch["input_ids"]
     with pytest.raises(ValueError, match=r"skip_logits=True .* needs labels"):

@@ -170,30 +170,40 @@ class Side:
         """The documents, in which each masked token gets the document before it."""
         return documents if self.tokens is None else within_documents(documents, self.tokens)
 
+    @property
+    def is_by_positions(self) -> bool:
+        """Whether only positions can say where documents begin. Then each row may hold only one document."""
+        return self.document_ids is None and self.starts is None
+
+    def needs_pieces(self, documents: Tensor | None) -> bool:
+        """Whether the kernel takes boundaries that the CPU has to compute."""
+        arranged = self.is_served or self.cache is not None or is_prepared(self.attention_mask)
+        if not self.kernel.boundaries or arranged or (documents is None and self.tokens is None):
+            return False
+        return not self.has_boundaries and not (is_tracing(documents) and self.kernel.mask)
+
+    @property
+    def has_boundaries(self) -> bool:
+        """Whether the caller gives all that the kernel needs: where documents begin, and the length of the longest."""
+        return self.starts is not None and self.boundaries.get("max_length_q") is not None and self.tokens is None
+
     def questions(self, documents: Tensor | None) -> dict[str, Tensor]:
         """The tensors whose values the CPU needs in order to make the layout: name → tensor.
 
         In a compiled model the CPU cannot read values, so questions that it can do without are left out.
         """
         asked: dict[str, Tensor] = {}
-        is_compiled = is_tracing(documents)
-        if self.first_position and self.position_ids is not None and not is_compiled:
+        if self.needs_pieces(documents):
+            whole = torch.zeros(self.shape, dtype=torch.long, device=self.device)
+            asked["documents"] = whole if documents is None else documents.expand(self.shape)
+            asked["tokens"] = whole == 0 if self.tokens is None else self.tokens
+        if is_tracing(documents):
+            return asked
+        if documents is not None and self.is_by_positions:
+            asked["has_several"] = (documents > 0).any()
+        if self.first_position and self.position_ids is not None:
             low = self.position_ids.to(self.device) < self.first_position - 1
             asked["is_too_low"] = (low if self.tokens is None else low & self.tokens).any()
-        if (
-            self.kernel.boundaries
-            and self.cache is None
-            and not self.is_served
-            and not is_prepared(self.attention_mask)
-        ):
-            given = self.starts is not None and self.boundaries.get("max_length_q") is not None
-            nothing = documents is None and self.tokens is None
-            if not nothing and not (given and self.tokens is None) and not (is_compiled and self.kernel.mask):
-                whole = torch.zeros(self.shape, dtype=torch.long, device=self.device)
-                asked["documents"] = whole if documents is None else documents.expand(self.shape)
-                asked["tokens"] = whole == 0 if self.tokens is None else self.tokens
-        elif documents is not None and self.document_ids is None and self.starts is None and not is_compiled:
-            asked["has_several"] = (documents > 0).any()
         return asked
 
     def layout(self, documents: Tensor | None, answers: Mapping[str, Tensor]) -> Layout:
@@ -206,35 +216,51 @@ class Side:
             ValueError: there are documents with a cache, or with a kernel that would mix them; or positions begin too
                 low.
         """
-        if answers.get("is_too_low"):
-            raise ValueError(
-                f"position_ids of this model start at first_position_id={self.first_position}, as in the model that "
-                f"it was made from, got {int(self.position_ids.min()) if self.position_ids is not None else 0}; "
-                f"add {self.first_position} to each, or leave position_ids out"
-            )
-        by_positions = self.document_ids is None and self.starts is None
-        pieces, boundaries = None, None
-        if "documents" in answers:
-            pieces = pieces_of(answers["documents"], answers["tokens"].bool())
-            if by_positions and documents is not None and not (answers["documents"] > 0).any():
-                documents = None
-            size = self.shape[0] * self.shape[1]
-            if documents is None and len(pieces) == self.shape[0] and sum(len(piece) for _, piece in pieces) == size:
-                pieces = None
-            elif self.config.sliding_window is not None and any(has_hole(piece) for _, piece in pieces):
-                self.check_band()
-                pieces = None  # the kernel gets a mask instead
-            else:
-                boundaries = boundaries_of([piece for _, piece in pieces], size, self.device)
-        elif "has_several" in answers and not answers["has_several"]:
+        self.check_positions(answers)
+        if "has_several" in answers and not answers["has_several"]:
             documents = None
-        elif self.kernel.boundaries and self.starts is not None:
-            starts = self.starts.to(self.device, torch.int32)
-            boundaries = Boundaries(starts, int(self.boundaries["max_length_q"]))
         if documents is not None:
             self.check_documents()
             documents = documents.expand(self.shape)
+        pieces, boundaries = self.cut(documents, answers)
         return Layout(self.positions(documents), self.attention_mask, documents, pieces, boundaries)
+
+    def cut(
+        self, documents: Tensor | None, answers: Mapping[str, Tensor]
+    ) -> tuple[Sequence[Piece] | None, Boundaries | None]:
+        """The pieces and the boundaries of a `Layout`. Both are None if the kernel needs no boundaries."""
+        if "documents" in answers:
+            pieces, size = pieces_of(answers["documents"], answers["tokens"].bool()), self.shape[0] * self.shape[1]
+            is_plain = documents is None and sum(len(piece) for _, piece in pieces) == size
+            if is_plain or self.is_told_by_mask(pieces):
+                return None, None
+            return pieces, boundaries_of([piece for _, piece in pieces], size, self.device)
+        if self.kernel.boundaries and self.has_boundaries and self.starts is not None:
+            starts = self.starts.to(self.device, torch.int32)
+            return None, Boundaries(starts, int(self.boundaries["max_length_q"]))
+        return None, None
+
+    def is_told_by_mask(self, pieces: Sequence[Piece]) -> bool:
+        """Whether there is a band with masked tokens in it, so that the kernel gets a mask instead of boundaries.
+
+        The width of a band counts masked tokens, but they are missing in a row with boundaries.
+
+        Raises:
+            ValueError: the kernel takes no mask.
+        """
+        if self.config.sliding_window is None or not any(has_hole(piece) for _, piece in pieces):
+            return False
+        self.check_band()
+        return True
+
+    def check_positions(self, answers: Mapping[str, Tensor]) -> None:
+        """Raises ValueError if a token has a position below the first position of the model."""
+        if self.position_ids is not None and answers.get("is_too_low"):
+            raise ValueError(
+                f"position_ids of this model start at first_position_id={self.first_position}, as in the model that "
+                f"it was made from, got {int(self.position_ids.min())}; add {self.first_position} to each, or "
+                "leave position_ids out"
+            )
 
     def check_band(self) -> None:
         """Raises ValueError if the kernel would not count the masked tokens in a band."""

@@ -205,8 +205,9 @@ class TriptychEncoderForPreTraining(VocabularyHead):
             return_dict=True,
             **kwargs,
         )
-        hidden = outputs.last_hidden_state
-        token_logits, loss = self.logits_and_loss(hidden, labels, num_items_in_batch, skip_logits=skip_logits)
+        hidden, token_logits, loss = outputs.last_hidden_state, None, None
+        if labels is not None or next_sentence_label is None or not skip_logits:  # else the sentences make up the loss
+            token_logits, loss = self.logits_and_loss(hidden, labels, num_items_in_batch, skip_logits=skip_logits)
         sentence_logits = self.next_sentence(sequence_vector(outputs, attention_mask))
         if next_sentence_label is not None:
             numbers = num_items_in_batch, num_sequences_in_batch
