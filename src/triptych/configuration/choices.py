@@ -4,6 +4,7 @@ A configuration can be read and checked without the model. So the words of this 
 enters what each of them builds. A new entry in such a table (`NORMS["mine"] = ...`) is a new word of the field, too.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from transformers.activations import ACT2FN
@@ -19,5 +20,15 @@ FEED_FORWARD_CHOICES: Table = dict.fromkeys(("plain", "gated"))
 INITIALIZER_CHOICES: Table = dict.fromkeys(("normal", "depth_scaled", "xavier"))
 MASKED_POSITION_CHOICES = ("skipped", "counted")
 DECODER_START_CHOICES = ("token", "last_label")
-DENSE_LAYER_CHOICES = ("none", *ACT2FN)  # the activation of a dense layer; "none": there is no layer
 ROPE_TYPE_CHOICES = ("default", *ROPE_INIT_FUNCTIONS)
+
+
+class DenseLayerWords:
+    """The activations of a dense layer, those that a program adds to transformers' table included; or no layer."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield "none"
+        yield from ACT2FN
+
+
+DENSE_LAYER_CHOICES = DenseLayerWords()
