@@ -58,7 +58,10 @@ loss = model(**inputs, labels=inputs["input_ids"]).loss
 loss.backward()
 assert all(p.grad is not None for p in model.parameters())
 """,
-    "An activation": "assert type(model.model.layers[0].feed_forward.activation).__name__ == 'BoundedSquaredReLU'",
+    "An activation": """
+assert type(model.model.layers[0].feed_forward.activation).__name__ == "BoundedSquaredReLU"
+assert triptych.TriptychEncoderConfig(pooler="bounded_relu2", classifier_activation="bounded_relu2")
+""",
     "A head": """
 better = model(**inputs, labels=torch.tensor([0])).loss
 first, second = logits[:, 0]

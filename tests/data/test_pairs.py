@@ -273,7 +273,7 @@ def test_all_empty_rows_are_told_at_once_and_can_be_left_out(tmp_path, caplog):
     assert loaded[:] == {"source": ["b", "b", "x", "b"], "target": ["c", "c", "y", "c"]}
     assert [record.message for record in caplog.records] == [
         "train: empty rows left out: 8 of 12",
-        "train: repeated pairs, kept: 2",
+        "train: repeated rows, kept: 2",
     ]
 
 

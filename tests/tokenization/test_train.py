@@ -264,7 +264,7 @@ def test_too_few_texts_for_the_vocabulary_is_said(texts, caplog):
 
 @pytest.mark.parametrize("model", ["bpe", "wordpiece", "unigram", "unigram-bytes", "character"])
 def test_smallest_vocabulary(texts, model):
-    with pytest.raises(ValueError, match=f"vocab_size=10 is too small for model='{model}'") as error:
+    with pytest.raises(ValueError, match=f"vocab_size=10 is too small for a '{model}' tokenizer") as error:
         train_tokenizer(texts, model, 10)
     smallest = int(re.search(r"at least (\d+)", str(error.value))[1])
     with pytest.raises(ValueError, match="too small"):

@@ -136,7 +136,7 @@ def test_rows_that_are_left_out_are_told(here, tmp_path):
         *("--model", "character", "--vocab_size", 50, "--output_dir", "out"),
     )
     assert code == 0
-    assert output.startswith("train: empty rows left out: 1 of 3\ntrain: repeated pairs, kept: 1\n")
+    assert output.startswith("train: empty rows left out: 1 of 3\ntrain: repeated rows, kept: 1\n")
 
 
 def test_data_set_with_one_column(in_process, texts, tmp_path):
@@ -174,7 +174,7 @@ def test_an_error_ends_the_process_with_code_2(in_process):
         (["--train_file", "blank.txt"], "no text to train a tokenizer on"),
         (
             ["--train_file", "nulls.jsonl", "--text_column", "text"],
-            "nulls.jsonl: 1 row has no text on one side: line 2",
+            "nulls.jsonl: 1 row has no text: line 2",
         ),
         (["--train_file", "empty.tsv"], "empty.tsv is empty"),
         (["--train_file", "latin1.txt"], "latin1.txt: line 1 is not UTF-8"),

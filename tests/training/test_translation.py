@@ -58,7 +58,7 @@ def test_two_plain_files_and_the_numbers_of_their_rows(tmp_path):
     summary = "\n".join(run.summary())
     for split in ("train", "validation"):
         assert f"            {split}: empty rows left out: 1 of 4\n" in summary
-        assert f"            {split}: repeated pairs, kept: 1\n" in summary
+        assert f"            {split}: repeated rows, kept: 1\n" in summary
     run.run()
     other = training(**options, output_dir=tmp_path / "run", loop={"resume": True}, empty="drop")
     assert other.identity()["data.train"] == run.identity()["data.train"]

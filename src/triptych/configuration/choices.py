@@ -4,6 +4,7 @@ A configuration can be read and checked without the model. So the words of this 
 enters what each word builds. A new entry in such a table (`NORMS["mine"] = ...`) also adds a word to the field.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from transformers.activations import ACT2FN
@@ -19,5 +20,15 @@ FEED_FORWARD_CHOICES: Table = dict.fromkeys(("plain", "gated"))
 INITIALIZER_CHOICES: Table = dict.fromkeys(("normal", "depth_scaled", "xavier"))
 MASKED_POSITION_CHOICES = ("skipped", "counted")
 DECODER_START_CHOICES = ("token", "last_label")
-DENSE_LAYER_CHOICES = ("none", *ACT2FN)  # the activation of a dense layer; "none" means that there is no layer
 ROPE_TYPE_CHOICES = ("default", *ROPE_INIT_FUNCTIONS)
+
+
+class DenseLayerWords:
+    """The activations that a dense layer can have, also those that a program adds to `ACT2FN`; "none": no layer."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield "none"
+        yield from ACT2FN
+
+
+DENSE_LAYER_CHOICES = DenseLayerWords()

@@ -25,9 +25,9 @@ class Counts:
 
 
 def told(counts: Mapping[str, Counts]) -> list[str]:
-    """Lines that report rows which are left out, and pairs that occur more than once."""
+    """Lines that report rows which are left out, and rows that occur more than once."""
     left_out = [f"{split}: empty rows left out: {c.empty:,} of {c.rows:,}" for split, c in counts.items() if c.empty]
-    repeated = [f"{split}: repeated pairs, kept: {c.duplicates:,}" for split, c in counts.items() if c.duplicates]
+    repeated = [f"{split}: repeated rows, kept: {c.duplicates:,}" for split, c in counts.items() if c.duplicates]
     return left_out + repeated
 
 
@@ -69,8 +69,9 @@ class Sieve:
         """A sentence about each file that has empty rows; none if these are dropped."""
         if self.empty == "drop":
             return []
+        where = " on one side" if len(self.sides) > 1 else ""
         return [
-            f"{origin}: {counted(self.numbers[origin])} no text on one side: {named(places)}"
+            f"{origin}: {counted(self.numbers[origin])} no text{where}: {named(places)}"
             for origin, places in self.places.items()
         ]
 

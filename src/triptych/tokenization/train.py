@@ -134,8 +134,8 @@ def _check_vocab_size(vocab_size: int, special: int, alphabet: int, model: str) 
     needed = special + max(alphabet, 1)
     if vocab_size < needed:
         raise ValueError(
-            f"vocab_size={vocab_size} is too small for model={model!r}: {special} special tokens and an alphabet of "
-            f"{alphabet} need at least {needed}; raise it"
+            f"vocab_size={vocab_size} is too small for a {model!r} tokenizer: {special} special tokens and an "
+            f"alphabet of {alphabet} need at least {needed}; raise it"
             + (", or drop rare characters with limit_alphabet" if model not in UNLIMITED else "")
         )
 

@@ -1,4 +1,4 @@
-"""One training loop on top of accelerate, with the paper's optimizer and schedule; it knows no model and no task."""
+"""One training loop on top of accelerate, the tasks that run on it, and the directory of a run."""
 
 from .accelerator import create_accelerator
 from .arguments import LoopArguments

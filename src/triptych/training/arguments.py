@@ -134,6 +134,7 @@ class LoopArguments:
         for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")
+        # Refuses a wrong schedule now; the loop makes its own.
         Schedule(self.lr_scheduler, self.learning_rate, self.warmup_steps, self.warmup_ratio, hidden_size=1)
         for first, second in (("evaluation_steps", "evaluation_minutes"), ("save_steps", "save_minutes")):
             if getattr(self, first) is not None and getattr(self, second) is not None:

@@ -100,7 +100,7 @@ class Evaluation:
         all_pieces = (piece for pieces in batches.updates() for piece in pieces)
         items = total_items(self.objective, self.model, all_pieces, self.accelerator)
         if not items:
-            raise ValueError("the validation data give no batch: they are empty")
+            raise ValueError("the data give no batch: they are empty")
         dtype = torch.float32 if self.accelerator.device.type == "mps" else torch.float64
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=dtype, device=self.accelerator.device))
         for pieces in batches.updates():

@@ -51,7 +51,10 @@ class Measurements:
         return loss_sum, self.sums[1].item()
 
     def log_values(self, step: int) -> dict[str, float]:
-        """Returns the values of a log line, and starts the next one."""
+        """Returns the values of a log line, and starts the next one.
+
+        `tokens_per_second` are the items that the objective counts first: target tokens, or labels of another kind.
+        """
         loss_sum, items = self.totals(step)
         now = time.monotonic()
         values = {

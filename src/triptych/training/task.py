@@ -22,7 +22,8 @@ Tokenizers = tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]  # o
 
 class Task(Objective):
     """
-    A training task. `Training` calls the methods below in the order in which they stand here.
+    A training task. `Training` calls the methods below in about the order in which they stand here; it calls
+    `evaluation_rows` as soon as the data are loaded.
 
     A task must have the class attributes, `rows` and `collator`. Where the quality of predictions is measured, it also
     has `scores`, `predict` and `score`. What is counted and minimised are methods of `Objective`, whose defaults suit
