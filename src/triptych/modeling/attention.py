@@ -96,7 +96,9 @@ class MultiHeadAttention(nn.Module):
         """(B, S, d) → (B, G, S, d_v)"""
         return self.v_proj(x).unflatten(-1, (-1, self.value_head_dim)).transpose(1, 2)
 
-    def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
+    def project(
+        self, x: Tensor, memory: Tensor | None, surroundings: Surroundings, cache: Cache | None
+    ) -> Projections:
         """The queries of x (B, T, d), and the keys and values for them. Self- and cross-attention differ only here."""
         raise NotImplementedError
 
@@ -109,31 +111,31 @@ class MultiHeadAttention(nn.Module):
         x: Tensor,
         memory: Tensor | None = None,
         position_bias: Tensor | None = None,
-        around: Surroundings | None = None,
+        surroundings: Surroundings | None = None,
         past_key_values: Cache | None = None,
     ) -> Tensor:
         """(B, T, d) → (B, T, d)"""
-        around = self.alone(x) if around is None else around
-        query, key, value = self.project(x, memory, around, past_key_values)
+        surroundings = self.alone(x) if surroundings is None else surroundings
+        query, key, value = self.project(x, memory, surroundings, past_key_values)
         attend = attention_function(self.config._attn_implementation, eager_attention)
         heads, weights = attend(
             self,
             query,
             key,
             value,
-            around.masks.get(self.kind),
+            surroundings.masks.get(self.kind),
             scaling=self.scaling,
             dropout=self.dropout if self.training else 0.0,
             position_bias=position_bias,
             sliding_window=self.sliding_window,
-            **self.kernel_options(around),
+            **self.kernel_options(surroundings),
         )
         self.weights(weights)
         return self.o_proj(heads.reshape(*x.shape[:-1], -1))  # kernels of serving engines return (B T, H d_v)
 
-    def kernel_options(self, around: Surroundings) -> Mapping[str, Any]:
+    def kernel_options(self, surroundings: Surroundings) -> Mapping[str, Any]:
         """Further arguments of the kernel."""
-        return around.kernel_options
+        return surroundings.kernel_options
 
 
 class SelfAttention(MultiHeadAttention):
@@ -148,10 +150,12 @@ class SelfAttention(MultiHeadAttention):
             # same. In other layers the width of the configuration is the number of positions on each side.
             self.sliding_window = config.sliding_window + (not is_causal)
 
-    def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
+    def project(
+        self, x: Tensor, memory: Tensor | None, surroundings: Surroundings, cache: Cache | None
+    ) -> Projections:
         query, key, value = (
-            rotate(self.queries(x), around.rotation),
-            rotate(self.keys(x), around.rotation),
+            rotate(self.queries(x), surroundings.rotation),
+            rotate(self.keys(x), surroundings.rotation),
             self.values(x),
         )
         if cache is not None:
@@ -162,8 +166,8 @@ class SelfAttention(MultiHeadAttention):
     def alone(self, x: Tensor) -> Surroundings:
         return alone(self.config, self.kind, self.is_causal, x)
 
-    def kernel_options(self, around: Surroundings) -> Mapping[str, Any]:
-        return {"position_ids": around.position_ids, **around.kernel_options}
+    def kernel_options(self, surroundings: Surroundings) -> Mapping[str, Any]:
+        return {"position_ids": surroundings.position_ids, **surroundings.kernel_options}
 
 
 class CrossAttention(MultiHeadAttention):
@@ -174,7 +178,9 @@ class CrossAttention(MultiHeadAttention):
 
     kind = "cross_attention"
 
-    def project(self, x: Tensor, memory: Tensor | None, around: Surroundings, cache: Cache | None) -> Projections:
+    def project(
+        self, x: Tensor, memory: Tensor | None, surroundings: Surroundings, cache: Cache | None
+    ) -> Projections:
         assert memory is not None
         query = self.queries(x)
         if not isinstance(cache, EncoderDecoderCache):

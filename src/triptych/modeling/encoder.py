@@ -7,7 +7,7 @@ from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ..configuration import TriptychEncoderConfig
-from .pooling import DenseLayer, first_position, take
+from .pooling import DenseLayer, first_token, take
 from .stack import TransformerStack
 
 
@@ -35,5 +35,5 @@ class TriptychEncoderModel(TransformerStack):
         return self.config.first_position_id
 
     def output(self, hidden: Tensor, past_key_values: Cache | None, attention_mask: Any) -> Any:
-        pooled = None if self.pooler is None else self.pooler(take(hidden, first_position(hidden, attention_mask)))
+        pooled = None if self.pooler is None else self.pooler(take(hidden, first_token(hidden, attention_mask)))
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)

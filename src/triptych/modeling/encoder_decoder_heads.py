@@ -19,7 +19,7 @@ from .heads import Inputs
 from .lookup import given
 from .losses import count_sequence_labels, sequence_loss
 from .outputs import with_recorded
-from .pooling import build_classifier, first_position, last_position, take
+from .pooling import build_classifier, first_token, last_token, take
 from .span_head import SpanHead
 from .two_sided_vocabulary import TwoSidedVocabulary
 
@@ -41,7 +41,7 @@ class ReadTwice(TwoSidedVocabulary):
     def behind_start_token(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """The source, shifted right by one, with the start token in the place of its first token: (B, T) → (B, T)."""
         shifted = shift_right_as_configured(self.config, input_ids)
-        first = first_position(input_ids, attention_mask)
+        first = first_token(input_ids, attention_mask)
         return shifted.scatter(1, first[:, None], shifted[:, :1])
 
     def has_source_as_target(self, inputs: Mapping[str, Any]) -> bool:
@@ -102,7 +102,7 @@ class TriptychForSequenceClassification(ReadTwice):
         """
         input_ids = inputs["input_ids"] if self.has_source_as_target(inputs) else None
         if input_ids is None or self.config.eos_token_id is None:
-            return last_position(hidden, self.target_mask(inputs))
+            return last_token(hidden, self.target_mask(inputs))
         ends = torch.isin(input_ids, torch.as_tensor(self.config.eos_token_id, device=input_ids.device))
         if not torch.compiler.is_compiling() and not ends.any(dim=1).all():
             row = int(ends.any(dim=1).logical_not().nonzero()[0])
@@ -110,7 +110,7 @@ class TriptychForSequenceClassification(ReadTwice):
                 f"row {row} of input_ids has no end token (eos_token_id={self.config.eos_token_id}), whose state "
                 "is classified; let the tokenizer add it"
             )
-        return last_position(hidden, ends)
+        return last_token(hidden, ends)
 
     @can_return_tuple
     def forward(

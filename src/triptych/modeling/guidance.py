@@ -8,12 +8,12 @@ from torch.nn import functional as F
 from transformers import LogitsProcessor
 
 from .documents import positions_in_row
-from .pooling import last_position
+from .pooling import last_token
 
 
 def last_tokens(ids: Tensor, mask: Tensor | None) -> Tensor:
     """The last token of each row that is not padding: (B, S) → (B, 1)."""
-    return ids.gather(1, last_position(ids, mask)[:, None])
+    return ids.gather(1, last_token(ids, mask)[:, None])
 
 
 class ClassifierFreeGuidance(LogitsProcessor):

@@ -27,7 +27,7 @@ from .encoder import TriptychEncoderModel
 from .lookup import given
 from .losses import count_sequence_labels, sequence_loss, token_cross_entropy
 from .outputs import with_recorded
-from .pooling import DenseLayer, build_classifier, last_position, sequence_vector, take
+from .pooling import DenseLayer, build_classifier, last_token, sequence_vector, take
 from .span_head import SpanHead
 
 Inputs = dict[str, Tensor | None]  # the arguments of a body's forward
@@ -282,7 +282,7 @@ class TriptychDecoderForSequenceClassification(SequenceClassification):
         attended = own_tokens(inputs["attention_mask"], hidden.shape[1])
         if attended is None and input_ids is not None and self.config.pad_token_id is not None:
             attended = input_ids != self.config.pad_token_id
-        return take(hidden, last_position(hidden, attended))
+        return take(hidden, last_token(hidden, attended))
 
 
 class TriptychDecoderForTokenClassification(TokenClassification):

@@ -42,14 +42,14 @@ class TransformerLayer(GradientCheckpointingLayer):
         x: Tensor,
         memory: Tensor | None = None,
         position_bias: Tensor | None = None,
-        around: Surroundings | None = None,
+        surroundings: Surroundings | None = None,
         past_key_values: Cache | None = None,
     ) -> Tensor:
         """x (B, T, d), memory (B, S, d) → (B, T, d)"""
-        both: dict[str, Any] = {"around": around, "past_key_values": past_key_values}
+        shared: dict[str, Any] = {"surroundings": surroundings, "past_key_values": past_key_values}
         inputs = {
-            "self_attention": {"position_bias": position_bias, **both},
-            "cross_attention": {"memory": memory, **both},
+            "self_attention": {"position_bias": position_bias, **shared},
+            "cross_attention": {"memory": memory, **shared},
             "feed_forward": {},
         }
 

@@ -138,7 +138,7 @@ class Side:
                 f"equal, and end with the {self.shape[1]} tokens of the row"
             )
 
-    def said_documents(self) -> Tensor | None:
+    def given_documents(self) -> Tensor | None:
         """The documents that the caller gives or implies, (B or 1, T); None: none. Each row may hold only one.
 
         Raises:
@@ -151,14 +151,14 @@ class Side:
                 "out, or give an attention_mask (B, T) of tokens"
             )
         if self.starts is not None:
-            return self.unmasked(documents_between(self.starts.to(self.device), self.shape[1]))
+            return self.with_masked_tokens(documents_between(self.starts.to(self.device), self.shape[1]))
         if self.document_ids is not None:
             ids = self.document_ids
             if ids.shape[1:] != self.shape[1:] or ids.shape[0] not in (1, self.shape[0]):
                 raise ValueError(
                     f"document_ids has the shape {tuple(ids.shape)}, but the tokens have {tuple(self.shape)}"
                 )
-            return self.unmasked(ids.to(self.device))
+            return self.with_masked_tokens(ids.to(self.device))
         arranged = self.is_served or self.kernel.knows_requests or is_prepared(self.attention_mask)
         if arranged or self.position_ids is None or self.position_ids.shape[-1] == 1:
             return None
@@ -166,7 +166,7 @@ class Side:
         # A compiled step of generation cannot find out whether there are several documents. It never has several.
         return None if self.cache is not None and is_tracing(documents) else documents
 
-    def unmasked(self, documents: Tensor) -> Tensor:
+    def with_masked_tokens(self, documents: Tensor) -> Tensor:
         """The documents, in which each masked token gets the document before it."""
         return documents if self.tokens is None else within_documents(documents, self.tokens)
 
@@ -187,10 +187,10 @@ class Side:
         """Whether the caller gives all that the kernel needs: where documents begin, and the length of the longest."""
         return self.starts is not None and self.boundaries.get("max_length_q") is not None and self.tokens is None
 
-    def questions(self, documents: Tensor | None) -> dict[str, Tensor]:
+    def needed_on_cpu(self, documents: Tensor | None) -> dict[str, Tensor]:
         """The tensors whose values the CPU needs in order to make the layout: name → tensor.
 
-        In a compiled model the CPU cannot read values, so questions that it can do without are left out.
+        In a compiled model the CPU cannot read values, so what it can do without is left out.
         """
         asked: dict[str, Tensor] = {}
         if self.needs_pieces(documents):
@@ -210,7 +210,7 @@ class Side:
         """The layout for these documents.
 
         Args:
-            answers: the values of the tensors of `questions`, in memory of the CPU.
+            answers: the values of the tensors of `needed_on_cpu`, in memory of the CPU.
 
         Raises:
             ValueError: there are documents with a cache, or with a kernel that would mix them; or positions begin too
@@ -302,10 +302,10 @@ def lay_out(*sides: Side) -> list[Layout]:
     """The layout of each side. The CPU waits for the device at most once, for all sides together.
 
     Raises:
-        ValueError: see `Side.said_documents` and `Side.layout`.
+        ValueError: see `Side.given_documents` and `Side.layout`.
     """
-    documents = [side.said_documents() for side in sides]
-    answers = fetch([side.questions(said) for side, said in zip(sides, documents, strict=True)])
+    documents = [side.given_documents() for side in sides]
+    answers = fetch([side.needed_on_cpu(said) for side, said in zip(sides, documents, strict=True)])
     return [side.layout(said, known) for side, said, known in zip(sides, documents, answers, strict=True)]
 
 

@@ -22,12 +22,12 @@ def row_tokens(x: Tensor, attention_mask: Tensor | None) -> Tensor:
     return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if tokens is None else tokens.to(x.device)
 
 
-def first_position(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+def first_token(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
     """The first position that is not padding, where BERT has [CLS]: (B, T, d) → (B,)."""
     return row_tokens(hidden, attention_mask).long().argmax(-1)
 
 
-def last_position(hidden: Tensor, attended: Tensor | None) -> Tensor:
+def last_token(hidden: Tensor, attended: Tensor | None) -> Tensor:
     """The last attended position, which in a decoder has seen all others: (B, T, d), mask (B, T) → (B,)."""
     positions = torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[0], -1)
     if attended is None:
@@ -57,7 +57,7 @@ def sequence_vector(outputs: Any, attention_mask: Tensor | None) -> Tensor:
     if outputs.pooler_output is not None:
         return outputs.pooler_output
     hidden = outputs.last_hidden_state
-    return take(hidden, first_position(hidden, attention_mask))
+    return take(hidden, first_token(hidden, attention_mask))
 
 
 class ClassificationHead(DenseLayer):

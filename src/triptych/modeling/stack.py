@@ -138,12 +138,12 @@ class TransformerStack(TriptychPreTrainedModel):
             past_key_values = self.new_cache()
 
         x = self.embed(x, layout, token_type_ids)
-        around = self.surround(x, layout, past_key_values, kwargs)
+        surroundings = self.surround(x, layout, past_key_values, kwargs)
         if encoder_hidden_states is not None and encoder_layout is not None:
-            around = self.surround_memory(around, x, layout, encoder_hidden_states, encoder_layout)
+            surroundings = self.surround_memory(surroundings, x, layout, encoder_hidden_states, encoder_layout)
         bias = self.position_bias(x, own_cache(past_key_values))
         for layer in self.layers[: self.depth]:
-            x = layer(x, encoder_hidden_states, bias, around, past_key_values=past_key_values)
+            x = layer(x, encoder_hidden_states, bias, surroundings, past_key_values=past_key_values)
         return self.output(self.norm(x), past_key_values if use_cache else None, layout.attention_mask)
 
     def check_memory(self, memory: Tensor | None) -> None:
@@ -199,15 +199,15 @@ class TransformerStack(TriptychPreTrainedModel):
         return Surroundings(masks, rotation, layout.position_ids, options)
 
     def surround_memory(
-        self, around: Surroundings, x: Tensor, layout: Layout, memory: Tensor, encoder_layout: Layout
+        self, surroundings: Surroundings, x: Tensor, layout: Layout, memory: Tensor, encoder_layout: Layout
     ) -> Surroundings:
-        """The surroundings `around`, with the mask of cross-attention from x (B, T, d) to the memory (B, S, d)."""
+        """The same surroundings, with the mask of cross-attention from x (B, T, d) to the memory (B, S, d)."""
         if memory.shape[0] != x.shape[0]:
             raise ValueError(
                 f"there are {memory.shape[0]} sources, but {x.shape[0]} targets; give one source for each target"
             )
         mask = memory_mask(self.config, x, memory, layout, encoder_layout)
-        return replace(around, masks={**around.masks, "cross_attention": mask})
+        return replace(surroundings, masks={**surroundings.masks, "cross_attention": mask})
 
     def position_bias(self, x: Tensor, cache: Cache | None) -> Tensor | None:
         """What the positions add to the attention scores of all layers: (1 or B, H, T, P + T)."""
