@@ -5,7 +5,7 @@
 - transformers' styles of tensor parallelism get `HeadwiseTable`, which the plans of relative positions name.
 - peft's tables of default targets get the three families, as soon as peft is imported, whether that happens before or
   after `import triptych`. This import does not import peft.
-- `TriptychModel` and the heads over it get the class method `from_encoder_decoder`, which is
+- `TriptychModel` and `TriptychForConditionalGeneration` get the class method `from_encoder_decoder`, which is
   `triptych.warm_starts.join`. So the model needs no import of the tools that are built on it.
 """
 

@@ -5,10 +5,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DataCollatorWithFlattening
 
+import tiny
 from triptych.modeling import layout
 
 LENGTHS, TARGET_LENGTHS = [4, 3, 6], [5, 2, 4]
 DIALECTS = ["document_ids", "position_ids", "boundaries"]
+ENDS = ("SequenceClassification", "Prediction", "QuestionAnswering")
+ONE_ANSWER = [name for name in tiny.HEADS if name.endswith(ENDS)]
 
 
 def said(lengths, dialect, prefix=""):
@@ -72,6 +75,38 @@ def test_each_side_can_say_it_otherwise(make_model, documents, close, dialects, 
     apart, row = documents("encoder_decoder")
     found = model(**row, **said_of("encoder_decoder", *dialects)).logits[0]
     close(found, torch.cat([model(**document).logits[0] for document in apart]))
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "varlen"])
+@pytest.mark.parametrize("dialect", DIALECTS[1:])
+@pytest.mark.parametrize("masked", [False, True])
+@torch.no_grad()
+def test_ids_on_one_side_match_by_their_order(make_model, documents, close, kernel, dialect, masked):
+    """Ids of the caller's own choice, and the other side said otherwise: the first belongs to the first."""
+    model = make_model("encoder_decoder", attn_implementation=kernel)
+    apart, row = documents("encoder_decoder")
+    given = said_of("encoder_decoder", dialect, "document_ids")
+    ids = given["decoder_document_ids"]
+    given["decoder_document_ids"] = torch.where(ids == 0, 7, torch.where(ids == 1, 3, 5))
+    if masked:  # a padding token before the first target
+        pad = torch.nn.functional.pad
+        row["labels"] = pad(row["labels"], (1, 0), value=-100)
+        given["decoder_document_ids"] = pad(given["decoder_document_ids"], (1, 0), value=9)
+        given["decoder_attention_mask"] = pad(torch.ones_like(ids), (1, 0), value=0)
+    found = model(**row, **given).logits[0, int(masked) :]
+    close(found, torch.cat([model(**document).logits[0] for document in apart]))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("name", ONE_ANSWER)
+def test_a_head_with_one_answer_for_a_row_refuses_documents(name, dialect):
+    model, ids = tiny.make_model(name), tiny.words(1, 5)
+    given = said([2, 3], dialect)
+    if model.config.is_encoder_decoder:
+        ids[0, -1] = model.config.eos_token_id
+        given |= said([2, 3], dialect, "decoder_")
+    with pytest.raises(ValueError, match=f"{name} gives one answer for a row.*give each document its own row"):
+        model(input_ids=ids, **given)
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "varlen"])
@@ -181,7 +216,13 @@ def test_varlen_compiled_as_one_graph(make_model, words, close, dialect, padded)
 
 REFUSED = {
     "give one of them": {"document_ids": torch.tensor([[0, 0, 1, 1, 1]]), "cu_seq_lens_q": torch.tensor([0, 2, 5])},
-    "must be equal, and end with the 5 tokens": {"cu_seq_lens_q": torch.tensor([0, 2, 4])},
+    "end with the 5 tokens": {"cu_seq_lens_q": torch.tensor([0, 2, 4])},
+    "begin with 0": {"cu_seq_lens_q": torch.tensor([2, 5])},
+    "never decrease": {"cu_seq_lens_q": torch.tensor([0, 4, 3, 5])},
+    "cu_seq_lens_k, max_length_k without cu_seq_lens_q": {
+        "cu_seq_lens_k": torch.tensor([0, 2, 5]),
+        "max_length_k": 3,
+    },
     r"cu_seq_lens_k=\[0, 1, 5\] must be equal": {
         "cu_seq_lens_q": torch.tensor([0, 2, 5]),
         "cu_seq_lens_k": torch.tensor([0, 1, 5]),
@@ -209,10 +250,13 @@ def test_boundaries_of_one_side_are_refused(make_model, words, kernel, missing):
         model(words(1, 5), decoder_input_ids=words(1, 5), **given)
 
 
-def test_another_number_of_targets_than_sources_is_refused(make_model, words):
-    model = make_model("encoder_decoder", attn_implementation="varlen")
-    both = {**said([2, 3], "boundaries"), **said([2, 2, 1], "boundaries", "decoder_")}
-    with pytest.raises(ValueError, match=r"cuts the targets into 3 documents.* the sources into 2"):
+@pytest.mark.parametrize("kernel", ["sdpa", "varlen"])
+@pytest.mark.parametrize("dialects", [(a, b) for a in DIALECTS[1:] for b in DIALECTS[1:]])
+def test_another_number_of_targets_than_sources_is_refused(make_model, words, kernel, dialects):
+    """Where they are matched by their order."""
+    model = make_model("encoder_decoder", attn_implementation=kernel)
+    both = {**said([2, 3], dialects[0]), **said([2, 2, 1], dialects[1], "decoder_")}
+    with pytest.raises(ValueError, match=r"there are 2 documents in a row of the source, but 3 in that of the target"):
         model(words(1, 5), decoder_input_ids=words(1, 5), **both)
 
 

@@ -52,3 +52,13 @@ def test_a_tied_matrix_is_not_divided_unevenly_both_ways(make_model):
     check_parallelism(config, both, is_tied=False)
     config.vocab_size = 100
     check_parallelism(config, both, is_tied=True)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_bias_that_no_plan_divides_is_refused(make_model, name):
+    """ALiBi has a slope for every head and no table; relative positions have one, which the plan divides."""
+    two = DistributedConfig(tp_size=2)
+    model = make_model(name, positions="alibi")
+    with pytest.raises(ValueError, match=r"tp_size=2 cannot divide the bias that positions='alibi' adds"):
+        type(model).maybe_distribute_model(model, two)
+    type(model).check_biases(make_model(name, positions="relative").config, 2)

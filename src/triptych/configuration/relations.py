@@ -49,15 +49,25 @@ def check_relative(config: Any) -> None:
             f"relative_max_distance={config.relative_max_distance} must exceed relative_num_buckets/2="
             f"{exact_buckets}, the number of distances that have one bucket each"
         )
+    check_full_attention(config)
+
+
+def check_full_attention(config: Any) -> None:
+    """Raises ValueError where positions add one bias to all layers, and some layers attend within a band."""
     if config.sliding_window is not None:
         raise ValueError(
-            f"attention_pattern={config.attention_pattern} does not fit relative positions, which add one bias to "
-            "all layers; set attention_pattern=None or choose other positions"
+            f"attention_pattern={config.attention_pattern} does not fit {config.positions} positions, which add one "
+            "bias to all layers; set attention_pattern=None or choose other positions"
         )
 
 
 # What a position scheme demands of the other fields.
-POSITION_CHECKS = {"sinusoidal": check_sinusoidal, "rotary": check_rotary, "relative": check_relative}
+POSITION_CHECKS = {
+    "sinusoidal": check_sinusoidal,
+    "rotary": check_rotary,
+    "relative": check_relative,
+    "alibi": check_full_attention,
+}
 
 
 def check_positions(config: Any) -> None:

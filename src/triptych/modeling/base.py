@@ -74,12 +74,25 @@ class TriptychPreTrainedModel(PreTrainedModel):
         if distributed_config is not None:
             is_tied = bool(model.all_tied_weights_keys)
             check_parallelism(model.config, distributed_config, is_tied)
+            if distributed_config.tp_size > 1:
+                cls.check_biases(model.config, distributed_config.tp_size)
             # Tied matrices that are not tied yet are two matrices to FSDP2. Where their rows do not divide evenly, it
             # copies one of them, and the copy misses the optimizer's steps. So they are tied first. Tensor parallelism
             # needs two separate matrices.
             if is_tied and distributed_config.fsdp_size > 1 and distributed_config.tp_size == 1:
                 model.tie_weights(recompute_mapping=False)
         return super().maybe_distribute_model(model, distributed_config, *args, **kwargs)
+
+    @staticmethod
+    def check_biases(config: TriptychBaseConfig, processes: int) -> None:
+        """Raises ValueError where positions add a bias for all heads that no plan divides between processes."""
+        for stack in config.stacks:
+            positions = config.stack_config(stack).positions
+            if POSITIONS[positions].adds_bias and f"{stack}positions.table" not in config.base_model_tp_plan:
+                raise ValueError(
+                    f"tp_size={processes} cannot divide the bias that positions={positions!r} adds for every head; "
+                    "divide the model with fsdp_size, or choose other positions"
+                )
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> Any:
         """Extends transformers' method: refuses a kernel that cannot compute what the configuration says."""

@@ -14,8 +14,9 @@ from transformers.utils.generic import can_return_tuple
 
 from ..configuration import TriptychConfig
 from .decoder_input import shift_right_as_configured
-from .encoder_decoder import TriptychModel
+from .encoder_decoder import TriptychModel, source_tokens
 from .heads import Inputs
+from .layout import check_one_document
 from .lookup import given
 from .losses import count_sequence_labels, sequence_loss
 from .outputs import with_recorded
@@ -58,7 +59,8 @@ class ReadTwice(TwoSidedVocabulary):
         """The outputs of the body for a source (B, T). The decoder reads the source behind a start token.
 
         Raises:
-            ValueError: the source is given as embeddings and the decoder has no input; or `past_key_values` are given.
+            ValueError: the source is given as embeddings and the decoder has no input; `past_key_values` are given;
+                or a row holds several documents.
         """
         if past_key_values is not None:
             raise ValueError(
@@ -75,7 +77,14 @@ class ReadTwice(TwoSidedVocabulary):
             inputs = {**inputs, "decoder_input_ids": self.behind_start_token(input_ids, attention_mask)}
             if inputs["decoder_attention_mask"] is None:
                 inputs["decoder_attention_mask"] = attention_mask
-        return self.model(**inputs, **{"use_cache": False, **kwargs, "return_dict": True})
+        source = {name: kwargs.pop(name, None) for name in ("position_ids", "document_ids")}
+        target = {name: kwargs.pop(f"decoder_{name}", None) for name in ("position_ids", "document_ids")}
+        source["attention_mask"], target["attention_mask"] = inputs["attention_mask"], inputs["decoder_attention_mask"]
+        tokens = source_tokens(inputs["input_ids"], inputs["inputs_embeds"], kwargs.get("encoder_outputs"))
+        names = ("decoder_input_ids", "decoder_inputs_embeds")
+        layouts = self.model.lay_out(tokens, source, given(**{n: inputs[n] for n in names}), target, kwargs)
+        check_one_document(type(self).__name__, *layouts)
+        return self.model(**inputs, layouts=layouts, **{"use_cache": False, **kwargs, "return_dict": True})
 
 
 class TriptychForSequenceClassification(ReadTwice):

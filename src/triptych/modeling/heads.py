@@ -24,6 +24,7 @@ from .base import TriptychPreTrainedModel
 from .decoder import TriptychDecoderModel
 from .documents import own_tokens
 from .encoder import TriptychEncoderModel
+from .layout import check_one_document, lay_out
 from .lookup import given
 from .losses import count_sequence_labels, sequence_loss, token_cross_entropy
 from .outputs import with_recorded
@@ -43,6 +44,7 @@ class StackHead(TriptychPreTrainedModel):
 
     map_name: ClassVar[str] = "classifier"
     output_class: ClassVar[Any] = TokenClassifierOutput
+    reads_rows: ClassVar[bool] = False  # whether the head gives one answer for a row, which then is one document
 
     def build_body(self, config: Any) -> TriptychPreTrainedModel:
         """The stack under the head."""
@@ -54,8 +56,19 @@ class StackHead(TriptychPreTrainedModel):
         self.dropout = nn.Dropout(config.classifier_dropout_rate)
 
     def read(self, inputs: Inputs, **kwargs: Any) -> Any:
-        """The outputs of the body. No cache is kept, whatever the configuration says, because no step follows."""
-        return self.model(**inputs, **{"use_cache": False, **kwargs, "return_dict": True})
+        """The outputs of the body. No cache is kept, whatever the configuration says, because no step follows.
+
+        Raises:
+            ValueError: a row holds several documents, and the head gives one answer for a row.
+        """
+        tokens = given(input_ids=inputs["input_ids"], inputs_embeds=inputs["inputs_embeds"])
+        said: dict[str, Any] = {name: inputs[name] for name in ("attention_mask", "position_ids")}
+        said["document_ids"] = kwargs.pop("document_ids", None)
+        (layout,) = lay_out(self.model.side(tokens, cache=kwargs.get("past_key_values"), arguments=kwargs, **said))
+        if self.reads_rows:
+            check_one_document(type(self).__name__, layout)
+        rest = {name: value for name, value in inputs.items() if name not in said}
+        return self.model(**rest, layout=layout, **{"use_cache": False, **kwargs, "return_dict": True})
 
     def represent(self, outputs: Any, inputs: Inputs) -> Tensor:
         """The vectors that are mapped to labels, (…, d): by default every position, (B, T, d)."""
@@ -113,6 +126,7 @@ class SequenceClassification(StackHead):
     """
 
     classifier_bias: ClassVar[bool] = True
+    reads_rows = True
     output_class = SequenceClassifierOutput
 
     def __init__(self, config: TriptychBaseConfig):
@@ -139,6 +153,7 @@ class TokenClassification(StackHead):
 class QuestionAnswering(SpanHead, StackHead):
     """The span of the text that answers a question: for each token, a score for the first and one for the last."""
 
+    reads_rows = True
     output_class = QuestionAnsweringModelOutput
 
     def __init__(self, config: TriptychBaseConfig):
@@ -233,6 +248,7 @@ class TriptychEncoderForMultipleChoice(StackHead):
 
     config: TriptychEncoderConfig
     auto_classes = ("AutoModelForMultipleChoice",)
+    reads_rows = True
     output_class = MultipleChoiceModelOutput
 
     def __init__(self, config: TriptychEncoderConfig):

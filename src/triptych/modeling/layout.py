@@ -9,6 +9,7 @@ Shapes: B batch, T positions, P positions in the cache.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from .documents import (
     is_prepared,
     own_tokens,
     positions_in_row,
+    starts,
     within_documents,
 )
 from .kernels import kernel_of
@@ -109,6 +111,11 @@ class Side:
         self.tokens = None if tokens is None else tokens.to(self.device)
         if self.starts is not None:
             self.check_boundaries(self.starts)
+        elif any(value is not None for value in self.boundaries.values()):
+            given = [name for name, value in self.boundaries.items() if value is not None]
+            raise ValueError(
+                f"{', '.join(given)} without cu_seq_lens_q, which says where documents begin; give it, too"
+            )
 
     @property
     def starts(self) -> Tensor | None:
@@ -132,10 +139,12 @@ class Side:
             )
         if starts.device.type != "cpu" or is_tracing(starts):  # to read them, the CPU would wait for the device
             return
-        if int(starts[-1]) != self.shape[1] or (keys is not None and keys.tolist() != starts.tolist()):
+        cuts = starts.tolist()
+        fits = cuts == sorted(cuts) and cuts[:1] == [0] and cuts[-1] == self.shape[1]
+        if not fits or (keys is not None and keys.tolist() != cuts):
             raise ValueError(
-                f"cu_seq_lens_q={starts.tolist()} and cu_seq_lens_k={None if keys is None else keys.tolist()} must be "
-                f"equal, and end with the {self.shape[1]} tokens of the row"
+                f"cu_seq_lens_q={cuts} and cu_seq_lens_k={None if keys is None else keys.tolist()} must be equal, "
+                f"begin with 0, never decrease, and end with the {self.shape[1]} tokens of the row"
             )
 
     def given_documents(self) -> Tensor | None:
@@ -170,6 +179,20 @@ class Side:
         """The documents, in which each masked token gets the document before it."""
         return documents if self.tokens is None else within_documents(documents, self.tokens)
 
+    def numbered(self, documents: Tensor | None) -> Tensor | None:
+        """The documents of each row, numbered 0, 1, 2, … in their order: (B or 1, T)."""
+        if documents is None or self.document_ids is None:
+            return documents
+        begins = starts(documents).long().cumsum(-1) - 1
+        # Masked tokens at the beginning of a row are no document.
+        return begins if self.tokens is None else begins - (~self.tokens[:, :1]).long()
+
+    def number_of_documents(self, answers: Mapping[str, Tensor]) -> list[int] | None:
+        """How many documents each row holds, where they are matched by their order and the CPU knows it."""
+        if self.starts is not None:
+            return [len(self.starts) - 1]
+        return (answers["last"] + 1).tolist() if "last" in answers else None
+
     @property
     def is_by_positions(self) -> bool:
         """Whether only positions can say where documents begin. Then each row may hold only one document."""
@@ -200,7 +223,7 @@ class Side:
         if is_tracing(documents):
             return asked
         if documents is not None and self.is_by_positions:
-            asked["has_several"] = (documents > 0).any()
+            asked["last"] = documents.amax(dim=-1)
         if self.first_position and self.position_ids is not None:
             low = self.position_ids.to(self.device) < self.first_position - 1
             asked["is_too_low"] = (low if self.tokens is None else low & self.tokens).any()
@@ -217,7 +240,7 @@ class Side:
                 low.
         """
         self.check_positions(answers)
-        if "has_several" in answers and not answers["has_several"]:
+        if "last" in answers and not (answers["last"] > 0).any():
             documents = None
         if documents is not None:
             self.check_documents()
@@ -298,6 +321,20 @@ class Side:
         return positions_in_row(tokens, self.config.masked_positions, documents)[:, -length:]
 
 
+def check_one_document(head: str, *layouts: Layout) -> None:
+    """Refuses several documents in a row of a head that gives one answer for a row. A compiled model cannot look.
+
+    Raises:
+        ValueError: names the head.
+    """
+    for layout in layouts:
+        if layout.documents is not None and not is_tracing(layout.documents):
+            raise ValueError(
+                f"{head} gives one answer for a row, but a row holds several documents (document_ids, cu_seq_lens_q, "
+                "or position_ids that return to 0); give each document its own row"
+            )
+
+
 def lay_out(*sides: Side) -> list[Layout]:
     """The layout of each side. The CPU waits for the device at most once, for all sides together.
 
@@ -305,8 +342,31 @@ def lay_out(*sides: Side) -> list[Layout]:
         ValueError: see `Side.given_documents` and `Side.layout`.
     """
     documents = [side.given_documents() for side in sides]
+    if len({side.document_ids is None for side in sides}) > 1:  # ids on one side alone cannot match those of the other
+        documents = [side.numbered(said) for side, said in zip(sides, documents, strict=True)]
     answers = fetch([side.needed_on_cpu(said) for side, said in zip(sides, documents, strict=True)])
+    check_as_many([side.number_of_documents(known) for side, known in zip(sides, answers, strict=True)])
     return [side.layout(said, known) for side, said, known in zip(sides, documents, answers, strict=True)]
+
+
+def check_as_many(numbers: Sequence[list[int] | None]) -> None:
+    """Refuses sides with different numbers of documents, of which each belongs to the one of the same place.
+
+    Args:
+        numbers: of each side, the number of documents in each row; None where it is not known.
+
+    Raises:
+        ValueError: names both numbers.
+    """
+    for first, second in pairwise(numbers):
+        if first is None or second is None or max(first) < 2 or max(second) < 2:
+            continue
+        for sources, targets in zip(first, second, strict=False):
+            if sources != targets:
+                raise ValueError(
+                    f"there are {sources} documents in a row of the source, but {targets} in that of the target; each "
+                    "target needs its own source"
+                )
 
 
 def fetch(tables: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:

@@ -82,7 +82,6 @@ def memory_mask(config: TriptychBaseConfig, x: Tensor, memory: Tensor, layout: L
     # Without pieces, the boundaries are those of the caller: the n-th target belongs to the n-th source.
     by_number = layout.pieces is None or source.pieces is None
     if layout.boundaries is not None and source.boundaries is not None and by_number:
-        check_as_many(layout.boundaries, source.boundaries)
         return Runs(layout.boundaries, source.boundaries)
     if source.pieces is not None and (layout.documents is None or layout.pieces is not None):
         return memory_runs(x, memory, layout, source)
@@ -109,13 +108,3 @@ def memory_runs(x: Tensor, memory: Tensor, layout: Layout, source: Layout) -> Ru
         queries, pieces = Boundaries(starts, length), [((row, 0), torch.empty(0)) for row in range(rows)]
     size = memory.shape[0] * memory.shape[1]
     return Runs(queries, boundaries_of(seen_pieces(pieces, source.pieces), size, x.device))
-
-
-def check_as_many(targets: Boundaries, sources: Boundaries) -> None:
-    """Raises ValueError if a flat row does not hold as many sources as targets."""
-    found = len(targets.starts) - 1, len(sources.starts) - 1
-    if found[0] != found[1]:
-        raise ValueError(
-            f"decoder_cu_seq_lens_q cuts the targets into {found[0]} documents, but cu_seq_lens_q the sources into "
-            f"{found[1]}; each target needs its own source"
-        )

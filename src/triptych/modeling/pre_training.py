@@ -93,6 +93,7 @@ class TriptychEncoderForNextSentencePrediction(StackHead):
     config: TriptychEncoderConfig
     auto_classes = ("AutoModelForNextSentencePrediction",)
     map_name = "next_sentence"
+    reads_rows = True
     output_class = NextSentencePredictorOutput
 
     def __init__(self, config: TriptychEncoderConfig):
