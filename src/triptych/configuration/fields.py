@@ -81,7 +81,10 @@ def word(default: str, help: str, choices: Iterable[str]) -> Any:
 
     def check(value: Any) -> None:
         if value not in tuple(choices):
-            raise ValueError(f"unknown choice {value!r}; choose one of: {', '.join(choices)}")
+            raise ValueError(
+                f"unknown choice {value!r} (a word that a program adds is known only after its code has run); choose "
+                f"one of: {', '.join(choices)}"
+            )
 
     return field(
         default, f"{help} One of: {', '.join(choices) if len(tuple(choices)) < 9 else 'ACT2FN names'}.", check

@@ -38,5 +38,6 @@ class GatedFeedForward(FeedForward):
         return self.activation(self.gate_proj(x)) * self.up_proj(x)
 
 
+# The dictionary by which the configuration checks the word: a new entry is also a new word of the field.
 FEED_FORWARDS = FEED_FORWARD_CHOICES
 FEED_FORWARDS |= {"plain": FeedForward, "gated": GatedFeedForward}

@@ -28,5 +28,6 @@ def xavier(module: nn.Module, config: TriptychBaseConfig) -> None:
         init.normal_(module.weight, mean=0.0, std=config.hidden_size**-0.5)
 
 
+# The dictionary by which the configuration checks the word: a new entry is also a new word of the field.
 INITIALIZERS = INITIALIZER_CHOICES
 INITIALIZERS |= {"normal": normal, "depth_scaled": depth_scaled, "xavier": xavier}

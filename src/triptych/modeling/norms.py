@@ -21,6 +21,7 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x, self.normalized_shape, eps=self.eps).to(self.weight.dtype) * self.weight
 
 
+# The dictionary by which the configuration checks the word: a new entry is also a new word of the field.
 NORMS = NORM_CHOICES
 NORMS |= {
     "layer": lambda config: nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.norm_bias),

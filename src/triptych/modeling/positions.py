@@ -245,6 +245,7 @@ class LinearBiases(Positions):
         return -self.slopes[None, :, None, None] * (keys - queries).abs()
 
 
+# The dictionary by which the configuration checks the word: a new entry is also a new word of the field.
 POSITIONS = POSITION_CHOICES
 POSITIONS |= {
     "none": Positions,

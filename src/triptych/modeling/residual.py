@@ -13,6 +13,7 @@ from torch import Tensor
 from ..configuration.choices import RESIDUAL_CHOICES
 
 Run = Callable[[str, Tensor], Tensor]
+SHARED_NORM = "shared"  # the name of the norm if all sublayers of a layer share one
 
 
 def post_norm(layer: Any, x: Tensor, run: Run) -> Tensor:
@@ -25,6 +26,7 @@ def post_norm(layer: Any, x: Tensor, run: Run) -> Tensor:
 def pre_norm(layer: Any, x: Tensor, run: Run) -> Tensor:
     """x + Sublayer(LayerNorm(x)): Xiong et al. 2020, figure 1(b)."""
     for name in layer.sublayers:
+        # limit_sum cuts what float16 cannot hold in models like T5; elsewhere it is the identity.
         x = layer.limit_sum(x + run(name, layer.norms[name](x)))
     return x
 
@@ -38,9 +40,6 @@ def parallel(layer: Any, x: Tensor, run: Run) -> Tensor:
 def parallel_norms(layer: Any, x: Tensor, run: Run) -> Tensor:
     """x + Attention(LayerNorm₁(x)) + FFN(LayerNorm₂(x)), a norm for each: GPT-NeoX; Black et al. 2022, section 2.1."""
     return x + sum(run(name, layer.norms[name](x)) for name in layer.sublayers)
-
-
-SHARED_NORM = "shared"  # the name of the norm if all sublayers of a layer share one
 
 
 class ResidualPath(NamedTuple):
@@ -57,6 +56,7 @@ class ResidualPath(NamedTuple):
     ends_with_norm: bool = False
 
 
+# The dictionary by which the configuration checks the word: a new entry is also a new word of the field.
 RESIDUALS = RESIDUAL_CHOICES
 RESIDUALS |= {
     "post": ResidualPath(post_norm, ends_with_norm=True),

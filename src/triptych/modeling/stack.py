@@ -27,6 +27,8 @@ from .residual import RESIDUALS
 from .segments import NoSegments, Segments
 from .surroundings import Surroundings
 
+MASK_OF_SOURCE = "the source's attention_mask"  # in errors
+
 
 class TransformerStack(TriptychPreTrainedModel):
     """N layers over embedded tokens. `is_causal` and `has_memory` say which half of Figure 1 it is.
@@ -225,6 +227,3 @@ class TransformerStack(TriptychPreTrainedModel):
         """An empty cache for the keys and values of this stack, and for those of its memory if it has one."""
         cache = DynamicCache(config=self.config)
         return EncoderDecoderCache(cache, DynamicCache(config=self.config)) if self.has_memory else cache
-
-
-MASK_OF_SOURCE = "the source's attention_mask"  # in errors

@@ -61,8 +61,8 @@ def recipe_options(preset: str, objective: str) -> dict[str, Any]:
             impossible.append(f"{name}={value!r}")
     if impossible:
         raise ValueError(
-            f"the recipe of {preset} says what this training cannot do: {', '.join(impossible)}; it has the objective "
-            f"{objective}, the optimizers {', '.join(OPTIMIZERS)} and the schedules {', '.join(SCHEDULES)}"
+            f"the recipe of {preset} needs features that this training lacks: {', '.join(impossible)}; it has "
+            f"the objective {objective}, the optimizers {', '.join(OPTIMIZERS)} and the schedules {', '.join(SCHEDULES)}"
         )
     if "keep_checkpoints" in options:
         options["final_weights"] = "average"

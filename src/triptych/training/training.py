@@ -40,7 +40,7 @@ class Training:
     """
 
     def __init__(self, task: Task, arguments: LoopArguments) -> None:
-        # Mistakes are told before the data are read, and all of them before anything is written.
+        # Options are checked before the data are read, and everything before anything is written.
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
         task.check()
         named = task.named_tokenizers()
