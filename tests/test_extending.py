@@ -79,7 +79,7 @@ def run(code: str, directory: Path) -> None:
 def test_a_part_of_the_page_across_the_disk(part, tmp_path):
     definition, use = re.findall(r"```python\n(.*?)```", SECTIONS[part], re.S)
     run(definition + use + SAVE + ALSO[part], tmp_path)
-    name = re.search(r"triptych\.(Triptych\w+For\w+)\(", use)
+    name = re.search(r"triptych\.(Triptych\w*For\w+)\(", use)
     run(definition + f"NAME = {name and name[1]!r}\n" + LOAD, tmp_path)
 
 

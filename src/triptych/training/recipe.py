@@ -62,7 +62,8 @@ def recipe_options(preset: str, objective: str) -> dict[str, Any]:
     if impossible:
         raise ValueError(
             f"the recipe of {preset} needs features that this training lacks: {', '.join(impossible)}; it has "
-            f"the objective {objective}, the optimizers {', '.join(OPTIMIZERS)} and the schedules {', '.join(SCHEDULES)}"
+            f"the objective {objective}, the optimizers {', '.join(OPTIMIZERS)} and the schedules "
+            f"{', '.join(SCHEDULES)}"
         )
     if "keep_checkpoints" in options:
         options["final_weights"] = "average"
