@@ -83,6 +83,7 @@ def test_a_part_of_the_page_across_the_disk(part, tmp_path):
     run(definition + f"NAME = {name and name[1]!r}\n" + LOAD, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", [part for part in PARTS if "POSITIONS[" in SECTIONS[part] or "NORMS[" in SECTIONS[part]]
 )

@@ -68,6 +68,7 @@ def assert_few_graphs(ragged, assert_equal_to_eager):
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [None, True])
 @pytest.mark.parametrize("head", MODELS)
 def test_ragged_batches_need_few_graphs(head, dynamic, assert_few_graphs):
@@ -101,6 +102,7 @@ def test_compiled_to_machine_code(head, ragged, assert_equal_to_eager):
         assert_equal_to_eager(compiled, model, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", MODELS)
 def test_compiled_by_trainer(head, assert_close_trees):
     """With the label smoothing of the config, in pieces of all shapes."""

@@ -195,6 +195,7 @@ def test_varlen_generates_the_same(make_model, causal_family, make_ragged, optio
     assert torch.equal(model.generate(ids, **options), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("dialect", DIALECTS)
 @torch.no_grad()

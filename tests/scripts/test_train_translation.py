@@ -61,6 +61,7 @@ def test_the_directory_loads_with_the_options_of_generation(translator):
     assert set(output["translation_text"].split()) <= set(running.WORDS.values())
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(options, tmp_path):
     # Adam with a small epsilon makes large steps of rounding errors where a gradient is zero.
     same = options | {"max_steps": 6, "dropout": 0.0, "adam_epsilon": 1e-3, "evaluation_pairs": 7}

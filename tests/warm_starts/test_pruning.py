@@ -13,6 +13,7 @@ from triptych import (
     TriptychEncoderForSequenceClassification,
     keep_layers,
 )
+from triptych.modeling.surroundings import Surroundings
 
 
 def cut_by_hand(model, **kept):
@@ -46,7 +47,7 @@ def test_one_stack(make_model, words, close, one_sided, pattern, kept):
         masks = {kind: mask.masked_fill(distance < 0, -torch.inf) for kind, mask in masks.items()}
     masks["sliding_attention"] = masks["sliding_attention"].masked_fill(distance.abs() > reach, -torch.inf)
     for i in kept:
-        x = model.model.layers[i](x, mask=masks[model.config.attention_kind(i)])
+        x = model.model.layers[i](x, surroundings=Surroundings(masks))
     close(smaller.model(words(2, 9)).last_hidden_state, model.model.norm(x))
 
 
