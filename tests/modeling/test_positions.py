@@ -258,6 +258,11 @@ def test_buffers_are_refilled_after_a_load(make_model, family, tmp_path, words, 
         assert torch.equal(logits_of(again, ids, None, ids), logits_of(model, ids, None, ids))
 
 
-def test_a_bias_and_a_band_are_refused(make_model, family):
-    with pytest.raises(ValueError, match="one bias for all layers"):
+def test_a_bias_and_a_band_are_refused(make_model, family, monkeypatch):
+    """The configuration knows it of the schemes of the package, a stack of every scheme."""
+    with pytest.raises(ValueError, match="does not fit alibi positions"):
         make_model(family, positions="alibi", attention_pattern=[3, "full"])
+    monkeypatch.setitem(POSITIONS, "of a user", POSITIONS["alibi"])
+    assert make_model(family, positions="of a user")
+    with pytest.raises(ValueError, match="one bias"):
+        make_model(family, positions="of a user", attention_pattern=[3, "full"])
