@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
@@ -260,7 +261,7 @@ def test_buffers_are_refilled_after_a_load(make_model, family, tmp_path, words, 
 
 def test_a_bias_and_a_band_are_refused(make_model, family, monkeypatch):
     """The configuration knows it of the schemes of the package, a stack of every scheme."""
-    with pytest.raises(ValueError, match="does not fit alibi positions"):
+    with pytest.raises(StrictDataclassError, match="does not fit alibi positions"):
         make_model(family, positions="alibi", attention_pattern=[3, "full"])
     monkeypatch.setitem(POSITIONS, "of a user", POSITIONS["alibi"])
     assert make_model(family, positions="of a user")
