@@ -11,7 +11,6 @@ from transformers.utils.generic import can_return_tuple
 from ..configuration import TriptychDecoderConfig
 from .generation import TriptychGenerationMixin
 from .labels import count_labels, next_token_labels
-from .layout import lay_out
 from .lookup import given
 from .outputs import with_recorded
 from .stack import TransformerStack
@@ -51,9 +50,8 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
         shift_labels = inputs.get("shift_labels")
         if shift_labels is None:
             tokens = given(input_ids=inputs.get("input_ids"), inputs_embeds=inputs.get("inputs_embeds"))
-            names = ("attention_mask", "position_ids", "document_ids")
-            said: dict[str, Any] = {name: inputs.get(name) for name in names}
-            (layout,) = lay_out(self.model.side(tokens, arguments=dict(inputs), **said))
+            said = {name: inputs.get(name) for name in ("attention_mask", "position_ids", "document_ids")}
+            layout = self.model.layout_of(tokens, arguments=dict(inputs), **said)
             shift_labels = next_token_labels(inputs["labels"], layout.documents)
         return {"num_items_in_batch": count_labels(shift_labels)}
 
@@ -90,12 +88,14 @@ class TriptychDecoderForCausalLM(TriptychGenerationMixin, VocabularyHead):
         # parameter whose name contains "label".
         shift_labels: Tensor | None = kwargs.pop("shift_labels", None)
         tokens = given(input_ids=input_ids, inputs_embeds=inputs_embeds)
-        said: dict[str, Any] = {
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "document_ids": document_ids,
-        }
-        (layout,) = lay_out(self.model.side(tokens, cache=past_key_values, arguments=kwargs, **said))
+        layout = self.model.layout_of(
+            tokens,
+            cache=past_key_values,
+            arguments=kwargs,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            document_ids=document_ids,
+        )
         if labels is not None and shift_labels is None:
             shift_labels = next_token_labels(labels, layout.documents)
         if shift_labels is not None:

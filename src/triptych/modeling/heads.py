@@ -24,7 +24,7 @@ from .base import TriptychPreTrainedModel
 from .decoder import TriptychDecoderModel
 from .documents import own_tokens
 from .encoder import TriptychEncoderModel
-from .layout import check_one_document, lay_out
+from .layout import check_one_document
 from .lookup import given
 from .losses import count_sequence_labels, sequence_loss, token_cross_entropy
 from .outputs import with_recorded
@@ -62,9 +62,9 @@ class StackHead(TriptychPreTrainedModel):
             ValueError: a row holds several documents, and the head gives one answer for a row.
         """
         tokens = given(input_ids=inputs["input_ids"], inputs_embeds=inputs["inputs_embeds"])
-        said: dict[str, Any] = {name: inputs[name] for name in ("attention_mask", "position_ids")}
+        said = {name: inputs[name] for name in ("attention_mask", "position_ids")}
         said["document_ids"] = kwargs.pop("document_ids", None)
-        (layout,) = lay_out(self.model.side(tokens, cache=kwargs.get("past_key_values"), arguments=kwargs, **said))
+        layout = self.model.layout_of(tokens, cache=kwargs.get("past_key_values"), arguments=kwargs, **said)
         if self.reads_rows:
             check_one_document(type(self).__name__, layout)
         rest = {name: value for name, value in inputs.items() if name not in said}

@@ -72,7 +72,7 @@ def memory_mask(config: TriptychBaseConfig, x: Tensor, memory: Tensor, layout: L
         source: the layout of the memory.
 
     Raises:
-        ValueError: the documents of only one side are known, or their numbers differ.
+        ValueError: the documents of only one side are known.
     """
     if (layout.documents is None) != (source.documents is None):
         raise ValueError(

@@ -127,15 +127,21 @@ class TransformerStack(TriptychPreTrainedModel):
         self.check_memory(encoder_hidden_states)
         x = self.vectors(input_ids, inputs_embeds)
         if layout is None:
-            said: dict[str, Any] = {
-                "attention_mask": attention_mask,
-                "position_ids": position_ids,
-                "document_ids": document_ids,
-            }
-            (layout,) = lay_out(self.side(x, cache=past_key_values, arguments=kwargs, **said))
+            layout = self.layout_of(
+                x,
+                cache=past_key_values,
+                arguments=kwargs,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                document_ids=document_ids,
+            )
         if encoder_hidden_states is not None and encoder_layout is None:
-            said = {"attention_mask": encoder_attention_mask, "document_ids": encoder_document_ids}
-            (encoder_layout,) = lay_out(self.side(encoder_hidden_states, mask_name=MASK_OF_SOURCE, **said))
+            encoder_layout = self.layout_of(
+                encoder_hidden_states,
+                mask_name=MASK_OF_SOURCE,
+                attention_mask=encoder_attention_mask,
+                document_ids=encoder_document_ids,
+            )
         if use_cache and past_key_values is None and self.is_causal and layout.documents is None:
             past_key_values = self.new_cache()
 
@@ -181,6 +187,11 @@ class TransformerStack(TriptychPreTrainedModel):
             is_served=is_served,
             **said,
         )
+
+    def layout_of(self, tokens: Tensor, **said: Any) -> Layout:
+        """The layout of tokens that no other side belongs to. The arguments are those of `side`."""
+        (layout,) = lay_out(self.side(tokens, **said))
+        return layout
 
     def checked_cache(self, cache: Cache | None) -> Any:
         """The part of a cache that this stack writes to. Raises ValueError if the cache belongs to another model."""
