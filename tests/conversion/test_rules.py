@@ -197,5 +197,5 @@ def test_reordered_pairs_rotate_as_they_did():
     model.set_attn_implementation("eager")
     mask = torch.full((6, 6), torch.finfo(torch.float32).min).triu(1)
     around = Surroundings({attention.kind: mask}, positions.rotation(torch.arange(6)[None]))
-    attention(x, around=around)
+    attention(x, surroundings=around)
     torch.testing.assert_close(recorded[0], expected.softmax(-1))
