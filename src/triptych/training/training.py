@@ -83,20 +83,21 @@ class Training:
         """
         task, arguments, max_tokens = self.task, self.arguments, self.task.arguments.max_tokens
         accelerator = self.accelerator
+        loading = (arguments.dataloader_workers, accelerator.device.type == "cuda")
         division = Division(
             accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps
         )
         try:
             rows = task.rows(split)
             if not isinstance(rows, Sized):
-                return StreamBatches(
-                    rows, task.sides, max_tokens, task.collator(), division, shuffle=shuffle, seed=arguments.seed
-                )
+                window, collate = 10_000, task.collator()
+                order = (window, shuffle, arguments.seed)
+                return StreamBatches(rows, task.sides, max_tokens, collate, division, *order, *loading)
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
-        return DatasetBatches(rows, sampler, task.collator(), division, pin_memory=accelerator.device.type == "cuda")
+        return DatasetBatches(rows, sampler, task.collator(), division, *loading)
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the result beside the options of the loop; a resumed run must have the same."""
