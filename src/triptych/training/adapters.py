@@ -42,7 +42,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def add_adapters(
-    model: PreTrainedModel, rank: int, alpha: float | None, dropout: float, new_tensors: Sequence[str]
+    model: PreTrainedModel, rank: int, alpha: int | None, dropout: float, new_tensors: Sequence[str]
 ) -> None:
     """Puts low-rank adapters beside the maps that peft chooses by default for this family; all else is frozen.
 

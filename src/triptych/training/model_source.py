@@ -86,8 +86,8 @@ def load_checkpoint(
 ) -> tuple[PreTrainedModel, list[str]]:
     """Loads a checkpoint into a model class: the body keeps its weights; a head that it lacks gets new ones.
 
-    A public checkpoint is first loaded into transformers' own class for the head, if there is one. So a new head starts
-    as it does there.
+    A public checkpoint is first loaded into transformers' own class for the head, if there is one. So a new head
+    starts as it does there.
 
     Args:
         source: a directory or a repository, of this package or of any architecture that `from_hf` knows.

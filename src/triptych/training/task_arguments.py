@@ -38,8 +38,8 @@ class TaskArguments(DataOptions):
     )
     tokenizer: str | None = option(
         None,
-        "Directory or name of a tokenizer, or a SentencePiece model; without it, that of the checkpoint is used, or one "
-        "is trained. With --model, tokens that both have keep what is learnt of them.",
+        "Directory or name of a tokenizer, or a SentencePiece model; without it, that of the checkpoint is used, or "
+        "one is trained. With --model, tokens that both have keep what is learnt of them.",
     )
     tokenizer_model: Literal["bpe", "wordpiece", "unigram", "unigram-bytes", "word", "character"] = option(
         "bpe", "Model of the tokenizer that is trained."
@@ -53,7 +53,7 @@ class TaskArguments(DataOptions):
     lora_rank: int | None = option(
         None, "Train low-rank adapters of this rank (LoRA) and a new head alone. The result has them merged."
     )
-    lora_alpha: float | None = option(None, "Factor of the adapters, divided by the rank (default: twice the rank).")
+    lora_alpha: int | None = option(None, "Factor of the adapters, divided by the rank (default: twice the rank).")
     lora_dropout: float = option(0.0, "Dropout before the adapters.")
     to_hf: bool = option(False, "At the end, also write the native class of transformers, in OUTPUT_DIR/hf.")
 

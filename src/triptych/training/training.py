@@ -246,8 +246,8 @@ def check_apart(model: str | None, arguments: LoopArguments) -> None:
     """Raises ValueError if a run would write into the directory of the checkpoint from which it starts."""
     if model is not None and Path(model).resolve() == Path(arguments.output_dir).resolve():
         raise ValueError(
-            f"--model {model} and --output_dir {arguments.output_dir} are one directory: give the new run another one, "
-            "or leave out --model and give --resume"
+            f"--model {model} and --output_dir {arguments.output_dir} are one directory: give the new run another "
+            "one, or leave out --model and give --resume"
         )
 
 

@@ -17,9 +17,10 @@ from ...tokenization import complete_for_translation, set_languages, special_tok
 from ...tokenization.languages import has_languages
 from ..arguments import option
 from ..data_options import PairOptions, several
-from ..task import Task, Tokenizers
+from ..task import Task
 from ..task_arguments import TaskArguments
 from ..translate import score_translations, translate
+from ..vocabulary import Tokenizers
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -53,8 +54,8 @@ class TranslationArguments(PairOptions, TaskArguments):
 
     tokenizer: str | None = option(
         None,
-        "Directory or name of a tokenizer, or a SentencePiece model; without it, that of the checkpoint is used, or one "
-        "is trained. One without padding token gets <pad>; one that does not end its targets has its end token "
+        "Directory or name of a tokenizer, or a SentencePiece model; without it, that of the checkpoint is used, or "
+        "one is trained. One without padding token gets <pad>; one that does not end its targets has its end token "
         "appended to them.",
     )
     source_lang: str | None = option(
