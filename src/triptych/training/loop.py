@@ -393,11 +393,11 @@ class TrainingLoop:
     def save(self, scheduled: bool = True) -> None:
         """Writes a checkpoint; one that is not `scheduled` changes nothing in what the run does later."""
         with self.measurements.paused():
-            self.saved = self.state.step
+            self.saved, self.state.scheduled = self.state.step, scheduled
             if scheduled:
                 self.state.saved_at = self.state.seconds
             self.state.window = self.measurements.totals(self.state.step)
-            self.checkpoints.save(self.state.step, asdict(self.state) | {"scheduled": scheduled})
+            self.checkpoints.save(self.state.step, asdict(self.state))
 
     def load(self, checkpoint: Path) -> None:
         """Restores everything as it was when `checkpoint` was written."""
@@ -424,7 +424,7 @@ class TrainingLoop:
             self.log()
         if state.evaluated < state.step:
             self.evaluate()
-        if self.saved < state.step:
+        if self.saved < state.step or not state.scheduled:
             self.save()
         self.checkpoints.finish(choice)
         if choice != "last" and self.evaluation.names:

@@ -97,7 +97,7 @@ class Measurements:
     def restore(self, totals: list[float]) -> None:
         """Continues with the sums of a killed run; the main process holds the part of all processes."""
         self.earlier = [totals[0] if self.accelerator.is_main_process else 0.0, totals[1]]
-        self.sums.copy_(torch.tensor(self.earlier))
+        self.sums.copy_(torch.tensor(self.earlier, dtype=self.sums.dtype))
 
     def start_clock(self) -> None:
         """Lets the speed count from now on."""
