@@ -105,6 +105,28 @@ def test_a_killed_run(options, tmp_path):
     assert numbers[-1] == steps
 
 
+@pytest.mark.slow
+def test_ctrl_c_reaches_all_processes_and_the_named_command_goes_on(options, tmp_path):
+    """A terminal sends the signal to the data workers, too."""
+    endless = options | {"max_minutes": 60, "dataloader_workers": 2, "warmup_steps": 1}
+    line = command("train_translation.py", output_dir=tmp_path / "run", **endless)
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(line, env=ENVIRONMENT, text=True, start_new_session=True, **pipes)
+    said = ""
+    while "step 10 | " not in said:
+        said += process.stderr.readline() or pytest.fail(said)
+    os.killpg(process.pid, signal.SIGINT)
+    said += process.stderr.read()
+    assert process.wait() == 130, said
+    assert "stopped by SIGINT; everything is in " in said
+    named = said.splitlines()[-1].strip()
+    assert named.endswith(" --resume")
+    steps = max(entry["step"] for entry in history(tmp_path / "run"))
+    done = subprocess.run(f"{named} --max_steps {steps + 5}", shell=True, env=ENVIRONMENT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert history(tmp_path / "run")[-1]["step"] == steps + 5
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -69,15 +69,21 @@ def test_without_sight_of_the_launcher_its_one_thread_does_not_count(environment
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("wish", "expected"), [({}, "cores"), ({"OMP_NUM_THREADS": "1"}, "1")])
-def test_a_real_launcher(wish, expected, tmp_path):
+@pytest.mark.parametrize(
+    ("launcher", "wish", "expected"),
+    [
+        ("accelerate.commands.launch --num_processes 1", {}, "cores"),
+        ("torch.distributed.run --nproc_per_node 2", {"OMP_NUM_THREADS": "1"}, "1"),
+    ],
+)
+def test_a_real_launcher(tmp_path, launcher, wish, expected):
     program = tmp_path / "program.py"
-    program.write_text("from triptych.training.launchers import wished_threads; print(wished_threads() or 'cores')")
+    found = f"runpy.run_path({launchers.__file__!r})['wished_threads']()"
+    program.write_text(f"import os, runpy; print(os.environ['OMP_NUM_THREADS'], {found} or 'cores')")
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    for launcher in ("accelerate.commands.launch --num_processes 1", "torch.distributed.run --nproc_per_node 2"):
-        words = [sys.executable, "-m", *launcher.split(), str(program)]
-        done = subprocess.run(words, env=environment | wish, capture_output=True, text=True)
-        assert set(done.stdout.split()) == {expected}, done.stderr
+    words = [sys.executable, "-m", *launcher.split(), str(program)]
+    done = subprocess.run(words, env=environment | wish, capture_output=True, text=True)
+    assert set(done.stdout.splitlines()) == {f"1 {expected}"}, done.stderr
 
 
 def test_processes_share_the_cores(environment):

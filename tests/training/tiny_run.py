@@ -99,12 +99,12 @@ def main() -> None:
 
 
 def signal_at(loop: TrainingLoop, step: int, number: int) -> None:
-    """Lets this process send itself a signal in the middle of the update after `step`."""
-    loss = loop.objective.loss
+    """Lets this process send itself a signal, once, in the middle of the update after `step`."""
+    loss, waiting = loop.objective.loss, [number]
 
     def interrupted(model, piece, items):
-        if model.training and loop.state.step == step:
-            os.kill(os.getpid(), number)
+        if waiting and model.training and loop.state.step == step:
+            os.kill(os.getpid(), waiting.pop())
         return loss(model, piece, items)
 
     loop.objective.loss = interrupted

@@ -18,8 +18,6 @@ from .effects import check_effects
 from .help import DefaultsBelowText, grouped, is_flag, name_of, value_of
 from .interruption import Interrupted, continuing_command
 
-# Words that people write behind an option that takes no value.
-YES_OR_NO = ("true", "false", "yes", "no", "t", "f", "y", "n", "1", "0", "on", "off")
 # Type of a field of a configuration → what stands for its value.
 KINDS = {bool: "{true,false}", dict: "JSON", list: "JSON", float: "NUMBER", int: "N", str: "TEXT"}
 
@@ -107,7 +105,9 @@ class OptionParser(HfArgumentParser):
             action = self._option_string_actions.get(name)
             if action is not None:
                 self.given.add(action.dest)
-                self.check_flag(action, name, value if equals else following if following in YES_OR_NO else None)
+                # A parser of dataclasses has no arguments without a name, so a word behind an option is its value.
+                is_value = self.dataclass_types and following and not following.startswith("-")
+                self.check_flag(action, name, value if equals else following if is_value else None)
             elif name.startswith("--") and " " not in word:
                 self.error(self.suggestion(name))
         self.is_parsing = True

@@ -18,8 +18,8 @@ WITHOUT_EFFECT: dict[str, tuple[Callable[[Options], bool], str]] = {
     ),
     **{
         name: (
-            lambda options: bool(options.get("tokenizer")),
-            "with --tokenizer, which names a finished one: leave one of them out",
+            lambda options: bool(options.get("tokenizer") or options.get("model")),
+            "with --tokenizer or --model, which name a finished tokenizer: leave it out",
         )
         for name in ("vocab_size", "tokenizer_model", "separate_vocabularies")
     },
