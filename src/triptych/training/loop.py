@@ -3,34 +3,29 @@
 import json
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device, set_seed
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor, nn
+from accelerate.utils import set_seed
+from torch import nn
 
 from ..files import reading
 from .accelerator import create_accelerator, tracker_names
 from .arguments import FREE_ON_RESUME, LoopArguments
-from .evaluation import Evaluation, check_best_metric, total_items
+from .evaluation import Evaluation, check_best_metric
 from .interruption import Interruption
 from .measurements import Measurements
 from .objective import Batches, Objective, Piece
-from .optimizer import create_optimizer
 from .progress import Progress
 from .reporting import Reporter
 from .run_directory import CheckpointManager, LoopState, check_identity, check_output_dir
 from .run_directory.checkpoints import last_checkpoint, remedy_for
 from .run_directory.checks import read_state_file
 from .run_directory.loop_state import is_better
-from .run_directory.random_numbers import random_state, set_random_state
 from .run_directory.record import RUN_FILE, STATE, STATE_FILE
-from .schedule import Schedule
+from .updater import Updater
 
 T = TypeVar("T")
 
@@ -88,22 +83,15 @@ class TrainingLoop:
         self.objective = objective or Objective()
         fixed = {f"arguments.{k}": v for k, v in asdict(arguments).items() if k not in FREE_ON_RESUME}
         self.identity = json.loads(json.dumps(fixed | (identity or {})))
-        self.schedule = Schedule(
-            name=arguments.lr_scheduler,
-            learning_rate=arguments.learning_rate,
-            warmup_steps=arguments.warmup_steps,
-            warmup_ratio=arguments.warmup_ratio,
-            hidden_size=getattr(getattr(model, "config", None), "hidden_size", None),
-            scale=arguments.learning_rate_scale,
-        )
         self.bare_model = model.to(self.accelerator.device)
         self.evaluation = Evaluation(self.objective, self.bare_model, validation_batches, self.accelerator)
         check_best_metric(arguments, self.evaluation.names)
         self.check_find_batch_size()
-        self.model, self.optimizer = self.prepare(model)
         self.state = LoopState()
         self.progress = Progress(arguments, self.state, self.accelerator)
         self.measurements = Measurements(self.accelerator, self.bare_model, self.objective.sides)
+        self.updater = Updater(model, arguments, self.objective, self.measurements, self.accelerator)
+        self.model, self.optimizer = self.updater.model, self.updater.optimizer
         self.interruption = Interruption(self.accelerator)
         self.checkpoints = CheckpointManager(
             self.output_dir,
@@ -127,29 +115,6 @@ class TrainingLoop:
         if not hasattr(self.train_batches, "cut_into"):
             kind = type(self.train_batches).__name__
             raise ValueError(f"find_batch_size needs batches with a method cut_into, which {kind} lacks; leave it out")
-
-    def prepare(self, model: nn.Module) -> tuple[nn.Module, Any]:
-        """Makes the optimizer, and lets accelerate wrap it and the model; torch compiles it at its first call."""
-        arguments = self.arguments
-        if arguments.gradient_checkpointing:
-            if not getattr(model, "supports_gradient_checkpointing", False):
-                raise ValueError(f"gradient_checkpointing is not possible with {type(model).__name__}; leave it out")
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        optimizer = create_optimizer(
-            model,
-            arguments.optimizer,
-            betas=(arguments.adam_beta1, arguments.adam_beta2),
-            eps=arguments.adam_epsilon,
-            weight_decay=arguments.weight_decay,
-        )
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        wrapped, optimizer = self.accelerator.prepare(model, optimizer)
-        # The wrapper of accelerate copies all outputs, logits too, to float32. The loop opens autocast itself instead.
-        # (accelerate's function that removes the wrapper also removes decorators of `forward` that generation needs.)
-        for name in ("forward", "_original_forward"):
-            vars(model).pop(name, None)
-        # Evaluations use the model that is not compiled: generation would compile it for every length anew.
-        return torch.compile(wrapped, dynamic=True) if arguments.torch_compile else wrapped, optimizer
 
     # ---- the run -------------------------------------------------------------------------------------------------
 
@@ -192,8 +157,8 @@ class TrainingLoop:
 
     def warn_of_warmup(self) -> None:
         """Tells where the whole training lies within the warmup, as far as this is known before."""
-        steps, warmup = self.progress.expected_steps, self.schedule.warmup_steps
-        if self.schedule.warmup_ratio is None and steps is not None and steps < warmup:
+        steps, warmup = self.progress.expected_steps, self.updater.schedule.warmup_steps
+        if self.updater.schedule.warmup_ratio is None and steps is not None and steps < warmup:
             self.reporter.say(
                 f"warning: the training ends after {steps:,} updates, within the warmup of {warmup:,}: the learning "
                 "rate never reaches its peak. Give --warmup_steps a smaller number, or train longer"
@@ -245,52 +210,24 @@ class TrainingLoop:
             if state["scaler"] is None and self.accelerator.scaler is not None:
                 raise ValueError("scaler=None, but the run has a loss scale")
 
-    # ---- one update ----------------------------------------------------------------------------------------------
+    # ---- updates -------------------------------------------------------------------------------------------------
 
     def update(self, pieces: list[Piece]) -> bool:
-        """Runs all pieces forward and backward, then the optimizer once; waits for nothing on the device.
+        """Makes an update; where the memory is too small for it, sees to it that it comes in smaller pieces next time.
 
         Returns:
-            Whether the update was made. With `find_batch_size` it is not where the memory is too small: then nothing
-            has changed, except that the same update comes in smaller pieces next time.
+            Whether the update was made.
         """
-        accelerator = self.accelerator
-        if accelerator.device.type != "cpu":
-            pieces = send_to_device(pieces, accelerator.device, non_blocking=True)
-        items = total_items(self.objective, self.bare_model, pieces, accelerator)
-        if not self.arguments.find_batch_size:
-            losses = self.gradients(pieces, items)
-        else:
-            random_numbers = random_state(accelerator.device)
-            try:
-                losses = self.gradients(pieces, items)
-            except RuntimeError as error:
-                if not should_reduce_batch_size(error):
-                    raise
-                losses = []
-            if not losses:  # outside of `except`, because an error holds on to what was computed
-                set_random_state(random_numbers, accelerator.device)
-                self.cut_finer(pieces)
-                return False
-        self.measurements.add(pieces, losses, next(iter(items.values())))
-        self.step()
+        state = self.state
+        if not self.updater.update(pieces, state.step + 1, self.progress.fraction):
+            self.cut_finer(pieces)
+            return False
+        state.step += 1
+        state.updates += 1
         return True
 
-    def gradients(self, pieces: list[Piece], items: dict[str, Tensor]) -> list[Tensor]:
-        """Computes the gradients of an update, and returns the losses of its pieces."""
-        accelerator, losses = self.accelerator, []
-        for number, piece in enumerate(pieces, start=1):
-            # Gradients travel between the processes once per update, with those of the last piece.
-            with nullcontext() if number == len(pieces) else accelerator.no_sync(self.model):
-                with accelerator.autocast():
-                    loss = self.objective.loss(self.model, piece, items)
-                # Data parallelism takes the mean over the processes; the loss of the update is their sum.
-                accelerator.backward(loss * accelerator.num_processes)
-            losses.append(loss.detach())
-        return losses
-
     def cut_finer(self, pieces: list[Piece]) -> None:
-        """Lets all updates from now on come in twice as many pieces, and forgets the gradients so far.
+        """Lets all updates from now on come in twice as many pieces.
 
         Raises:
             ValueError: the pieces are single rows already.
@@ -300,8 +237,6 @@ class TrainingLoop:
                 "the memory is too small for an update of one row at a time: take a smaller model, shorter rows, "
                 "gradient_checkpointing or another precision"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        clear_device_cache(garbage_collection=True)
         self.cut_into(2 * len(pieces))
         self.reporter.say(f"out of memory: updates are now made in {self.state.pieces} pieces, with the same result")
 
@@ -311,21 +246,6 @@ class TrainingLoop:
         for batches in (self.train_batches, self.evaluation.batches):
             if hasattr(batches, "cut_into"):
                 batches.cut_into(pieces)
-
-    def step(self) -> None:
-        """Changes the weights by the gradients, at the learning rate of this update."""
-        if self.arguments.max_grad_norm > 0:
-            self.measurements.gradient_norm = self.accelerator.clip_grad_norm_(
-                self.parameters, self.arguments.max_grad_norm
-            )
-        learning_rate = self.schedule(self.state.step + 1, self.progress.fraction)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.measurements.learning_rate = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.state.step += 1
-        self.state.updates += 1
 
     def after_update(self, epoch_ended: bool) -> None:
         """Logs, evaluates and saves where it is time to, and stops where a signal asks for it.
