@@ -1,7 +1,8 @@
 """Training a model whose parameters are divided over the processes (FSDP2; Zhao et al. 2023), beside a whole copy.
 
-Of a divided model each process holds a part of every parameter, and a forward pass needs all processes. The whole copy
-is what the run evaluates and writes: `gather` brings the trained weights into it, and `scatter` brings its weights back.
+Of a divided model each process holds a part of every parameter, and a forward pass needs all processes. The whole
+copy is what the run evaluates and writes: `gather` brings the trained weights into it, and `scatter` brings its weights
+back.
 A checkpoint is therefore the same with any number of processes, divided or not.
 """
 

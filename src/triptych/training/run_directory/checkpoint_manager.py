@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors.torch import save_file
+
 from ...files import (
     INDEX,
     MODEL_FILE,
