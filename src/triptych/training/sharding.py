@@ -1,9 +1,8 @@
 """Training a model whose parameters are divided over the processes (FSDP2; Zhao et al. 2023), beside a whole copy.
 
-Of a divided model each process holds a part of every parameter, and a forward pass needs all processes. The whole
-copy is what the run evaluates and writes: `gather` brings the trained weights into it, and `scatter` brings its weights
-back.
-A checkpoint is therefore the same with any number of processes, divided or not.
+Of a divided model each process holds a part of every parameter, and a forward pass needs all processes. The whole copy
+is what a run evaluates and writes: `gather` brings the trained weights into it, `scatter` brings its weights back. So a
+checkpoint is the same with any number of processes, divided or not.
 """
 
 import copy
@@ -30,16 +29,17 @@ def whole(tensor: Tensor) -> Tensor:
 
 def part_of(full: Tensor, like: Tensor) -> Tensor:
     """Returns what this process holds of a whole tensor, divided as another one is; the tensor itself if it is not."""
-    if not hasattr(like, "device_mesh"):
+    if not hasattr(like, "full_tensor"):
         return full
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
+    assert isinstance(like, DTensor)
     return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
 
 
 def plain_names(model: nn.Module) -> dict[Tensor, str]:
     """Returns parameter → its name, without what libraries have put into the names."""
-    names = {}
+    names: dict[Tensor, str] = {}
     for name, parameter in model.named_parameters():
         for wrapper in WRAPPERS:
             name = name.replace(wrapper, "")
