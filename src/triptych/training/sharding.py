@@ -1,8 +1,8 @@
 """Training a model whose parameters are divided over the processes (FSDP2; Zhao et al. 2023), beside a whole copy.
 
-Of a divided model each process holds a part of every parameter, and a forward pass needs all processes. The whole copy
-is what a run evaluates and writes: `gather` brings the trained weights into it, `scatter` brings its weights back. So a
-checkpoint is the same with any number of processes, divided or not.
+Of a divided model each process holds a part of every parameter, and a forward pass needs all processes. What a run
+evaluates and writes is the whole copy: `gather` brings the trained weights into it, `scatter` brings its weights back.
+So a checkpoint is the same with any number of processes, divided or not.
 """
 
 import copy
