@@ -70,7 +70,11 @@ def test_rows_are_known_by_their_content(pairs):
     long = pairs.cast_column("source", pairs.features["source"].__class__("large_string"))
     assert fingerprint_of_rows(long) == known
     assert fingerprint_of_rows(pairs.select_columns(["target", "source"])) == known
-    for other in (pairs.select(range(1, len(pairs))), pairs.rename_column("source", "origin"), pairs.select([1, 0, 2])):
+    for other in (
+        pairs.select(range(1, len(pairs))),
+        pairs.rename_column("source", "origin"),
+        pairs.select([1, 0, 2]),
+    ):
         assert fingerprint_of_rows(other) != known
     moved = Dataset.from_dict({"source": ["ab", "c"], "target": ["", ""]})
     assert fingerprint_of_rows(moved) != fingerprint_of_rows(
@@ -81,7 +85,9 @@ def test_rows_are_known_by_their_content(pairs):
 def train(directory, texts, **options):
     file = directory / "pairs.tsv"
     file.write_text("".join(f"{source}\t{target}\n" for source, target in texts))
-    arguments = TranslationArguments(train_file=[str(file)], column_names=["source", "target"], preset="tiny", **options)
+    arguments = TranslationArguments(
+        train_file=[str(file)], column_names=["source", "target"], preset="tiny", **options
+    )
     loop = {"max_steps": 1, "warmup_steps": 1, "report_to": "none", "cpu_threads": 1, "cpu": True}
     loop |= {"overwrite": True, "cache_dir": str(directory / "cache"), "output_dir": str(directory / "run")}
     return Training(TranslationTask(arguments), LoopArguments(**loop))

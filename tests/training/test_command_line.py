@@ -202,8 +202,14 @@ def test_help_has_groups_in_which_every_option_stands_once(help_text):
     [
         (["--cpu", "true"], "--cpu takes no value, got 'true': give --cpu, or leave it out"),
         (["--cpu=no"], "--cpu takes no value, got 'no': give --cpu, or leave it out"),
-        (["--progress_bar", "no"], "--progress_bar takes no value, got 'no': give --progress_bar or --no_progress_bar"),
-        (["--no_progress_bar=1"], "--no_progress_bar takes no value, got '1': give --progress_bar or --no_progress_bar"),
+        (
+            ["--progress_bar", "no"],
+            "--progress_bar takes no value, got 'no': give --progress_bar or --no_progress_bar",
+        ),
+        (
+            ["--no_progress_bar=1"],
+            "--no_progress_bar takes no value, got '1': give --progress_bar or --no_progress_bar",
+        ),
         (
             ["--greater_is_better", "False"],
             "--greater_is_better takes no value, got 'False': give --greater_is_better or --no_greater_is_better",
@@ -235,7 +241,10 @@ def test_options_that_say_yes_or_no(dashes):
     ("words", "message"),
     [
         ("--learning_rate 0.1", "--learning_rate has no effect with lr_scheduler=noam .*--learning_rate_scale"),
-        ("--lr_scheduler linear --warmup_ratio 0.1 --warmup_steps 3", "--warmup_steps has no effect with --warmup_rat"),
+        (
+            "--lr_scheduler linear --warmup_ratio 0.1 --warmup_steps 3",
+            "--warmup_steps has no effect with --warmup_rat",
+        ),
         ("--tokenizer t --vocab_size 9", "--vocab_size has no effect with --tokenizer"),
         ("--tokenizer t --tokenizer_model word", "--tokenizer_model has no effect with --tokenizer"),
         ("--tokenizer t --separate-vocabularies", "--separate_vocabularies has no effect with --tokenizer"),

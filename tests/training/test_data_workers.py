@@ -14,7 +14,9 @@ SIDES = {"source": "input_ids", "target": "labels"}
 
 def rows(number=90):
     sizes = [1 + i * 7 % 11 for i in range(number)]
-    return Dataset.from_dict({column: [[4 + i % 16] * n + [3] for i, n in enumerate(sizes)] for column in SIDES.values()})
+    return Dataset.from_dict(
+        {column: [[4 + i % 16] * n + [3] for i, n in enumerate(sizes)] for column in SIDES.values()}
+    )
 
 
 def make_batches(kind, workers, **division):

@@ -57,6 +57,4 @@ def test_without_evaluations_it_is_refused(tiny_run, tmp_path):
         tiny_run.loop(tmp_path, early_stopping_patience=1, best_metric="none")
     arguments = tiny_run.module.LoopArguments(str(tmp_path), early_stopping_patience=1, cpu=True, report_to="none")
     with pytest.raises(ValueError, match="early_stopping_patience needs validation data"):
-        tiny_run.module.TrainingLoop(
-            tiny_run.module.tiny_model(), arguments, tiny_run.module.TinyBatches(5)
-        )
+        tiny_run.module.TrainingLoop(tiny_run.module.tiny_model(), arguments, tiny_run.module.TinyBatches(5))

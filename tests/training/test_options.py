@@ -191,8 +191,7 @@ def test_speed_padding_memory_and_utilisation(timed_loop, tiny_run, tmp_path, mo
     encoder = 4 * width**2 + 2 * width * inner  # q, k, v and o; two maps of the feed-forward
     decoder = 8 * width**2 + 2 * width * inner
     operations = sum(
-        6 * (encoder * s.sum() + (decoder + vocabulary * width) * t.sum())
-        + 12 * width * (s * s + t * t + s * t).sum()
+        6 * (encoder * s.sum() + (decoder + vocabulary * width) * t.sum()) + 12 * width * (s * s + t * t + s * t).sum()
         for s, t in zip(sources[:2], targets[:2], strict=True)
     )
     assert logged(tmp_path, "mfu")[2] == pytest.approx(float(operations) / 20 / 1e6, rel=1e-6)

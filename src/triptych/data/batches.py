@@ -28,7 +28,7 @@ class Divided:
 
     Args:
         division: which part of each update this process runs, and in how many pieces.
-        num_workers: processes that make the pieces ahead of time; 0: this process makes them. The updates are the same.
+        num_workers: processes that make the pieces ahead of time; 0: this process makes them. The result is the same.
         pin_memory: as in `torch.utils.data.DataLoader`.
     """
 

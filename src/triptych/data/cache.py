@@ -1,8 +1,8 @@
-"""What is computed of rows, kept on the disk under a name that says all that it depends on, so that a later run finds it.
+"""What is computed of rows, kept on the disk under a name that says all that it depends on: a later run finds it.
 
-The name is made of the content of the rows, of what is done with them, and of the code that does it: this package's and
-the versions of the libraries. So a file that is found is the right one, wherever the rows come from, and nothing has to
-be cleared by hand after a change. Rows are read and written in parts; they are never in memory all together.
+The name is made of the content of the rows, of what is done with them, and of the code that does it: the source of
+this package and the versions of the libraries. So a file that is found is the right one, wherever the rows come from,
+and nothing has to be cleared by hand after a change. Rows are read and written in parts, never all at once.
 """
 
 import hashlib

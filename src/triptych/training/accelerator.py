@@ -5,13 +5,13 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, parse_flag_from_env
 
 from .launchers import wished_threads
 
-SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+UNSUPPORTED = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 def create_accelerator(
@@ -45,8 +45,17 @@ def create_accelerator(
         project_dir=None if tracker_directory is None else str(tracker_directory),
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    if accelerator.distributed_type in SHARDED:
-        raise ValueError(f"{accelerator.distributed_type.value} is not supported: checkpoints here are not sharded")
+    if accelerator.distributed_type in UNSUPPORTED:
+        raise ValueError(
+            f"{accelerator.distributed_type.value} is not supported by this loop; FSDP2 divides a model as well: "
+            "accelerate launch --use_fsdp --fsdp_version 2"
+        )
+    if accelerator.distributed_type is DistributedType.MULTI_CPU and parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        # accelerate divides a model on GPUs only, and would train whole copies here without a word.
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+        accelerator.state.distributed_type = DistributedType.FSDP
+    if accelerator.distributed_type is DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise ValueError("FSDP of version 1 is not supported; give --fsdp_version 2 to accelerate launch")
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes < started:
         raise ValueError(
@@ -86,8 +95,8 @@ def tracker_names(report_to: str) -> list[str]:
 
 
 def available_threads() -> int:
-    """Returns the number of threads for this process: OMP_NUM_THREADS where the user has set it (see `wished_threads`),
-    else its share of the cores that the processes of this machine may use."""
+    """Returns the number of threads for this process: the number in OMP_NUM_THREADS where the user has set it (see
+    `wished_threads`), else its share of the cores that the processes of this machine may use."""
     wish = wished_threads()
     if wish is not None:
         return wish

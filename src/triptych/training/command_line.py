@@ -15,7 +15,7 @@ from transformers import HfArgumentParser, PreTrainedConfig
 from transformers.hf_argparser import string_to_bool
 
 from .effects import check_effects
-from .help import DefaultsBelowText, grouped, is_flag, name_of, value_of
+from .help import DefaultsBelowText, grouped, is_flag, name_of, one_of, value_of
 from .interruption import Interrupted, continuing_command
 
 # Type of a field of a configuration → what stands for its value.
@@ -57,7 +57,7 @@ class OptionParser(HfArgumentParser):
                 self.add_argument(*no, dest=name, action="store_false", default=None, help=argparse.SUPPRESS)
 
     def format_help(self) -> str:
-        """Extends argparse's method: the options of dataclasses are shown in the groups of `triptych.training.help`."""
+        """Extends argparse's method: shows the options of dataclasses in the groups of `triptych.training.help`."""
         if not self.dataclass_types:
             return super().format_help()
         formatter = self._get_formatter()
@@ -178,7 +178,7 @@ def kind_of_value(field: dataclasses.Field) -> str:
     """Returns what `--help` shows for the value of a field: its choices, or a word for their kind."""
     choices = tuple(field.metadata.get("choices", ()))
     if choices:
-        return "{%s}" % ",".join(choices) if len(choices) < 9 else "WORD"
+        return one_of(choices) if len(choices) < 9 else "WORD"
     kinds = (field.type, *get_args(field.type), type(field.default))
     return next((word for kind, word in KINDS.items() if kind in kinds), "N")
 

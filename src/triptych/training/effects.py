@@ -1,4 +1,4 @@
-"""Options that would change nothing beside another option: they are refused, because they promise what does not come."""
+"""Options that would change nothing beside another one. They are refused, because they promise what does not come."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator, Sequence
 
-# Title of a group → the options in it, in the order in which they are shown. What stands in no group is the task's own.
+# Title of a group → the options in it, in the order in which they are shown. What stands in none is the task's own.
 GROUPS: dict[str, tuple[str, ...]] = {
     "data": (
         *("train_file", "validation_file", "test_file", "corpus", "dataset_name", "dataset_config_name"),
@@ -82,11 +82,16 @@ class DefaultsBelowText(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDesc
         return " ".join([name, self._format_args(action, value_of(action))]).rstrip()
 
 
+def one_of(words: Sequence[object]) -> str:
+    """Returns `{a,b,c}`, which stands for one of these words."""
+    return "{" + ",".join(map(str, words)) + "}"
+
+
 def value_of(action: argparse.Action) -> str:
     """Returns what stands for the value of an option: its choices, or a word for the kind of value."""
     if action.metavar is not None:
         return str(action.metavar)
     if action.choices is not None:
-        return "{%s}" % ",".join(map(str, action.choices))
+        return one_of(tuple(action.choices))
     ending = next((word for end, word in BY_ENDING.items() if action.dest.endswith(end)), None)
     return ending or BY_TYPE.get(action.type, action.dest.upper())  # type: ignore[call-overload, no-any-return]

@@ -37,11 +37,11 @@ class Interrupted(KeyboardInterrupt):
 
 class Interruption:
     """
-    Notes the first SIGINT or SIGTERM; the next one does what it did before, so a second Ctrl-C ends the process at once.
+    Notes the first SIGINT or SIGTERM. The next one does what it did before: a second Ctrl-C ends the process at once.
 
-    Where there are several processes, `wanted` tells all of them the same at the same update, whichever of them got the
-    signal: they add up their notes once per update. The sum of an update is looked at one update later, when it has
-    long arrived, so that no device is waited for.
+    Where there are several processes, `wanted` tells all of them the same at the same update, whichever of them got
+    the signal: they add up their notes once per update. The sum of an update is looked at one update later, when it
+    has long arrived, so that no device is waited for.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -115,7 +115,7 @@ def continuing_command() -> str:
 
 
 def own_command() -> list[str]:
-    """Returns the words by which this program was started: with its launcher, and without the paths of interpreters."""
+    """Returns the words by which this program was started: with its launcher, without the paths of interpreters."""
     words, options = list(sys.orig_argv), sys.argv[1:]
     if is_launched():
         try:

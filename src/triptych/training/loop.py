@@ -25,6 +25,7 @@ from .run_directory.checkpoints import last_checkpoint, remedy_for
 from .run_directory.checks import read_state_file
 from .run_directory.loop_state import is_better
 from .run_directory.record import RUN_FILE, STATE, STATE_FILE
+from .sharding import DividedModel, WholeModel, is_divided
 from .updater import Updater
 
 T = TypeVar("T")
@@ -87,15 +88,16 @@ class TrainingLoop:
         self.evaluation = Evaluation(self.objective, self.bare_model, validation_batches, self.accelerator)
         check_best_metric(arguments, self.evaluation.names)
         self.check_find_batch_size()
+        self.weights = DividedModel(model) if is_divided(self.accelerator) else WholeModel(model)
         self.state = LoopState()
         self.progress = Progress(arguments, self.state, self.accelerator)
         self.measurements = Measurements(self.accelerator, self.bare_model, self.objective.sides)
-        self.updater = Updater(model, arguments, self.objective, self.measurements, self.accelerator)
+        self.updater = Updater(self.weights, arguments, self.objective, self.measurements, self.accelerator)
         self.model, self.optimizer = self.updater.model, self.updater.optimizer
         self.interruption = Interruption(self.accelerator)
         self.checkpoints = CheckpointManager(
             self.output_dir,
-            model,
+            self.weights,
             self.optimizer,
             self.accelerator,
             arguments.keep_checkpoints,
@@ -282,6 +284,7 @@ class TrainingLoop:
         arguments, state = self.arguments, self.state
         with self.measurements.paused():
             state.evaluated = state.step
+            self.weights.gather()
             state.metrics = self.metrics()
             self.reporter.report(state.step, {"minutes": state.seconds / 60} | state.metrics, self.progress.fraction)
             if arguments.best_metric is not None:
@@ -339,7 +342,9 @@ class TrainingLoop:
         """Leaves the final weights in `output_dir` and in the model, and returns their metrics."""
         state, choice = self.state, self.arguments.final_weights
         if self.progress.fraction < 1:
-            self.reporter.say(f"stopped early: {state.stale} evaluations without a better {self.arguments.best_metric}")
+            self.reporter.say(
+                f"stopped early: {state.stale} evaluations without a better {self.arguments.best_metric}"
+            )
         if self.logged < state.step:
             self.log()
         if state.evaluated < state.step:

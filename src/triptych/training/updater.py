@@ -16,6 +16,7 @@ from .objective import Objective, Piece
 from .optimizer import create_optimizer
 from .run_directory.random_numbers import random_state, set_random_state
 from .schedule import Schedule
+from .sharding import WholeModel
 
 
 class Updater:
@@ -23,7 +24,7 @@ class Updater:
     Makes updates.
 
     Args:
-        bare_model: the model on its device, without wrappers.
+        weights: the model on its device, and what is trained of it.
         arguments: the optimizer, the schedule, and what saves memory or time.
         objective: what is counted and minimised.
         measurements: are told what each update has worked through.
@@ -38,29 +39,29 @@ class Updater:
 
     def __init__(
         self,
-        bare_model: nn.Module,
+        weights: WholeModel,
         arguments: LoopArguments,
         objective: Objective,
         measurements: Measurements,
         accelerator: Accelerator,
     ) -> None:
-        self.bare_model, self.arguments, self.objective = bare_model, arguments, objective
+        self.bare_model, self.arguments, self.objective = weights.model, arguments, objective
         self.measurements, self.accelerator = measurements, accelerator
         self.schedule = Schedule(
             name=arguments.lr_scheduler,
             learning_rate=arguments.learning_rate,
             warmup_steps=arguments.warmup_steps,
             warmup_ratio=arguments.warmup_ratio,
-            hidden_size=getattr(getattr(bare_model, "config", None), "hidden_size", None),
+            hidden_size=getattr(getattr(weights.model, "config", None), "hidden_size", None),
             scale=arguments.learning_rate_scale,
         )
         if arguments.gradient_checkpointing:
-            compute_layers_twice(bare_model)
-        self.model, self.optimizer = self.prepare()
+            compute_layers_twice(weights.trained)
+        self.model, self.optimizer = self.prepare(weights.trained)
 
-    def prepare(self) -> tuple[nn.Module, Any]:
+    def prepare(self, model: nn.Module) -> tuple[nn.Module, Any]:
         """Makes the optimizer, and lets accelerate wrap it and the model; torch compiles it at its first call."""
-        arguments, model = self.arguments, self.bare_model
+        arguments = self.arguments
         optimizer = create_optimizer(
             model,
             arguments.optimizer,
@@ -70,7 +71,7 @@ class Updater:
         )
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         wrapped, optimizer = self.accelerator.prepare(model, optimizer)
-        # The wrapper of accelerate copies all outputs, logits too, to float32. An update opens autocast itself instead.
+        # The wrapper of accelerate copies all outputs, logits too, to float32. `gradients` opens autocast itself.
         # (accelerate's function that removes the wrapper also removes decorators of `forward` that generation needs.)
         for name in ("forward", "_original_forward"):
             vars(model).pop(name, None)
