@@ -171,7 +171,7 @@ def test_help_says_what_an_option_does(help_text):
         "--cpu": "Train on the CPU even where there is a GPU.\n",
         "--max_steps N": "Stop after this many updates.\n",
         "--train_file FILE [FILE ...]": "Pairs to learn from",
-        "--positions {none,learned,sinusoidal,rotary,relative,alibi}": "How the order of tokens enters the model. (def",
+        "--positions {none,learned,sinusoidal,rotary,relative,alibi}": "How the order of tokens enters the model. (",
         "--hidden_size N": "Width of the residual stream, d_model. (default: 512)",
         "--norm_bias {true,false}": "Whether a layer norm has a bias. (default: true)",
         "--head_dim N": "Width of a query and a key, d_k; None: d_model / h. (default: none)",

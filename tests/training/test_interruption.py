@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: an update ends, a checkpoint is written, and the run goes on later as if nobody had stopped it."""
+"""Ctrl-C and SIGTERM: an update ends, a checkpoint is written, and the run goes on as if it was never stopped."""
 
 import os
 import re

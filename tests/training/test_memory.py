@@ -1,4 +1,4 @@
-"""What saves memory or time, and changes nothing in the result: smaller pieces, recomputed layers, a compiled model."""
+"""What saves memory or time and changes nothing in the result: smaller pieces, recomputed layers, compiled models."""
 
 import signal
 

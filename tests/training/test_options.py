@@ -171,7 +171,7 @@ def test_the_learning_rate_follows_the_clock(timed_loop, tmp_path):
 
 
 def test_speed_padding_memory_and_utilisation(timed_loop, tiny_run, tmp_path, monkeypatch):
-    """All of the log, against the formulas of docs/training/log.md for the two layers of the tiny model."""
+    """All of the log, against the formulas of docs/training/running.md for the two layers of the tiny model."""
     monkeypatch.setattr(measurements, "peak_rate", lambda *_: 1e6)
     sides = {"source": "input_ids", "target": "labels"}
     timed_loop(10, max_steps=4, logging_steps=2, extras={"sides": sides}).run()

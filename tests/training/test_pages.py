@@ -61,9 +61,21 @@ def check_checkpoints() -> None:
         assert load_tokenizers(name)[0]("the house").input_ids
 
 
+def prepare_running() -> None:
+    make_marian("Helsinki-NLP/opus-mt-en-de")
+    write_pairs("pairs.tsv", "validation.tsv")
+
+
+def check_running() -> None:
+    for name in ("translator", "patient", "small", "cached"):
+        assert transformers.AutoModelForSeq2SeqLM.from_pretrained(name).config.hidden_size == 16
+    assert list(Path("cache").glob("*.arrow"))
+
+
 # Page → what makes the files that it names, and what looks at the results.
 USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "checkpoints": (prepare_checkpoints, check_checkpoints),
+    "running": (prepare_running, check_running),
 }
 
 

@@ -62,7 +62,7 @@ class Measurements:
         return [loss_sum, self.sums[1].item()]
 
     def log_values(self, step: int) -> dict[str, float]:
-        """Returns the values of a log line, and starts the next one; docs/training/log.md says what they mean."""
+        """Returns the values of a log line, and starts the next one; docs/training/running.md says what they mean."""
         loss_sum, items = self.totals(step)
         work = self.accelerator.reduce(self.work.sums.clone(), "sum").tolist()
         now, device = time.monotonic(), self.accelerator.device
