@@ -128,9 +128,12 @@ class TrainingLoop:
         self.warn_of_warmup()
         self.reporter.begin(self.progress.fraction)
         self.model.train()
-        with self.interruption.watched():
-            self.train()
-        return self.finish()
+        try:
+            with self.interruption.watched():
+                self.train()
+            return self.finish()
+        finally:
+            self.reporter.close()
 
     def train(self) -> None:
         """Makes updates until a limit is reached, or an evaluation or a signal ends the run."""
@@ -265,7 +268,6 @@ class TrainingLoop:
         if self.interruption.wanted():
             if self.saved < self.state.step:
                 self.save(scheduled=False)
-            self.reporter.close()
             self.interruption.stop(self.output_dir / f"checkpoint-{self.state.step}")
 
     # ---- what happens between updates ----------------------------------------------------------------------------
@@ -359,7 +361,6 @@ class TrainingLoop:
         best = self.checkpoints.best()
         if best is not None:
             self.reporter.say(f"best {best['metric']}: {best['value']:.4g} at step {best['step']}")
-        self.reporter.close()
         return TrainingResult(self.output_dir, state.step, state.seconds / 60, dict(state.metrics), best)
 
 

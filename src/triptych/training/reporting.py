@@ -159,8 +159,8 @@ class Reporter:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
+        while self.accelerator.trackers:
+            self.accelerator.trackers.pop().finish()
 
 
 def _step(text: str) -> float:
