@@ -65,7 +65,9 @@ def data(tmp_path):
 
 
 def run_script(monkeypatch, **options):
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    words = [
+        str(w) for name, value in options.items() for w in ((f"--{name}",) if value is True else (f"--{name}", value))
+    ]
     monkeypatch.setattr(sys, "argv", ["finetune_classification.py", *words])
     exec(compile(SCRIPT, str(PAGE), "exec"), {"__name__": "__main__", "__doc__": "A script."})
 
