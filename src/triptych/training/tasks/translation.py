@@ -98,6 +98,7 @@ class TranslationTask(Task):
     model_classes: ClassVar = {"encoder-decoder": TriptychForConditionalGeneration}
     default_preset = "transformer-base"
     objective = "translation"
+    pipeline_tag = "translation"
     unit = "pairs"
     text_columns = ("source", "target")
     sides: ClassVar = {"source": "input_ids", "target": "labels"}
@@ -194,6 +195,11 @@ class TranslationTask(Task):
         sides = ((self.tokenizer, "src_lang"), (self.target_tokenizer or self.tokenizer, "tgt_lang"))
         codes = [getattr(side, name) for side, name in sides if has_languages(side)]
         return " → ".join(codes) or None
+
+    def language_codes(self) -> list[str]:
+        """Extends `Task.language_codes`: those of the tokenizers (eng_Latn), or of the shipped corpus (en-de)."""
+        codes = (self.languages() or (self.arguments.corpus or "").replace("-", " → ")).split(" → ")
+        return [code.partition("_")[0] for code in codes if code]
 
     def identity(self) -> dict[str, Any]:
         """Extends `Task.identity`."""
