@@ -72,9 +72,9 @@ def run_script(monkeypatch, **options):
 
 def test_the_page_adds_a_task(task_class, data, tmp_path, monkeypatch, capsys):
     run_script(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "run")
-    output = capsys.readouterr().out
-    assert "data        400 train, 20 validation, 30 test texts, vocabulary" in output
-    assert "tiny-encoder: " in output
+    output, said = capsys.readouterr()
+    assert "data        400 train, 20 validation, 30 test texts, vocabulary" in said
+    assert "tiny-encoder: " in said
     scores = json.loads((tmp_path / "run/test_metrics.json").read_text())
     assert scores["accuracy"] > 0.9
     assert f"test accuracy {scores['accuracy']:.4g}" in output

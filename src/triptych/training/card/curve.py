@@ -53,6 +53,7 @@ def draw(series: dict[str, list[tuple[int, float]]]) -> bytes | None:
             steps, values = zip(*series[name], strict=True)
             axes.plot(steps, values, label=name, marker="." if len(steps) < 30 else None)
         axes.set_xlabel("updates")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     buffer = BytesIO()
