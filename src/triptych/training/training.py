@@ -231,8 +231,8 @@ class Training:
         """
         remarks: list[str] = []
         if self.accelerator.is_main_process:
-            ended = {"result": result, "scores": scores, "command": command, "device": self.device}
-            remarks = write_card(Run(task=self.task, arguments=self.arguments, **ended))
+            run = Run(self.task, self.arguments, result, scores, command, self.device)
+            remarks = write_card(run)
         self.accelerator.wait_for_everyone()
         return remarks
 

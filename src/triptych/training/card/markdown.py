@@ -45,7 +45,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def command(words: Sequence[str]) -> str:
     """Returns a command as one types it, in lines of up to `WIDTH` characters where its options allow that."""
-    lines, options = [""], []
+    lines = [""]
+    options: list[str] = []  # each with its values
     for word in words:
         if word.startswith("--") or not options:
             options.append(shlex.quote(word))

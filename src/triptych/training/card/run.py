@@ -10,7 +10,7 @@ from ..loop import TrainingResult
 from ..task import Task
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Run:
     """
     A run that has ended.
