@@ -26,6 +26,7 @@ from .model_sizes import layers, parameters, vocabulary
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
+from .sharding import is_divided
 from .task import Task
 from .translate import one_line
 from .vocabulary import Tokenizers
@@ -170,7 +171,8 @@ class Training:
     def device(self) -> str:
         """The processes, devices and precision in words."""
         accelerator = self.accelerator
-        return f"{accelerator.num_processes} × {accelerator.device.type}, precision {accelerator.mixed_precision}"
+        devices = f"{accelerator.num_processes} × {accelerator.device.type}, precision {accelerator.mixed_precision}"
+        return devices + (", the model divided (FSDP2)" if is_divided(accelerator) else "")
 
     def run(self) -> TrainingResult:
         """Trains to the end; see `TrainingLoop.run`."""
