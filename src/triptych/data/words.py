@@ -76,32 +76,50 @@ class WordEncoder:
         found = zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True)
         return [list(self.windows(self.by_word(*parts))) for parts in found]
 
-    def by_word(self, words: Sequence[str], ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> list[list[int]]:
-        """The tokens of each word. A token belongs to the word of its first character that is in a word."""
+    def by_word(
+        self, words: Sequence[str], ids: Sequence[int], offsets: Sequence[tuple[int, int]]
+    ) -> list[tuple[list[int], list[int]]]:
+        """For each word, its tokens, and the word of each token. Tokens of a mere space stand before the next word.
+
+        A token belongs to the word of its first character that is in a word.
+        """
         word_of: list[int] = []  # the word of each character of the text, in which a space follows each word
         for number, word in enumerate(words):
             word_of += [number] * len(word) + [NO_WORD]
-        tokens: list[list[int]] = [[] for _ in words]
+        found: list[tuple[list[int], list[int]]] = [([], []) for _ in words]
+        spaces: list[int] = []
         for token, (start, end) in zip(ids, offsets, strict=True):
             number = next((number for number in word_of[start:end] if number != NO_WORD), NO_WORD)
-            if number != NO_WORD:
-                tokens[number].append(token)
-        return [of_word or [self.unknown] for of_word in tokens]
+            if number == NO_WORD:
+                spaces.append(token)
+                continue
+            tokens, numbers = found[number]
+            tokens += [*spaces, token]
+            numbers += [NO_WORD] * len(spaces) + [number]
+            spaces = []
+        for number, (tokens, numbers) in enumerate(found):
+            if not tokens:
+                tokens.append(self.unknown)
+                numbers.append(number)
+        found[-1][0].extend(spaces)
+        found[-1][1].extend([NO_WORD] * len(spaces))
+        return found
 
-    def windows(self, tokens: list[list[int]]) -> Iterator[Window]:
+    def windows(self, words: list[tuple[list[int], list[int]]]) -> Iterator[Window]:
         """Cuts a sentence between words, so that each window is as long as it can be.
 
         A word that alone is longer than a window loses its last tokens.
         """
         ids: list[int] = []
         numbers: list[int] = []
-        for number, of_word in enumerate(tokens):
-            of_word = of_word[: self.room]
-            if ids and self.room is not None and len(ids) + len(of_word) > self.room:
+        for tokens, of_tokens in words:
+            if self.room is not None and len(tokens) > self.room:
+                kept = [position for position, number in enumerate(of_tokens) if number != NO_WORD][: self.room]
+                tokens, of_tokens = [tokens[place] for place in kept], [of_tokens[place] for place in kept]
+            if ids and self.room is not None and len(ids) + len(tokens) > self.room:
                 yield self.window(ids, numbers)
                 ids, numbers = [], []
-            ids += of_word
-            numbers += [number] * len(of_word)
+            ids, numbers = ids + tokens, numbers + of_tokens
         yield self.window(ids, numbers)
 
     def window(self, ids: list[int], numbers: list[int]) -> Window:
