@@ -12,6 +12,8 @@ from pathlib import Path
 from textwrap import wrap
 
 COMMANDS = {
+    "finetune-classification": "Train a model that classifies texts or pairs of texts.",
+    "finetune-tagging": "Train a model that tags the words of sentences.",
     "train-translation": "Train a translation model on pairs of sentences.",
     "translate": "Translate sentences, or standard input line by line.",
     "evaluate-translation": "Score a translation model by BLEU and chrF.",

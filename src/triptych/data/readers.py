@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .formats.conll import read_conll, read_conllu
 from .formats.delimited import read_delimited
 from .formats.json_objects import read_json, read_jsonl
 from .formats.lines import OPENERS
@@ -68,6 +69,8 @@ FORMATS: dict[str, Callable[[str, Columns, FileOptions], Iterator[Row]]] = {
     "jsonl": read_jsonl,
     "json": read_json,
     "parquet": read_parquet,
+    "conll": read_conll,
+    "conllu": read_conllu,
     "text": read_text,
 }
 """The reader of each format, by the word for the format. Except for text, the word is also the end of a name."""

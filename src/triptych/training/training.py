@@ -23,12 +23,12 @@ from .card import Run, write_card
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
 from .model_sizes import layers, parameters, vocabulary
+from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
 from .sharding import is_divided
 from .task import Task
-from .translate import one_line
 from .vocabulary import Tokenizers
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ class Training:
             claim(output_dir, TEST_METRICS_FILE, task.predictions_file)
             write_json(output_dir / TEST_METRICS_FILE, scores)
             if predictions:
-                lines = "".join(f"{one_line(str(prediction))}\n" for prediction in predictions)
+                lines = "".join(f"{prediction_line(prediction)}\n" for prediction in predictions)
                 write_text(output_dir / task.predictions_file, lines)
         self.accelerator.wait_for_everyone()
         return scores

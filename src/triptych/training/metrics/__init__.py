@@ -4,7 +4,17 @@ from importlib import import_module
 from typing import Any
 
 # Name → module here and class in it; imported when asked for, as each needs a library of its own.
-METRICS = {"sacrebleu": ("translation", "SacreBleu"), "chrf": ("translation", "ChrF")}
+METRICS = {
+    "accuracy": ("classification", "Accuracy"),
+    "chrf": ("translation", "ChrF"),
+    "f1": ("classification", "F1"),
+    "matthews_correlation": ("classification", "MatthewsCorrelation"),
+    "mse": ("classification", "MeanSquaredError"),
+    "pearsonr": ("classification", "PearsonR"),
+    "sacrebleu": ("translation", "SacreBleu"),
+    "seqeval": ("tagging", "SeqEval"),
+    "spearmanr": ("classification", "SpearmanR"),
+}
 
 
 def load_metric(name: str) -> Any:
