@@ -4,7 +4,13 @@ from importlib import import_module
 from typing import Any
 
 # Name → module here and class in it; imported when asked for, as each needs a library of its own.
-METRICS = {"sacrebleu": ("translation", "SacreBleu"), "chrf": ("translation", "ChrF")}
+METRICS = {
+    "sacrebleu": ("translation", "SacreBleu"),
+    "chrf": ("translation", "ChrF"),
+    "rouge": ("rouge", "Rouge"),
+    "squad": ("squad", "Squad"),
+    "squad_v2": ("squad", "SquadV2"),
+}
 
 
 def load_metric(name: str) -> Any:
