@@ -3,18 +3,23 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from accelerate import Accelerator
 
-from ...configuration import TriptychEncoderConfig
 from ...data import PaddingCollator
 from ...data.answers import Answer
 from ...data.collators import IGNORED
 from ...data.formats.kinds import Column
-from ...data.formats.squad import is_nested
 from ...data.questions import CHECKPOINT_KEY, WindowEncoder, is_misplaced, told_of_misplaced, window_rows
-from ...modeling import TriptychEncoderForQuestionAnswering
+from ...data.readers import FileOptions, file_format
+from ...modeling import (
+    TriptychDecoderForQuestionAnswering,
+    TriptychEncoderForQuestionAnswering,
+    TriptychForQuestionAnswering,
+)
 from ..answer import answer, score_answers
 from ..arguments import option
 from ..data_options import DataOptions
@@ -67,7 +72,6 @@ class QuestionAnsweringArguments(QuestionOptions, TaskArguments):
         ValueError: there are no data, or several sources of data; or an option is out of range.
     """
 
-    preset: str = option("bert-base", "Published size to start from; every field of it can be given, too.")
     max_length: int | None = option(
         None, f"Most tokens of a window (default: {MOST_TOKENS}, or fewer if the model has fewer positions)."
     )
@@ -90,17 +94,24 @@ class QuestionAnsweringArguments(QuestionOptions, TaskArguments):
         if self.null_score_threshold is not None and not math.isfinite(self.null_score_threshold):
             raise ValueError(f"null_score_threshold={self.null_score_threshold} must be finite")
         files = [*(self.train_file or []), *(self.validation_file or []), *(self.test_file or [])]
-        if self.id_column is None and files and all(is_nested(file) for file in files):
+        if self.id_column is None and files and all(self.format_of(file) == "squad" for file in files):
             self.id_column = "id"
+
+    def format_of(self, file: str) -> str:
+        """The format of a file of data; `text` for one that does not exist, which is refused when it is read."""
+        return file_format(file, FileOptions(self.file_format)) if Path(file).is_file() else "text"
 
 
 class QuestionAnsweringTask(Task):
     """Learns to find the answers to questions in texts; see `Task`."""
 
     arguments_class = QuestionAnsweringArguments
-    config_class = TriptychEncoderConfig
-    model_class = TriptychEncoderForQuestionAnswering
-    family = "encoder"
+    model_classes: ClassVar = {
+        "encoder": TriptychEncoderForQuestionAnswering,
+        "decoder": TriptychDecoderForQuestionAnswering,
+        "encoder-decoder": TriptychForQuestionAnswering,
+    }
+    default_preset = "bert-base"
     objective = "question answering"
     unit = "questions"
     text_columns = ("question", "context")
@@ -122,14 +133,14 @@ class QuestionAnsweringTask(Task):
                 remarks = [*remarks, f"{split}: misplaced answers left out: {len(rows) - len(kept):,} of {len(rows):,}"]
         return data, remarks
 
-    @property
+    @cached_property
     def threshold(self) -> float | None:
         """The threshold from which a question has no answer; None: every question is answered."""
         if self.arguments.null_score_threshold is not None:
             return self.arguments.null_score_threshold
         return 0.0 if any(not answers["text"] for answers in self.data["train"]["answers"]) else None
 
-    @property
+    @cached_property
     def windows(self) -> WindowEncoder:
         """What makes windows that the model can read.
 
