@@ -14,7 +14,7 @@ from ...data.answers import Answer
 from ...data.collators import IGNORED
 from ...data.formats.kinds import Column
 from ...data.questions import CHECKPOINT_KEY, WindowEncoder, is_misplaced, told_of_misplaced, window_rows
-from ...data.readers import FileOptions, file_format
+from ...data.readers import file_format
 from ...modeling import (
     TriptychDecoderForQuestionAnswering,
     TriptychEncoderForQuestionAnswering,
@@ -99,7 +99,7 @@ class QuestionAnsweringArguments(QuestionOptions, TaskArguments):
 
     def format_of(self, file: str) -> str:
         """The format of a file of data; `text` for one that does not exist, which is refused when it is read."""
-        return file_format(file, FileOptions(self.file_format)) if Path(file).is_file() else "text"
+        return file_format(file, self.file_options()) if Path(file).is_file() else "text"
 
 
 class QuestionAnsweringTask(Task):
