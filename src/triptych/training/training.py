@@ -21,11 +21,11 @@ from .adapters import adapter_layers, add_adapters, check_peft, fingerprint_of_f
 from .arguments import LoopArguments
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
+from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
 from .task import Task
-from .translate import one_line
 from .vocabulary import Tokenizers
 
 T = TypeVar("T")
@@ -214,7 +214,7 @@ class Training:
             claim(output_dir, TEST_METRICS_FILE, task.predictions_file)
             write_json(output_dir / TEST_METRICS_FILE, scores)
             if predictions:
-                lines = "".join(f"{one_line(str(prediction))}\n" for prediction in predictions)
+                lines = "".join(f"{prediction_line(prediction)}\n" for prediction in predictions)
                 write_text(output_dir / task.predictions_file, lines)
         self.accelerator.wait_for_everyone()
         return scores
