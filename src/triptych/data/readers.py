@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .formats.conll import read_conll, read_conllu
 from .formats.delimited import read_delimited
 from .formats.json_objects import read_json, read_jsonl
 from .formats.lines import OPENERS
@@ -70,6 +71,8 @@ FORMATS: dict[str, Callable[[str, Columns, FileOptions], Iterator[Row]]] = {
     "json": read_json,
     "parquet": read_parquet,
     "squad": read_squad,
+    "conll": read_conll,
+    "conllu": read_conllu,
     "text": read_text,
 }
 """The reader of each format, by the word for the format. Except for text and squad, the word is also the end of a name."""

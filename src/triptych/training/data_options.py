@@ -32,13 +32,13 @@ class DataOptions:
 
     dataset_name: str | None = option(None, "Instead of files: a data set of the Hub, or a directory with files.")
     dataset_config_name: str | None = option(None, "Configuration of the data set.")
-    file_format: Literal["tsv", "csv", "jsonl", "json", "parquet", "squad", "text"] | None = option(
+    file_format: Literal["tsv", "csv", "jsonl", "json", "parquet", "conll", "conllu", "squad", "text"] | None = option(
         None, "Format of the files, where their names do not say it."
     )
     column_names: list[str] | None = field(
         default=None,
         metadata=several(
-            "Names of all columns, for tsv and csv files without a header, such as: source target licence."
+            "Names of all columns, for tsv and csv files without a header, and for conll files: source target licence."
         ),
     )
     delimiter: str | None = option(None, "Character between the fields of tsv and csv files, such as ';' or '\\t'.")

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from accelerate import Accelerator
@@ -14,7 +13,6 @@ from ...data.answers import Answer
 from ...data.collators import IGNORED
 from ...data.formats.kinds import Column
 from ...data.questions import CHECKPOINT_KEY, WindowEncoder, is_misplaced, told_of_misplaced, window_rows
-from ...data.readers import file_format
 from ...modeling import (
     TriptychDecoderForQuestionAnswering,
     TriptychEncoderForQuestionAnswering,
@@ -42,8 +40,8 @@ class QuestionOptions(DataOptions):
         "answers",
         'Column of the answers: {"text": [...], "answer_start": [...]}; with empty lists the question has no answer.',
     )
-    id_column: str | None = option(
-        None, "Column of names for the questions, which the predictions bear (default: id in SQuAD's files, else none)."
+    id_column: str = option(
+        "id", "Column of the names of the questions, which the predictions bear; without it, they bear row numbers."
     )
     misplaced: Literal["error", "drop"] = option(
         "error", "What to do with rows whose answer does not stand in the context at its answer_start."
@@ -51,12 +49,12 @@ class QuestionOptions(DataOptions):
 
     def columns(self) -> dict[str, Column | str]:
         """Extends `DataOptions.columns`."""
-        columns: dict[str, Column | str] = {
+        return {
             "question_column": Column(self.question_column),
             "context_column": Column(self.context_column),
             "answers_column": Column(self.answers_column, "answers"),
+            "id_column": Column(self.id_column, "name", optional=True),
         }
-        return columns if self.id_column is None else columns | {"id_column": Column(self.id_column, "name")}
 
     def fault(self, row: dict[str, Any]) -> str | None:
         """Extends `DataOptions.fault`: an answer that does not stand in the context at its place."""
@@ -93,13 +91,6 @@ class QuestionAnsweringArguments(QuestionOptions, TaskArguments):
         self.check_at_least(0, "doc_stride", "evaluation_questions")
         if self.null_score_threshold is not None and not math.isfinite(self.null_score_threshold):
             raise ValueError(f"null_score_threshold={self.null_score_threshold} must be finite")
-        files = [*(self.train_file or []), *(self.validation_file or []), *(self.test_file or [])]
-        if self.id_column is None and files and all(self.format_of(file) == "squad" for file in files):
-            self.id_column = "id"
-
-    def format_of(self, file: str) -> str:
-        """The format of a file of data; `text` for one that does not exist, which is refused when it is read."""
-        return file_format(file, self.file_options()) if Path(file).is_file() else "text"
 
 
 class QuestionAnsweringTask(Task):
