@@ -17,7 +17,12 @@ QUESTION = "Where does Max live?"
 ANSWER = "the old town of Bergen"
 
 
-LENGTHS = {"wordpiece": 19, "bpe": 19, "unigram": 63, "character": 55}  # in which the context does not fit, but the answer
+LENGTHS = {
+    "wordpiece": 19,
+    "bpe": 19,
+    "unigram": 63,
+    "character": 55,
+}  # in which the context does not fit, but the answer
 STRIDE = 4
 
 
@@ -141,7 +146,11 @@ def test_the_place_of_no_answer_is_that_of_the_token_that_begins_a_text():
     ("text", "start", "told"),
     [
         ("Oslo", 13, None),
-        ("Oslo", 12, r"'Oslo' does not stand in the context at answer_start=12, where the text is ' Osl'.*--misplaced"),
+        (
+            "Oslo",
+            12,
+            r"'Oslo' does not stand in the context at answer_start=12, where the text is ' Osl'.*--misplaced",
+        ),
         ("Bergen", 400, "where the text is ''"),
         (" ", 3, "an answer is blank"),
     ],

@@ -81,9 +81,13 @@ def find_answers(
     for window, firsts, lasts in zip(windows, start_logits, end_logits, strict=True):
         firsts, lasts = firsts.astype(np.float64), lasts.astype(np.float64)
         without.append(firsts[window.no_answer] + lasts[window.no_answer])
-        scored = [*window.positions, window.no_answer] if window.no_answer not in window.positions else window.positions
+        scored = (
+            [*window.positions, window.no_answer] if window.no_answer not in window.positions else window.positions
+        )
         totals.append((log_sum(firsts[scored]), log_sum(lasts[scored])))
-        for first, last, score in best_pairs(firsts[window.positions], lasts[window.positions], max_answer_length, number):
+        for first, last, score in best_pairs(
+            firsts[window.positions], lasts[window.positions], max_answer_length, number
+        ):
             start, end = trimmed(context, int(window.starts[first]), int(window.ends[last]))
             if start < end:
                 found[start, end] = max(score, found.get((start, end), score))
@@ -93,9 +97,7 @@ def find_answers(
     return Answers(best, float(min(without)), float(log_total))
 
 
-def best_pairs(
-    firsts: np.ndarray, lasts: np.ndarray, longest: int, number: int
-) -> list[tuple[int, int, float]]:
+def best_pairs(firsts: np.ndarray, lasts: np.ndarray, longest: int, number: int) -> list[tuple[int, int, float]]:
     """The pairs (first, last) of tokens with the greatest sums: 0 <= last - first < `longest`; of (n,) and (n,)."""
     if not len(firsts):
         return []

@@ -73,7 +73,9 @@ class QuestionAnsweringPipeline(TaskPipeline, ChunkPipeline):  # type: ignore[mi
         elif len(args) == 1:
             inputs = args[0]
         else:
-            raise TypeError("give question= and context=, or a dict, or a list or an iterator of dicts, that have both")
+            raise TypeError(
+                "give question= and context=, or a dict, or a list or an iterator of dicts, that have both"
+            )
         if isinstance(inputs, Mapping):
             return super().__call__(checked(inputs), **kwargs)
         if isinstance(inputs, list):

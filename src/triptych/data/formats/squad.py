@@ -1,7 +1,7 @@
 """Reading the nested JSON files of SQuAD, versions 1.1 and 2.0: articles of paragraphs of questions.
 
-    {"data": [{"title": …, "paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": [
-        {"text": …, "answer_start": …}], "is_impossible": false}]}]}]}
+{"data": [{"title": …, "paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": [
+    {"text": …, "answer_start": …}], "is_impossible": false}]}]}]}
 """
 
 import re

@@ -142,9 +142,7 @@ class SquadV2(AnswerScore):
         return scores
 
 
-def best_threshold(
-    name: str, predictions: list[dict], scores: list[float], answered: list[bool]
-) -> dict[str, float]:
+def best_threshold(name: str, predictions: list[dict], scores: list[float], answered: list[bool]) -> dict[str, float]:
     """The best score over all thresholds of `no_answer_probability`, and that threshold; as the official script.
 
     It begins with no answer to any question, and gives the answers one after another, the most probable first. An

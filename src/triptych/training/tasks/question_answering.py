@@ -1,7 +1,7 @@
 """The task of question answering: to find the part of a text that answers a question, scored as SQuAD is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,8 +11,10 @@ from accelerate import Accelerator
 from ...data import PaddingCollator
 from ...data.answers import Answer
 from ...data.collators import IGNORED
+from ...data.file_rows import Files
 from ...data.formats.kinds import Column
 from ...data.questions import CHECKPOINT_KEY, WindowEncoder, is_misplaced, told_of_misplaced, window_rows
+from ...data.sieve import Counts
 from ...modeling import (
     TriptychDecoderForQuestionAnswering,
     TriptychEncoderForQuestionAnswering,
@@ -55,6 +57,19 @@ class QuestionOptions(DataOptions):
             "answers_column": Column(self.answers_column, "answers"),
             "id_column": Column(self.id_column, "name", optional=True),
         }
+
+    def read(self, files: Mapping[str, Files | None]) -> tuple["DatasetDict", dict[str, Counts]]:
+        """Extends `DataOptions.read`: one split may have ids, and another one none."""
+        from datasets import DatasetDict
+
+        if self.dataset_name:
+            return super().read(files)
+        data, counts = DatasetDict(), {}
+        for split, given in files.items():
+            if given is not None:
+                rows, of_split = super().read({split: given})
+                data[split], counts[split] = rows[split], of_split[split]
+        return data, counts
 
     def fault(self, row: dict[str, Any]) -> str | None:
         """Extends `DataOptions.fault`: an answer that does not stand in the context at its place."""
@@ -121,7 +136,10 @@ class QuestionAnsweringTask(Task):
                 raise ValueError(f"{split}: no answer stands in its context at answer_start, which counts from 0")
             if len(kept) < len(rows):
                 data[split] = rows.select(kept)
-                remarks = [*remarks, f"{split}: misplaced answers left out: {len(rows) - len(kept):,} of {len(rows):,}"]
+                remarks = [
+                    *remarks,
+                    f"{split}: misplaced answers left out: {len(rows) - len(kept):,} of {len(rows):,}",
+                ]
         return data, remarks
 
     @cached_property

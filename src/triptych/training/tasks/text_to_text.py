@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from accelerate import Accelerator
 from torch import Tensor
 
+from ...conversion.loading import read_config
 from ...data import TranslationCollator, tokenize_pairs
 from ...data.targets import around_targets
 from ...data.tokenize import SAMPLE
@@ -31,6 +32,8 @@ DECISIONS = {name: names for names in (PENALTIES, LENGTH_OPTIONS) for name in na
 # What a public checkpoint may say of a task in `task_specific_params`, where transformers had the options of generation
 # before it had a generation configuration.
 FORMER_OPTIONS = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_length", "min_length", "early_stopping")
+# Architectures of which transformers' own classes leave two things as they are in training; see `keep_what_stays`.
+FAIRSEQ = {"bart", "marian", "mbart", "pegasus"}
 
 
 @dataclass(kw_only=True)
@@ -122,6 +125,10 @@ class TextToTextTask(Task):
     def create_model(self) -> TriptychForConditionalGeneration:
         """Extends `Task.create_model`: the model knows how the finished model generates."""
         model = super().create_model()
+        if self.arguments.model:
+            keep_what_is_said(read_config(self.arguments.model), model.config, self.pipeline)
+        if (model.config.origin or {}).get("model_type") in FAIRSEQ:
+            keep_what_stays(model)
         self.set_generation(model)
         before, _ = around_targets(self.target_tokenizer or self.tokenizer, self.data["train"][:SAMPLE][self.target])
         # Every target begins with this token (the code of a language, or BART's <s>), so every output does.
@@ -269,3 +276,24 @@ class TextToTextTask(Task):
 def is_stated(options: Any, name: str) -> bool:
     """Whether a generation configuration decides what an option decides, under any of its names."""
     return any(getattr(options, other, None) is not None for other in DECISIONS.get(name, (name,)))
+
+
+def keep_what_is_said(published: Any, config: Any, task: str) -> None:
+    """Copies what a public configuration says of a task, which a conversion leaves out: a prefix, options."""
+    of_task = (getattr(published, "task_specific_params", None) or {}).get(task)
+    if of_task and not getattr(config, "task_specific_params", None):
+        config.task_specific_params = {task: dict(of_task)}
+    if getattr(published, "prefix", None) and not getattr(config, "prefix", None):
+        config.prefix = published.prefix
+
+
+def keep_what_stays(model: Any) -> None:
+    """Lets a model of `FAIRSEQ` learn what transformers' own class learns.
+
+    There, the bias of the vocabulary is no parameter; and the embedding of padding, from which Marian's decoder starts,
+    does not learn from being read.
+    """
+    if model.lm_head.bias is not None:
+        model.lm_head.bias.requires_grad_(False)
+    for name in model.config.embedding_names:
+        getattr(model.model, name).padding_idx = model.config.pad_token_id
