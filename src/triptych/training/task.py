@@ -35,6 +35,8 @@ class Task(Objective):
             `triptych.tokenization.FAMILIES`: encoder-decoder, encoder or decoder. The first one is the usual one.
         default_preset: the preset that is trained where neither `--preset` nor `--model` says otherwise.
         objective: the word by which a published recipe names the task.
+        title: the task in words, for the model card ("translation"); without it, the card says `objective`.
+        pipeline_tag: the task of a pipeline that the trained model does, as the Hub names it; None: it does none.
         unit: what a row of the data is called in the summary.
         text_columns: the columns of the data on which a tokenizer is trained.
         sides: side of a row → the column of its tokens. The tokens of all sides count for `max_tokens`.
@@ -55,6 +57,8 @@ class Task(Objective):
     model_classes: ClassVar[Mapping[str, type[PreTrainedModel]]]
     default_preset: ClassVar[str]
     objective: ClassVar[str]
+    title: ClassVar[str] = ""
+    pipeline_tag: ClassVar[str | None] = None
     unit: ClassVar[str] = "rows"
     text_columns: ClassVar[Sequence[str]] = ("text",)
     sides: ClassVar[Mapping[str, str]] = {"text": "input_ids"}
@@ -225,6 +229,10 @@ class Task(Objective):
     def summary(self) -> dict[str, str]:
         """Returns lines that are added to the summary of the run: a word of up to ten letters → text."""
         return {}
+
+    def language_codes(self) -> Sequence[str]:
+        """Returns the codes (ISO 639) of the languages of the data, for the model card; empty: they are not known."""
+        return ()
 
     def report(self, scores: dict[str, Any]) -> list[str]:
         """Returns the lines that tell the user the scores of the test data."""

@@ -19,8 +19,10 @@ from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
 from .adapters import adapter_layers, add_adapters, check_peft, fingerprint_of_frozen, freeze
 from .arguments import LoopArguments
+from .card import Run, write_card
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
+from .model_sizes import layers, parameters, vocabulary
 from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
@@ -145,7 +147,7 @@ class Training:
 
     def summary(self) -> list[str]:
         """Returns what is about to happen, in a few lines."""
-        accelerator, loop, task, model = self.accelerator, self.arguments, self.task, self.task.model
+        loop, task, model = self.arguments, self.task, self.task.model
         sizes = ", ".join(
             f"{len(rows):,} {split}" if isinstance(rows, Sized) else f"a stream to {split}"
             for split, rows in task.data.items()
@@ -155,8 +157,7 @@ class Training:
             f"{len(self.train_batches):,} updates an epoch" if isinstance(self.train_batches, Sized) else "streamed"
         )
         lines = {
-            "device": f"{accelerator.num_processes} × {accelerator.device.type}, precision "
-            f"{accelerator.mixed_precision}{', the model divided (FSDP2)' if is_divided(accelerator) else ''}",
+            "device": self.device,
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
             "model": f"{task.arguments.model or task.preset}: {parameters(model)}, {layers(model.config)} layers, "
             f"d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
@@ -168,6 +169,13 @@ class Training:
         }
         indented = {name: text.replace("\n", "\n" + " " * 12) for name, text in lines.items()}
         return [f"{name:<11} {text}" for name, text in indented.items()]
+
+    @property
+    def device(self) -> str:
+        """The processes, devices and precision in words."""
+        accelerator = self.accelerator
+        divided = ", the model divided (FSDP2)" if is_divided(accelerator) else ""
+        return f"{accelerator.num_processes} × {accelerator.device.type}, precision {accelerator.mixed_precision}{divided}"
 
     def run(self) -> TrainingResult:
         """Trains to the end, and lets the task finish its model; see `TrainingLoop.run` and `Task.finish`."""
@@ -221,6 +229,24 @@ class Training:
         self.accelerator.wait_for_everyone()
         return scores
 
+    def write_card(self, result: TrainingResult, scores: dict[str, Any] | None, command: str) -> list[str]:
+        """Writes the model card and its curve; see `write_card`.
+
+        Args:
+            result: what `run` returned.
+            scores: what `test` returned.
+            command: what one types to repeat the run.
+
+        Returns:
+            Remarks for the user, on the main process.
+        """
+        remarks: list[str] = []
+        if self.accelerator.is_main_process:
+            run = Run(self.task, self.arguments, result, scores, command, self.device)
+            remarks = write_card(run)
+        self.accelerator.wait_for_everyone()
+        return remarks
+
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
     """Lets the main process do `work`, and gives its result, or raises its error, on all processes."""
@@ -262,25 +288,6 @@ def check_apart(model: str | None, arguments: LoopArguments) -> None:
         )
 
 
-def parameters(model: Any) -> str:
-    """Returns the number of parameters, and of those that are trained, where some are not."""
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
-    return f"{total:,} parameters" + ("" if trained == total else f" ({trained:,} of them trained)")
-
-
 def new_weights(names: Sequence[str]) -> str:
     """Returns a line that names the weights that a checkpoint did not give; empty where it gave all."""
     return f"\nnew weights: {', '.join(names)}" if names else ""
-
-
-def vocabulary(config: Any) -> str:
-    """Returns the size of the vocabulary, or of both."""
-    sizes = [config.vocab_size, getattr(config, "decoder_vocab_size", None)]
-    return " + ".join(f"{size:,}" for size in sizes if size is not None)
-
-
-def layers(config: Any) -> str:
-    """Returns the number of layers, of the encoder and of the decoder where there are both."""
-    both = hasattr(config, "encoder_layers") and hasattr(config, "decoder_layers")
-    return f"{config.encoder_layers}+{config.decoder_layers}" if both else str(config.num_hidden_layers)

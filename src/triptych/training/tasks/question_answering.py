@@ -119,6 +119,7 @@ class QuestionAnsweringTask(Task):
     }
     default_preset = "bert-base"
     objective = "question answering"
+    pipeline_tag = CHECKPOINT_KEY
     unit = "questions"
     text_columns = ("question", "context")
     scores = ("exact_match", "f1")

@@ -61,7 +61,7 @@ class SummarizationTask(TextToTextTask):
     """Learns to write summaries of texts; see `TextToTextTask`."""
 
     arguments_class = SummarizationArguments
-    objective = pipeline = "summarization"
+    objective = pipeline_tag = "summarization"
     unit = "texts"
     text_columns = ("text", "summary")
     scores = ("rouge1", "rouge2", "rougeL", "rougeLsum")

@@ -91,7 +91,6 @@ class TextToTextTask(Task):
 
     Class attributes:
         text_columns: the column of the sources, and that of the targets.
-        pipeline: the name of the pipeline that does the task.
         decisive: which of `scores` chooses the length penalty.
     """
 
@@ -100,7 +99,6 @@ class TextToTextTask(Task):
     sides: ClassVar = {"source": "input_ids", "target": "labels"}
     losses = ("loss", "smoothed_loss")
     text_columns: ClassVar[tuple[str, str]]
-    pipeline: ClassVar[str]
     decisive: ClassVar[str]
 
     arguments: TextToTextArguments
@@ -126,7 +124,7 @@ class TextToTextTask(Task):
         """Extends `Task.create_model`: the model knows how the finished model generates."""
         model = super().create_model()
         if self.arguments.model:
-            keep_what_is_said(read_config(self.arguments.model), model.config, self.pipeline)
+            keep_what_is_said(read_config(self.arguments.model), model.config, self.pipeline_tag)
         if (model.config.origin or {}).get("model_type") in FAIRSEQ:
             keep_what_stays(model)
         self.set_generation(model)
@@ -158,12 +156,12 @@ class TextToTextTask(Task):
 
     def of_task(self, config: Any) -> dict[str, Any]:
         """What a configuration says of this task alone: a prefix, and options of generation."""
-        return dict((getattr(config, "task_specific_params", None) or {}).get(self.pipeline) or {})
+        return dict((getattr(config, "task_specific_params", None) or {}).get(self.pipeline_tag) or {})
 
     def set_of_task(self, config: Any, prefix: str | None) -> None:
         """Lets a configuration say only the prefix of this task; the generation configuration says the rest."""
-        others = {k: v for k, v in (getattr(config, "task_specific_params", None) or {}).items() if k != self.pipeline}
-        said = others if prefix is None else others | {self.pipeline: {"prefix": prefix}}
+        others = {k: v for k, v in (getattr(config, "task_specific_params", None) or {}).items() if k != self.pipeline_tag}
+        said = others if prefix is None else others | {self.pipeline_tag: {"prefix": prefix}}
         if said or getattr(config, "task_specific_params", None):
             config.task_specific_params = said
 

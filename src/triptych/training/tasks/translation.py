@@ -72,7 +72,7 @@ class TranslationTask(TextToTextTask):
     """Learns to translate from pairs; see `TextToTextTask`."""
 
     arguments_class = TranslationArguments
-    objective = pipeline = "translation"
+    objective = pipeline_tag = "translation"
     unit = "pairs"
     text_columns = ("source", "target")
     scores = ("bleu", "chrf")
@@ -119,6 +119,11 @@ class TranslationTask(TextToTextTask):
         sides = ((self.tokenizer, "src_lang"), (self.target_tokenizer or self.tokenizer, "tgt_lang"))
         codes = [getattr(side, name) for side, name in sides if has_languages(side)]
         return " → ".join(codes) or None
+
+    def language_codes(self) -> list[str]:
+        """Extends `Task.language_codes`: those of the tokenizers (eng_Latn), or of the shipped corpus (en-de)."""
+        codes = (self.languages() or (self.arguments.corpus or "").replace("-", " → ")).split(" → ")
+        return [code.partition("_")[0] for code in codes if code]
 
     def identity(self) -> dict[str, Any]:
         """Extends `TextToTextTask.identity`."""
