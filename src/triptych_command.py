@@ -12,6 +12,8 @@ from pathlib import Path
 from textwrap import wrap
 
 COMMANDS = {
+    "finetune-classification": "Train a model that classifies texts or pairs of texts.",
+    "finetune-tagging": "Train a model that tags the words of sentences.",
     "train-translation": "Train a translation model on pairs of sentences.",
     "train-summarization": "Train a model that writes summaries of texts.",
     "finetune-question-answering": "Train a model that finds answers in texts, as in SQuAD.",

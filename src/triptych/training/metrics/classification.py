@@ -26,7 +26,7 @@ class LabelScore(evaluate.Metric):
         return evaluate.MetricInfo(
             description=self.description,
             citation=self.citation_key,
-            inputs_description="Args: predictions, references: a label, or a list of labels, or a number, for each row.",
+            inputs_description="Args: predictions, references: for each row a label, a list of labels or a number.",
             features=[datasets.Features({"predictions": kind, "references": kind}) for kind in self.kinds],
             reference_urls=[self.url],
         )
