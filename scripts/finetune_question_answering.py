@@ -1,4 +1,4 @@
-"""The command `triptych finetune-question-answering`, from a checkout: `python scripts/finetune_question_answering.py --help`."""
+"""`triptych finetune-question-answering`, from a checkout: `python scripts/finetune_question_answering.py --help`."""
 
 from triptych.commands.finetune_question_answering import main
 from triptych.training.command_line import run_script

@@ -162,7 +162,7 @@ def test_misplaced_answers(text, start, told):
     assert found is None if told is None else re.search(told, found)
 
 
-# ---- from scores to answers ------------------------------------------------------------------------------------------
+# ---- from scores to answers --------------------------------------------------------------------------------
 
 
 def window_of(words, first_word=0, no_answer=0):
@@ -178,7 +178,7 @@ def test_the_best_pair_over_all_windows():
     starts = [np.array([9.0, 1, 5, 0]), np.array([-4.0, 0, 3, 7])]
     ends = [np.array([9.0, 6, 0, 2]), np.array([-4.0, 1, 4, 5])]
     found = find_answers(context, windows, starts, ends, max_answer_length=3)
-    # By hand: in the first window 0 1 (5 + 0 = 5: w1), w0 (1 + 6), w1 w2 (5 + 2); in the second w4 (7 + 5) is the best.
+    # By hand: in the first window w0 (1 + 6) and w1 w2 (5 + 2); in the second w3 w4 (3 + 5), and w4 (7 + 5) is best.
     assert [(answer.text, answer.score) for answer in found.best[:4]] == [
         ("w4", 12.0),
         ("w3 w4", 8.0),

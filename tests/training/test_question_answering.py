@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,8 +65,12 @@ def training(data):
     return make
 
 
+def rows_of(files):
+    return [json.loads(line) for line in Path(files[0]).read_text().splitlines()]
+
+
 def predictions_of(directory):
-    return [json.loads(line) for line in (directory / "test_predictions.jsonl").read_text().splitlines()]
+    return rows_of([directory / "test_predictions.jsonl"])
 
 
 def test_a_run_finds_the_answers_and_the_pipeline_finds_the_same(training, data, tmp_path):
@@ -77,7 +82,7 @@ def test_a_run_finds_the_answers_and_the_pipeline_finds_the_same(training, data,
     assert scores["f1"] > 85
     assert scores["NoAns_total"] == 7
     assert scores["HasAns_total"] == 21
-    rows = [json.loads(line) for line in open(data["test_file"][0])]
+    rows = rows_of(data["test_file"])
     predictions = predictions_of(tmp_path / "run")
     assert [prediction["id"] for prediction in predictions] == [row["id"] for row in rows]
     right = 0
@@ -112,7 +117,7 @@ def test_the_other_families(training, tmp_path, preset, config):
 
 
 def test_a_public_dataset_file_is_read_as_it_is(training, data, tmp_path):
-    rows = [json.loads(line) for line in open(data["train_file"][0])]
+    rows = rows_of(data["train_file"])
     paragraphs = []
     for row in rows:
         answers = [
@@ -127,7 +132,7 @@ def test_a_public_dataset_file_is_read_as_it_is(training, data, tmp_path):
     assert task.data["train"][:] == training(tmp_path / "run").task.data["train"][:]
 
 
-# ---- the loss, against transformers and however an update is cut --------------------------------------------------------
+# ---- the loss, against transformers and however an update is cut ----------------------------------------
 
 SIZES = {"vocab_size": 110, "pad_token_id": 0}
 BERT = {**SMALL, **SIZES, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -145,7 +150,7 @@ def test_the_losses_are_those_of_transformers_own_class(training, data, tmp_path
     """transformers includes padding in the softmax, so its class is given one length at a time."""
     torch.manual_seed(0)
     transformers.AutoModelForQuestionAnswering.from_config(PUBLISHED[kind]).save_pretrained(tmp_path / "hf")
-    texts = [QUESTION] * 200 + [*(json.loads(line)["context"] for line in open(data["train_file"][0]))]
+    texts = [QUESTION] * 200 + [*(row["context"] for row in rows_of(data["train_file"]))]
     train_tokenizer(texts, "wordpiece", 110, "encoder").save_pretrained(tmp_path / "hf")
     run = training(tmp_path / "run", {}, loop={"max_steps": 5, "logging_steps": 1}, model=str(tmp_path / "hf"))
     theirs = transformers.AutoModelForQuestionAnswering.from_pretrained(tmp_path / "hf").train()
@@ -202,11 +207,11 @@ def test_a_resumed_run_equals_an_unbroken_one(training, tmp_path):
         training(tmp_path / "parts", config, loop | {"resume": True}, doc_stride=5).run()
 
 
-# ---- options and refusals ----------------------------------------------------------------------------------------------
+# ---- options and refusals --------------------------------------------------------------------------------
 
 
 def test_questions_that_all_have_answers_are_all_answered(training, data, tmp_path):
-    answered = [row for row in map(json.loads, open(data["train_file"][0])) if row["answers"]["text"]]
+    answered = [row for row in rows_of(data["train_file"]) if row["answers"]["text"]]
     for row in answered:
         del row["id"]
     files = {f"{split}_file": write(tmp_path / f"answered-{split}.jsonl", answered[:9]) for split in ("train", "test")}

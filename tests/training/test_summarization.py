@@ -1,4 +1,4 @@
-"""Writing summaries: whole runs, the pipeline, lengths, prefixes, the length penalty, and checkpoints that learn on."""
+"""Writing summaries: whole runs, the pipeline, lengths, prefixes, the length penalty, and starting from a checkpoint."""
 
 import json
 
@@ -16,7 +16,13 @@ from triptych.training.tasks.summarization import SummarizationArguments, Summar
 from triptych.training.tasks.translation import TranslationArguments, TranslationTask
 from triptych.training.training import Training
 
-SMALL = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "decoder_layers": 1, "intermediate_size": 24}
+SMALL = {
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "intermediate_size": 24,
+}
 LOOP = {"max_steps": 3, "lr_scheduler": "constant", "learning_rate": 1e-2, "warmup_steps": 0, "optimizer": "adam"}
 LOOP |= {"report_to": "none", "cpu_threads": 1, "cpu": True, "save_steps": 1000, "evaluation_steps": 1000}
 ANIMALS, COLOURS = ("cat", "dog", "owl", "hen"), ("red", "blue", "white")
@@ -127,7 +133,7 @@ def test_mistakes(training, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
-# ---- the length penalty ------------------------------------------------------------------------------------------------
+# ---- the length penalty --------------------------------------------------------------------------------
 
 
 def test_the_best_penalty_is_chosen_and_that_of_the_paper_among_equals():
@@ -191,7 +197,7 @@ def test_a_trained_model_learns_on_with_one_option(training, tmp_path):
     assert weights.keys() == load_file(tmp_path / "more/model.safetensors").keys()
 
 
-# ---- public checkpoints, against transformers' own class ------------------------------------------------------------------
+# ---- public checkpoints, against transformers' own class --------------------------------------------------
 
 SIZES = {"vocab_size": 4 + len(VOCABULARY), "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0}
 LAYERS = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}
@@ -249,7 +255,7 @@ def test_the_losses_are_those_of_transformers_own_class(training, tmp_path, kind
     assert [record["loss"] for record in records if "loss" in record] == pytest.approx(losses[:5], abs=2e-5)
 
 
-# ---- the weights do not depend on how an update is cut, and a resumed run equals an unbroken one --------------------------
+# ---- however an update is cut, and after a resume --------------------------------------------------
 
 
 def test_accumulation_and_a_resumed_run_give_the_same_weights(training, tmp_path):
@@ -258,9 +264,7 @@ def test_accumulation_and_a_resumed_run_give_the_same_weights(training, tmp_path
     training(tmp_path / "pieces", loop=loop | {"gradient_accumulation_steps": 3}).run()
     training(tmp_path / "parts", loop=loop | {"max_steps": 2}).run()
     training(tmp_path / "parts", loop=loop | {"resume": True}).run()
-    whole, pieces, parts = (
-        load_file(tmp_path / name / "model.safetensors") for name in ("whole", "pieces", "parts")
-    )
+    whole, pieces, parts = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "pieces", "parts"))
     for name, tensor in whole.items():
         torch.testing.assert_close(pieces[name], tensor, atol=1e-5, rtol=1e-4)
         assert torch.equal(parts[name], tensor), name

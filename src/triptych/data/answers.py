@@ -1,4 +1,4 @@
-"""From the scores of the tokens in all windows of a context to the best answers: parts of the context, word for word."""
+"""From the scores of the tokens in all windows of a context to the best answers, which are parts of the context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

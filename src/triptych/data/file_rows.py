@@ -24,7 +24,8 @@ def file_rows(paths: list[str], columns: Columns, options: FileOptions) -> Itera
     """The rows of the files of one split.
 
     Returns:
-        For each file (or pair of files): its name, the word for the place of a row ("line", or one of `PLACES`), and its rows.
+        For each file (or pair of files): its name, the word for the place of a row ("line", or one of `PLACES`), and
+        its rows.
 
     Raises:
         FileNotFoundError: a file is missing.

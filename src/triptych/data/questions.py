@@ -76,8 +76,8 @@ class WindowEncoder:
     ) -> None:
         if not tokenizer.is_fast:
             raise ValueError(
-                f"the tokenizer {tokenizer_name(tokenizer)} does not tell where its tokens lie in the text; use a fast "
-                "tokenizer (one with a tokenizer.json)"
+                f"the tokenizer {tokenizer_name(tokenizer)} does not tell where its tokens lie in the text; use a "
+                "fast tokenizer (one with a tokenizer.json)"
             )
         self.max_length, self.stride = max_length, max_length // 3 if stride is None else stride
         if not 0 <= self.stride < max_length:
@@ -97,8 +97,8 @@ class WindowEncoder:
             room = self.max_length - special - len(question)
             if room <= self.stride:
                 raise ValueError(
-                    f"row {row}: the question has {len(question)} tokens, and a window of max_length={self.max_length} "
-                    f"with {special} special tokens leaves {max(room, 0)} for the context, of which it shares "
+                    f"row {row}: the question has {len(question)} tokens, and a window of "
+                    f"max_length={self.max_length} with {special} special tokens leaves {max(room, 0)} for the context, of which it shares "
                     f"doc_stride={self.stride} with the next; give a greater --max_length or a smaller --doc_stride, "
                     "or shorten the question"
                 )
@@ -195,7 +195,7 @@ def window_rows(rows: "Dataset", encoder: WindowEncoder) -> "Dataset":
 
 
 def told_of_misplaced(context: str, answers: Mapping[str, Sequence[Any]]) -> str | None:
-    """A sentence about the first answer that is blank or does not stand in the context at its place; None if all do."""
+    """A sentence about the first answer that is blank, or is not in the context at its place; None if all are."""
     for text, start in zip(answers["text"], answers["answer_start"], strict=True):
         found = context[start : start + len(text)]
         if not text.strip():

@@ -75,7 +75,7 @@ FORMATS: dict[str, Callable[[str, Columns, FileOptions], Iterator[Row]]] = {
     "conllu": read_conllu,
     "text": read_text,
 }
-"""The reader of each format, by the word for the format. Except for text and squad, the word is also the end of a name."""
+"""The reader of each format, by the word for it. Except for text and squad, the word is also the end of a name."""
 
 
 def file_format(path: str, options: FileOptions) -> str:

@@ -1,4 +1,4 @@
-"""Question answering: the part of a text that answers a question. transformers has no such pipeline since version 5."""
+"""Question answering: the part of a text that answers a question. Version 5 of transformers removed this pipeline."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -30,10 +30,10 @@ class QuestionAnsweringPipeline(TaskPipeline, ChunkPipeline):  # type: ignore[mi
         pipe(question="Where is Kim?", context="Kim is in Oslo.")
         pipe([{"question": "Where is Kim?", "context": "Kim is in Oslo."}])
 
-    The output for each question is a dict: `answer`, a part of the context, word for word; `start` and `end`, its place
-    in the context in characters; `score`, its probability among all pairs of a first and a last token. A list of
-    questions gives a list, and a generator an iterator. With `top_k` greater than 1, each question has a list of dicts,
-    the best first. A question without an answer has the empty answer at 0.
+    The output for each question is a dict: `answer`, a part of the context, word for word; `start` and `end`, its
+    place in the context in characters; `score`, its probability among all pairs of a first and a last token. A list
+    of questions gives a list, and a generator an iterator. With `top_k` greater than 1, each question has a list of
+    dicts, the best first. A question without an answer has the empty answer at 0.
 
     A context that is too long for the model is read in windows that overlap, as in the training of this package
     (`triptych.data.questions`). A model that this package trained says in its configuration how; the options overrule

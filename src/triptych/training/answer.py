@@ -91,8 +91,8 @@ def window_batch(windows: Sequence[Window], pad_token_id: int) -> dict[str, Tens
 def score_answers(ids: Sequence[str], texts: Sequence[str], answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     Returns `exact_match` and `f1` (0 to 100), as SQuAD 1.1 scores them. Where a question has no answer, as SQuAD 2.0
-    does, with the scores of the questions that have an answer (`HasAns_exact`, `HasAns_f1`) and of those that have none
-    (`NoAns_exact`, `NoAns_f1`).
+    does, with the scores of the questions that have an answer (`HasAns_exact`, `HasAns_f1`) and of those that have
+    none (`NoAns_exact`, `NoAns_f1`).
     """
     references = [{"id": key, "answers": dict(of_row)} for key, of_row in zip(ids, answers, strict=True)]
     predictions: list[dict[str, Any]] = [

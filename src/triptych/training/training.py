@@ -175,7 +175,8 @@ class Training:
         """The processes, devices and precision in words."""
         accelerator = self.accelerator
         divided = ", the model divided (FSDP2)" if is_divided(accelerator) else ""
-        return f"{accelerator.num_processes} × {accelerator.device.type}, precision {accelerator.mixed_precision}{divided}"
+        devices = f"{accelerator.num_processes} × {accelerator.device.type}"
+        return f"{devices}, precision {accelerator.mixed_precision}{divided}"
 
     def run(self) -> TrainingResult:
         """Trains to the end, and lets the task finish its model; see `TrainingLoop.run` and `Task.finish`."""

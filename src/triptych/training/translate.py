@@ -43,7 +43,8 @@ def translate(
         tokenizer: with language codes, it reads the sources in its `src_lang`, and the model writes its `tgt_lang`.
         target_tokenizer: the tokenizer of the target, where that has its own vocabulary.
         batch_size: the number of sentences that are translated at a time.
-        max_source_length: the number of tokens to which a source is cut without a warning; None: only positions cut it.
+        max_source_length: the number of tokens to which a source is cut without a warning; None: only the number of
+            positions cuts it.
         **generate_options: arguments of `model.generate`; by default those of the model's generation_config.
 
     Raises:

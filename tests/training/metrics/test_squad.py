@@ -75,9 +75,9 @@ def test_an_answer_that_is_improbable_counts_as_none():
 
 
 def test_mistakes():
+    given = rows(("a", ["b"]))
+    given["references"][0]["id"] = "7"
     with pytest.raises(ValueError, match="row 1: the prediction is for '0', not for '7'"):
-        given = rows(("a", ["b"]))
-        given["references"][0]["id"] = "7"
         load_metric("squad").compute(**given)
     with pytest.raises(ValueError, match="'0' has no answer; use the metric squad_v2"):
         load_metric("squad").compute(**rows(("a", [])))

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 PENALTIES = ("gnmt_length_penalty", "length_penalty")  # of this package, and of transformers
 # Different names for one decision: who states one of them has decided.
 DECISIONS = {name: names for names in (PENALTIES, LENGTH_OPTIONS) for name in names}
-# What a public checkpoint may say of a task in `task_specific_params`, where transformers had the options of generation
-# before it had a generation configuration.
+# What a public checkpoint may say of a task in `task_specific_params`, where transformers had the options of
+# generation before it had a generation configuration.
 FORMER_OPTIONS = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_length", "min_length", "early_stopping")
 # Architectures of which transformers' own classes leave two things as they are in training; see `keep_what_stays`.
 FAIRSEQ = {"bart", "marian", "mbart", "pegasus"}
@@ -48,8 +48,8 @@ class TextToTextArguments(TaskArguments):
 
     tokenizer: str | None = option(
         None,
-        "Directory or name of a tokenizer, or a SentencePiece model; without it, that of the checkpoint is used, or one "
-        "is trained. One without padding token gets <pad>; one that does not end its targets has its end token "
+        "Directory or name of a tokenizer, or a SentencePiece model; without it, that of the checkpoint is used, or "
+        "one is trained. One without padding token gets <pad>; one that does not end its targets has its end token "
         "appended to them.",
     )
     source_prefix: str | None = option(
@@ -70,8 +70,8 @@ class TextToTextArguments(TaskArguments):
     num_beams: int | None = option(None, "Beams of the finished model (default: those of the checkpoint, else 4).")
     gnmt_length_penalty: float | None = option(
         None,
-        "Its length penalty, the alpha of section 6.1 (default: that of the checkpoint; else the one that scores best on "
-        "evaluation_pairs validation rows at the end; without validation data 0.6).",
+        "Its length penalty, the alpha of section 6.1 (default: that of the checkpoint; else the one that scores best "
+        "on evaluation_pairs validation rows at the end; without validation data 0.6).",
     )
     no_repeat_ngram_size: int | None = option(
         None, "Its output has no sequence of so many tokens twice (default: that of the checkpoint, else any)."
@@ -160,7 +160,9 @@ class TextToTextTask(Task):
 
     def set_of_task(self, config: Any, prefix: str | None) -> None:
         """Lets a configuration say only the prefix of this task; the generation configuration says the rest."""
-        others = {k: v for k, v in (getattr(config, "task_specific_params", None) or {}).items() if k != self.pipeline_tag}
+        others = {
+            k: v for k, v in (getattr(config, "task_specific_params", None) or {}).items() if k != self.pipeline_tag
+        }
         said = others if prefix is None else others | {self.pipeline_tag: {"prefix": prefix}}
         if said or getattr(config, "task_specific_params", None):
             config.task_specific_params = said
@@ -288,8 +290,8 @@ def keep_what_is_said(published: Any, config: Any, task: str) -> None:
 def keep_what_stays(model: Any) -> None:
     """Lets a model of `FAIRSEQ` learn what transformers' own class learns.
 
-    There, the bias of the vocabulary is no parameter; and the embedding of padding, from which Marian's decoder starts,
-    does not learn from being read.
+    There, the bias of the vocabulary is no parameter; and the embedding of padding, from which Marian's decoder
+    starts, does not learn from being read.
     """
     if model.lm_head.bias is not None:
         model.lm_head.bias.requires_grad_(False)
