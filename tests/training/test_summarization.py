@@ -1,4 +1,4 @@
-"""Writing summaries: whole runs, the pipeline, lengths, prefixes, the length penalty, and starting from a checkpoint."""
+"""Writing summaries: whole runs, the pipeline, lengths, prefixes, the length penalty, public checkpoints."""
 
 import json
 
@@ -124,6 +124,10 @@ def saved_tokenizer(tmp_path):
         ({"text_column": "x", "summary_column": "x"}, "text_column and summary_column are both 'x'"),
         ({"max_source_length": 0}, "max_source_length=0 must be at least 1"),
         ({"rouge_stemmer": True, "rouge_words": "unicode"}, "rouge_stemmer is for English words"),
+        (
+            {"max_new_tokens": 64, "config": {"positions": "learned"}},
+            "max_new_tokens=64 is too much: the decoder has 64 positions",
+        ),
         ({"no_repeat_ngram_size": 0}, "no_repeat_ngram_size=0 must be at least 1"),
     ],
 )

@@ -98,9 +98,9 @@ class WindowEncoder:
             if room <= self.stride:
                 raise ValueError(
                     f"row {row}: the question has {len(question)} tokens, and a window of "
-                    f"max_length={self.max_length} with {special} special tokens leaves {max(room, 0)} for the context, of which it shares "
-                    f"doc_stride={self.stride} with the next; give a greater --max_length or a smaller --doc_stride, "
-                    "or shorten the question"
+                    f"max_length={self.max_length} with {special} special tokens leaves {max(room, 0)} for the "
+                    f"context, of which it shares doc_stride={self.stride} with the next; give a greater --max_length "
+                    "or a smaller --doc_stride, or shorten the question"
                 )
 
     def __call__(self, questions: Sequence[str], contexts: Sequence[str], first_row: int = 1) -> list[list[Window]]:

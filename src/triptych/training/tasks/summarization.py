@@ -69,10 +69,15 @@ class SummarizationTask(TextToTextTask):
 
     arguments: SummarizationArguments
 
-    @property
-    def generation(self) -> dict[str, Any]:
-        """Extends `TextToTextTask.generation`: a summary may be as long as those that are learnt."""
-        return super().generation | {"max_new_tokens": self.arguments.max_target_length}
+    def usual_generation(self, config: Any) -> dict[str, Any]:
+        """Extends `TextToTextTask.usual_generation`: a summary may be as long as those that are learnt."""
+        limit, given = config.stack_config("decoder.").position_limit, self.arguments.max_new_tokens
+        longest = self.arguments.max_target_length
+        if limit is not None:
+            longest = min(longest, limit - 1)  # one position is for the token that starts the decoder
+            if given is not None and given > limit - 1:
+                raise ValueError(f"max_new_tokens={given} is too much: the decoder has {limit} positions")
+        return super().usual_generation(config) | {"max_new_tokens": longest}
 
     def wanted_limits(self) -> tuple[int | None, int | None]:
         """Extends `TextToTextTask.wanted_limits`."""

@@ -133,9 +133,12 @@ class TextToTextTask(Task):
         model.generation_config.forced_bos_token_id = before[0] if before else None
         return model
 
-    @property
-    def generation(self) -> dict[str, Any]:
-        """The options of generation that the command line can give → the value where nothing else gives one."""
+    def usual_generation(self, config: Any) -> dict[str, Any]:
+        """The options of generation that the command line can give → the value where nothing else gives one.
+
+        Raises:
+            ValueError: the model cannot do what an option says.
+        """
         return {"num_beams": 4, "no_repeat_ngram_size": None, "gnmt_length_penalty": USUAL}
 
     def set_generation(self, model: Any) -> None:
@@ -145,7 +148,7 @@ class TextToTextTask(Task):
             if of_task.get(name) is not None and not is_stated(options, name):
                 setattr(options, name, of_task[name])
         self.chooses_penalty = self.arguments.gnmt_length_penalty is None and not is_stated(options, PENALTIES[0])
-        for name, usual in self.generation.items():
+        for name, usual in self.usual_generation(model.config).items():
             given = getattr(self.arguments, name)
             if given is not None or not is_stated(options, name):
                 for other in DECISIONS.get(name, ()):

@@ -81,10 +81,9 @@ class TranslationTask(TextToTextTask):
 
     arguments: TranslationArguments
 
-    @property
-    def generation(self) -> dict[str, Any]:
-        """Extends `TextToTextTask.generation`: as long as in section 6.1 of the paper."""
-        return super().generation | {"max_length_beyond_source": 50}
+    def usual_generation(self, config: Any) -> dict[str, Any]:
+        """Extends `TextToTextTask.usual_generation`: as long as in section 6.1 of the paper."""
+        return super().usual_generation(config) | {"max_length_beyond_source": 50}
 
     def complete(self, named: Tokenizers) -> None:
         """Extends `TextToTextTask.complete`: the languages."""
