@@ -38,6 +38,8 @@ def train(task_class: type[Task], description: str | None = None, args: list[str
     say("\n".join(training.summary()), flush=True)
     result = training.run()
     tell(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
+    for line in training.finished:
+        say(line)
     if native := training.write_hf():
         tell(f"the native class of transformers is in {native}")
     scores = training.test()

@@ -203,6 +203,16 @@ class Task(Objective):
         scores = self.score(self.predict(model, rows, accelerator, final=False), rows)
         return {name: scores[name] for name in self.scores}
 
+    def finish(self, accelerator: Accelerator) -> Sequence[str]:
+        """Does what is left to do with the trained model, before it is tested; every process calls it.
+
+        It may change the model's generation configuration, which is written again afterwards.
+
+        Returns:
+            Lines that tell the user about it.
+        """
+        return []
+
     # ---- what is written and told --------------------------------------------------------------------------------
 
     def save_extras(self, directory: Path) -> None:

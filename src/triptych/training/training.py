@@ -32,6 +32,7 @@ from .task import Task
 from .vocabulary import Tokenizers
 
 T = TypeVar("T")
+GENERATION_FILE = "generation_config.json"
 
 
 class Training:
@@ -42,12 +43,14 @@ class Training:
         task: with its data, tokenizers and model.
         train_batches: the updates of an epoch.
         loop: the loop over them.
+        finished: what the task did after the training, in lines for the user.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: see the parts; each message names the option and the remedy.
     """
 
     def __init__(self, task: Task, arguments: LoopArguments) -> None:
+        self.finished: Sequence[str] = ()
         # Options are checked before the data are read, and everything before anything is written.
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
         check_apart(task.arguments.model, arguments)
@@ -171,12 +174,19 @@ class Training:
     def device(self) -> str:
         """The processes, devices and precision in words."""
         accelerator = self.accelerator
-        devices = f"{accelerator.num_processes} × {accelerator.device.type}, precision {accelerator.mixed_precision}"
-        return devices + (", the model divided (FSDP2)" if is_divided(accelerator) else "")
+        divided = ", the model divided (FSDP2)" if is_divided(accelerator) else ""
+        devices = f"{accelerator.num_processes} × {accelerator.device.type}"
+        return f"{devices}, precision {accelerator.mixed_precision}{divided}"
 
     def run(self) -> TrainingResult:
-        """Trains to the end; see `TrainingLoop.run`."""
-        return self.loop.run()
+        """Trains to the end, and lets the task finish its model; see `TrainingLoop.run` and `Task.finish`."""
+        result, model = self.loop.run(), self.task.model
+        with torch.no_grad(), self.accelerator.autocast():
+            self.finished = self.task.finish(self.accelerator)
+        if self.finished and model.can_generate() and self.accelerator.is_main_process:
+            write_text(result.output_dir / GENERATION_FILE, model.generation_config.to_json_string())
+        self.accelerator.wait_for_everyone()
+        return result
 
     def write_hf(self) -> Path | None:
         """Writes the trained model as the native class of transformers, where `to_hf` wants it; returns the place."""

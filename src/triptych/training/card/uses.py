@@ -16,16 +16,10 @@ pipe = triptych.pipeline("fill-mask", model=NAME)
 print(pipe(f"The window is {pipe.tokenizer.mask_token}."))
 """
 _QUESTION_ANSWERING = """\
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+import triptych
 
-import triptych  # makes the model known to transformers
-
-tokenizer = AutoTokenizer.from_pretrained(NAME)
-model = AutoModelForQuestionAnswering.from_pretrained(NAME)
-inputs = tokenizer("Where is the key?", "The key is under the mat.", return_tensors="pt")
-outputs = model(**inputs)
-start, end = outputs.start_logits.argmax(), outputs.end_logits.argmax()
-print(tokenizer.decode(inputs.input_ids[0, start : end + 1]))
+pipe = triptych.pipeline("question-answering", model=NAME)
+print(pipe(question="Where is the key?", context="The key is under the mat."))
 """
 _LOADING = """\
 from transformers import AutoTokenizer

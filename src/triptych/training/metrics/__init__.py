@@ -11,9 +11,11 @@ METRICS = {
     "matthews_correlation": ("classification", "MatthewsCorrelation"),
     "mse": ("classification", "MeanSquaredError"),
     "pearsonr": ("classification", "PearsonR"),
-    "sacrebleu": ("translation", "SacreBleu"),
+    "rouge": ("rouge", "Rouge"),
     "seqeval": ("tagging", "SeqEval"),
     "spearmanr": ("classification", "SpearmanR"),
+    "squad": ("squad", "Squad"),
+    "squad_v2": ("squad", "SquadV2"),
 }
 
 

@@ -32,8 +32,8 @@ YIELDING = frozenset({CARD_FILE, CURVE_FILE})
 STEP_DIRECTORY = re.compile(r"(?P<kind>checkpoint|best)-(?P<step>0|[1-9][0-9]{0,17})")
 # A run writes these names, and the names of CHECKPOINT_ENTRY, into its directory ...
 _IN_THE_RUN = re.compile(
-    r"run\.json|metrics\.jsonl|test_metrics\.json|test_(translations|predictions)\.(txt|jsonl)|"
-    r"README\.md|training_curve\.png|"
+    r"run\.json|metrics\.jsonl|test_metrics\.json|test_(translations|predictions)\.(txt|jsonl)|README\.md|"
+    r"training_curve\.png|"
     r"tensorboard/(events\.out\.tfevents\.[^/]+)?"
 )
 # ... and these, and the names of CHECKPOINT_ENTRY, into the directory of a step.
