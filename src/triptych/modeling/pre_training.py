@@ -42,6 +42,7 @@ class TriptychEncoderForMaskedLM(VocabularyHead):
 
     config: TriptychEncoderConfig
     auto_classes = ("AutoModelForMaskedLM",)
+    has_few_labels = True
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
@@ -139,6 +140,7 @@ class TriptychEncoderForPreTraining(VocabularyHead):
 
     config: TriptychEncoderConfig
     auto_classes = ("AutoModelForPreTraining",)
+    has_few_labels = True
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
