@@ -9,6 +9,8 @@ from textwrap import wrap
 
 COMMANDS = {
     "train-translation": "Train a translation model on pairs of sentences.",
+    "pretrain-causal-lm": "Train a language model that continues texts.",
+    "pretrain-masked-lm": "Train an encoder to fill in masked words.",
     "translate": "Translate sentences, or standard input line by line.",
     "evaluate-translation": "Score a translation model by BLEU and chrF.",
     "train-tokenizer": "Train a tokenizer, or one for each side of pairs.",

@@ -1,6 +1,7 @@
 """`Training`, a run of a task: puts the task, its data, its model and the loop together."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence, Sized
 from itertools import chain
 from pathlib import Path
@@ -205,10 +206,15 @@ class Training:
             claim(output_dir, TEST_METRICS_FILE, task.predictions_file)
             write_json(output_dir / TEST_METRICS_FILE, scores)
             if predictions:
-                lines = "".join(f"{one_line(str(prediction))}\n" for prediction in predictions)
+                lines = "".join(f"{prediction_line(prediction)}\n" for prediction in predictions)
                 write_text(output_dir / task.predictions_file, lines)
         self.accelerator.wait_for_everyone()
         return scores
+
+
+def prediction_line(prediction: Any) -> str:
+    """Returns the line of a prediction in the file of predictions: JSON for an object, else its text."""
+    return json.dumps(prediction) if isinstance(prediction, dict) else one_line(str(prediction))
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:

@@ -32,7 +32,10 @@ def pack(documents: Sequence[Sequence[int]], block_size: int) -> dict[str, list[
     tokens = np.concatenate([np.asarray(document, dtype=np.int64) for document in documents])
     owners = np.repeat(np.arange(len(documents)), [len(document) for document in documents])
     rows = pieces_of(tokens, block_size), pieces_of(owners, block_size)
-    return {"input_ids": rows[0], "document_ids": [row - row[0] for row in rows[1]]}
+    return {
+        "input_ids": [row.tolist() for row in rows[0]],
+        "document_ids": [(row - row[0]).tolist() for row in rows[1]],
+    }
 
 
 class CausalLMCollator(PaddingCollator):

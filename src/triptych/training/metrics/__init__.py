@@ -4,7 +4,11 @@ from importlib import import_module
 from typing import Any
 
 # Name → module here and class in it; imported when asked for, as each needs a library of its own.
-METRICS = {"sacrebleu": ("translation", "SacreBleu"), "chrf": ("translation", "ChrF")}
+METRICS = {
+    "chrf": ("translation", "ChrF"),
+    "perplexity": ("perplexity", "Perplexity"),
+    "sacrebleu": ("translation", "SacreBleu"),
+}
 
 
 def load_metric(name: str) -> Any:

@@ -27,7 +27,7 @@ HF_DIRECTORY = "hf"  # the model as a class of transformers
 STEP_DIRECTORY = re.compile(r"(?P<kind>checkpoint|best)-(?P<step>0|[1-9][0-9]{0,17})")
 # A run writes these names, and the names of CHECKPOINT_ENTRY, into its directory ...
 _IN_THE_RUN = re.compile(
-    r"run\.json|metrics\.jsonl|test_metrics\.json|test_(translations|predictions)\.txt|"
+    r"run\.json|metrics\.jsonl|test_metrics\.json|test_(translations|predictions)\.txt|test_predictions\.jsonl|"
     r"tensorboard/(events\.out\.tfevents\.[^/]+)?"
 )
 # ... and these, and the names of CHECKPOINT_ENTRY, into the directory of a step.

@@ -15,7 +15,7 @@ from ...data.readers import FileOptions
 from ...data.streams import read_all, stream_data_set, stream_files, stream_of_texts
 from ..arguments import option
 from ..data_options import TextOptions
-from ..likelihoods import likelihoods
+from ..likelihoods import likelihoods, of_rows
 from ..task import Task
 from ..task_arguments import TaskArguments
 
@@ -82,7 +82,7 @@ class LanguageModelTask(Task):
         data, remarks = super().load_data(seed)
         remarks = list(remarks)
         for split, rows in data.items():
-            data[split] = rows.filter(lambda texts: [bool(text.strip()) for text in texts], False, ["text"], True)
+            data[split] = rows.filter(has_text, input_columns=["text"], batched=True)
             if not len(data[split]):
                 raise ValueError(f"{split} data: there is no text; all documents are blank")
             if blank := len(rows) - len(data[split]):
@@ -137,17 +137,16 @@ class LanguageModelTask(Task):
         """Returns the rows of test documents, each document for itself; `document` is the number of the document."""
         raise NotImplementedError(f"{type(self).__name__} has no method `test_rows`")
 
+    def test_collator(self) -> Any:
+        """Returns what makes the arguments of the model's `forward` of `test_rows`."""
+        return self.collator()
+
     def predict(self, model: Any, rows: "Dataset", accelerator: Accelerator, final: bool) -> list[Any]:
         """Extends `Task.predict`: the loss of each document, the number of its labels, and how many are right."""
-        pieces, collate = self.test_rows(rows), self.collator()
-        batch_size = self.arguments.evaluation_batch_size
-        found = likelihoods(model, pieces, collate, batch_size, accelerator)
+        pieces, batch_size = self.test_rows(rows), self.arguments.evaluation_batch_size
+        found = likelihoods(model, pieces, self.test_collator(), batch_size, accelerator)
         owner = np.asarray(pieces["document"][:])
-        loss, labels, right = (np.bincount(owner, of, minlength=len(rows)) for of in found.T)
-        return [
-            {"loss": total / max(number, 1), "tokens": int(number), "accuracy": correct / max(number, 1)}
-            for total, number, correct in zip(loss.tolist(), labels.tolist(), right.tolist(), strict=True)
-        ]
+        return of_rows(*(np.bincount(owner, column, minlength=len(rows)) for column in found.T))
 
     def identity(self) -> dict[str, Any]:
         """Extends `Task.identity`: how rows are made, and what the stream is."""
@@ -158,3 +157,8 @@ class LanguageModelTask(Task):
             named = [arguments.dataset_name, arguments.dataset_config_name]
             stream = {"data.stream": files or named, "data.shuffle_buffer": arguments.shuffle_buffer}
         return {"data.block_size": self.block_size} | stream
+
+
+def has_text(texts: list[str]) -> list[bool]:
+    """Says of each text whether it is more than white space."""
+    return [bool(text.strip()) for text in texts]
