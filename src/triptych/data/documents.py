@@ -9,6 +9,9 @@ import numpy as np
 
 from ..configuration.special_tokens import token_id_of, tokenizer_name
 from .objectives.masked import NEVER
+from .targets import around_targets
+
+SAMPLES = ("a", "0", ".")  # texts that show which tokens a tokenizer writes around a text
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,18 @@ class CausalEncoder:
 
     def __call__(self, texts: list[str]) -> list[list[int]]:
         """The ids of each document."""
+        before, after = self.missing()
+        # verbose=False: documents are cut later, so the tokenizer need not warn that they are long.
+        encoded = self.tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]
+        return [[*before, *ids, *after] for ids in encoded]
+
+    def missing(self) -> tuple[list[int], list[int]]:
+        """The start token and the end token, each if the tokenizer does not write it."""
         end = token_id_of(self.tokenizer, "eos_token_id")
         begin = token_id_of(self.tokenizer, "bos_token_id")
         begin = end if begin is None else begin
-        # verbose=False: documents are cut later, so the tokenizer need not warn that they are long.
-        encoded = self.tokenizer(texts, return_attention_mask=False, verbose=False)["input_ids"]
-        return [
-            [*([] if ids[:1] == [begin] else [begin]), *ids, *([] if ids[1:] and ids[-1] == end else [end])]
-            for ids in encoded
-        ]
+        before, after = around_targets(self.tokenizer, SAMPLES)
+        return [] if begin in before else [begin], [] if end in after else [end]
 
 
 @dataclass(frozen=True)
