@@ -23,6 +23,7 @@ from pathlib import Path
 import datasets
 from transformers import PreTrainedTokenizerBase
 
+from ..data.formats.kinds import Column
 from ..data.readers import FORMATS, FileOptions, file_format
 from ..data.sieve import told
 from ..files import MODEL_FILE, check_destination, is_checkpoint_entry, new_directory
@@ -72,7 +73,7 @@ class Arguments(PairOptions):
             "text" if plain and not (self.separate and len(self.train_file or ()) == 2) else None
         )
 
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, Column | str]:
         """Extends `PairOptions.columns`: texts that are not pairs have one column."""
         return {"text_column": self.one_column} if self.one_column else super().columns()
 

@@ -25,6 +25,7 @@ from .loop import TrainingLoop, TrainingResult
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
+from .sharding import is_divided
 from .task import Task
 from .translate import one_line
 from .vocabulary import Tokenizers
@@ -153,7 +154,7 @@ class Training:
         )
         lines = {
             "device": f"{accelerator.num_processes} × {accelerator.device.type}, precision "
-            f"{accelerator.mixed_precision}",
+            f"{accelerator.mixed_precision}{', the model divided (FSDP2)' if is_divided(accelerator) else ''}",
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
             "model": f"{task.arguments.model or task.preset}: {parameters(model)}, {layers(model.config)} layers, "
             f"d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
