@@ -150,7 +150,7 @@ def test_mistakes_in_a_stream_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"a.jsonl: line 2 has no text\. .*--empty drop"):
         list(stream_files([path], TEXT, FileOptions(), "error"))
     assert list(stream_files([path], TEXT, FileOptions(), "drop")) == [{"text": "one"}]
-    with pytest.raises(FileNotFoundError, match="absent.txt does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.txt does not exist"):
         stream_files([str(tmp_path / "absent.txt")], TEXT, FileOptions(), "error")
 
 
@@ -163,5 +163,5 @@ def test_a_data_set_is_streamed(tmp_path):
         list(stream_of_texts(stream, TEXT, "saved", "error"))
     with pytest.raises(ValueError, match="saved: row 1: 'number' is 1, not text"):
         list(stream_of_texts(stream, typed({"text_column": "number"}), "saved", "drop"))
-    with pytest.raises(ValueError, match="saved: row 1 has no column 'content'; .*--text_column"):
+    with pytest.raises(ValueError, match=r"saved: row 1 has no column 'content'; .*--text_column"):
         list(stream_of_texts(stream, typed({"text_column": "content"}), "saved", "drop"))

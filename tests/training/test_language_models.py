@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +22,23 @@ from triptych.training.tasks.causal_lm import CausalLMTask
 from triptych.training.tasks.masked_lm import MaskedLMTask
 from triptych.training.training import Training
 
-WORDS = "the old red cat dog owl saw ran ate big small tree river stone sings today".split()
+WORDS = (
+    "the",
+    "old",
+    "red",
+    "cat",
+    "dog",
+    "owl",
+    "saw",
+    "ran",
+    "ate",
+    "big",
+    "small",
+    "tree",
+    "river",
+    "stone",
+    "sings",
+)
 OPTIONS = {
     "max_steps": 4,
     "lr_scheduler": "constant",
@@ -181,7 +201,10 @@ def test_the_loss_does_not_depend_on_how_an_update_is_cut(files, tmp_path, kind)
     ("kind", "is_stream"),
     [
         ("packed", True),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("packed", False), ("pairs", False), ("spans", True))),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("packed", False), ("pairs", False), ("spans", True))
+        ),
     ],
 )
 def test_a_killed_run_that_is_resumed_equals_an_unbroken_one(files, tmp_path, kind, is_stream, monkeypatch):
@@ -206,6 +229,34 @@ def test_a_killed_run_that_is_resumed_equals_an_unbroken_one(files, tmp_path, ki
     training(files, tmp_path / "killed", task_class, **options, resume=True).run()
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("unbroken", "killed")]
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["packed", "pairs"])
+def test_two_processes_have_the_losses_of_one(files, tmp_path, kind):
+    """With an epsilon that is large for the gradients, Adam does not make large steps of their rounding errors."""
+    task_class, options = TASKS[kind]
+    options = options | {"dropout": 0.0, "attention_dropout": 0.0, "adam_epsilon": 1e-2, "block_size": 32}
+    training(files, tmp_path / "one", task_class, **options).run()
+    name = "pretrain_causal_lm.py" if task_class is CausalLMTask else "pretrain_masked_lm.py"
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    script = [*launcher, "--main_process_port", "0", str(Path(__file__).parents[2] / "scripts" / name)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    line = [*script, *command_line(files, tmp_path / "two", task_class, **options)]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "2 × cpu" in done.stdout + done.stderr
+    one, two = (
+        [json.loads(line) for line in (tmp_path / of / "metrics.jsonl").read_text().splitlines()]
+        for of in ("one", "two")
+    )
+    for first, second in zip(one, two, strict=True):
+        for metric in first.keys() & {"loss", *(name for name in first if name.startswith("validation"))}:
+            assert second[metric] == pytest.approx(first[metric], rel=1e-6, abs=1e-6), metric
+    weights = [load_file(tmp_path / of / "model.safetensors") for of in ("one", "two")]
+    for parameter, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][parameter], tensor, rtol=1e-5, atol=1e-6)
+    assert len((tmp_path / "two/test_predictions.jsonl").read_text().splitlines()) > 5
 
 
 # ---- streams
@@ -277,11 +328,17 @@ def test_a_tokenizer_without_padding_token(files, tmp_path):
         ("packed", {"shuffle_buffer": 0}, "shuffle_buffer=0 must be at least 1"),
         ("tokens", {"mlm_probability": 1.5}, r"mlm_probability=1.5 must be in \(0, 1\]"),
         ("pairs", {"streaming": True, "tokenizer": "x"}, "--next_sentence takes sentences from any document"),
+        (
+            "packed",
+            {"streaming": True, "tokenizer": "decoder", "max_steps": None},
+            "are a stream.*: give max_steps or",
+        ),
         ("pairs", {"documents": None}, "train data: next_sentence needs .*--documents blank_lines"),
     ],
 )
-def test_what_is_refused(files, tmp_path, kind, options, message):
+def test_what_is_refused(files, tmp_path, kind, options, message, monkeypatch):
     task_class, given = TASKS[kind]
+    monkeypatch.chdir(files)
     with pytest.raises(ValueError, match=message):
         training(files, tmp_path / "run", task_class, **(given | options))
     assert not (tmp_path / "run").exists()

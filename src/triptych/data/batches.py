@@ -44,8 +44,8 @@ class DatasetBatches:
     Args:
         dataset: the rows, such as `tokenize_pairs` gives them.
         sampler: the global batches.
-        collate: makes a dictionary of tensors of a list of rows, also of an empty list; see `PaddingCollator`. Where it
-            has `set_epoch`, that decides what it draws.
+        collate: makes a dictionary of tensors of a list of rows, also of an empty list; see `PaddingCollator`. If
+            it has `set_epoch`, that decides what it draws.
         division: which part of each update this process runs, and in how many pieces.
         num_workers, pin_memory: as in `torch.utils.data.DataLoader`.
     """
@@ -94,9 +94,9 @@ class StreamBatches:
     """The batches of one process from a source without a length, such as a `datasets.IterableDataset`.
 
     Examples for about `window` updates at a time are read, sorted by length and cut into batches by the budget of
-    tokens, as `TokenBudgetBatchSampler` does it for a whole data set. Every process reads the whole stream and takes its pieces.
-    The number of updates is not known, so there is no `__len__`. An epoch that is entered in its middle reads the
-    examples of the earlier updates and passes over them: it continues bit for bit, if the source gives the same
+    tokens, as `TokenBudgetBatchSampler` does it for a whole data set. Every process reads the whole stream and takes
+    its pieces. The number of updates is not known, so there is no `__len__`. An epoch that is entered in its middle reads
+    the examples of the earlier updates and passes over them: it continues bit for bit, if the source gives the same
     examples in the same order each time.
 
     Args:

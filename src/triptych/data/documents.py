@@ -109,10 +109,10 @@ class MaskedEncoder:
 
 
 def word_starts(encoding: Any) -> list[int]:
-    """1 at the first token of each word, 0 at its other tokens, and -1 at special tokens, for what a fast tokenizer made.
+    """1 at the first token of each word, 0 at its other tokens, and -1 at special tokens, for an encoded text.
 
-    What is a word is decided by the pre-tokenizer: of BERT, what stands between spaces and punctuation marks; of GPT-2,
-    letters with the space before them.
+    What is a word is decided by the pre-tokenizer: in BERT, what stands between spaces and punctuation marks; in
+    GPT-2, letters with the space before them.
     """
     words: Sequence[int | None] = encoding.word_ids
     before = [None, *words[:-1]]

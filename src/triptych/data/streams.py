@@ -78,7 +78,6 @@ def stream_of_texts(rows: "IterableDataset", columns: Columns, origin: str, empt
     return rows.map(texts, with_indices=True).select_columns(["text"]).filter(lambda row: row["text"].strip() != "")
 
 
-
 def read_all(rows: "IterableDataset", columns: Columns, split: str) -> "Dataset":
     """Reads a whole stream of texts, onto the disk."""
     [column] = columns.values()

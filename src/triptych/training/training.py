@@ -80,6 +80,9 @@ class Training:
             identity=self.identity(),
             accelerator=self.accelerator,
         )
+        self.loop.progress.start_epoch(
+            self.train_batches
+        )  # refuses a stream without an end, before anything is written
 
     def choose_parameters(self) -> None:
         """Freezes parameters and adds adapters, as the options say."""

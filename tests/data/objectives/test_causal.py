@@ -1,9 +1,9 @@
 """Rows of causal language modelling: no token is lost, none is asked for twice, and documents do not mix."""
 
 import pytest
-import tiny
 import torch
 
+import tiny
 from triptych.data.objectives.causal import CausalLMCollator, pack, pieces_of
 from triptych.modeling.labels import next_token_labels
 
@@ -29,7 +29,8 @@ def test_every_token_but_the_first_is_predicted_once(block_size):
 
 def test_packing_by_hand():
     packed = pack([[2, 7, 8, 3], [2, 9, 3], [2, 5, 3]], 6)
-    assert packed == {"input_ids": [[2, 7, 8, 3, 2, 9], [9, 3, 2, 5, 3]], "document_ids": [[0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]}  # fmt: skip
+    assert packed["input_ids"] == [[2, 7, 8, 3, 2, 9], [9, 3, 2, 5, 3]]
+    assert packed["document_ids"] == [[0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
 
 
 @pytest.mark.parametrize("block_size", [2, 5, 9, 100])

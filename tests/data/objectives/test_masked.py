@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from triptych.data import DatasetBatches, Division, TokenBudgetBatchSampler
 from triptych.data.objectives.draws import row_draws
 from triptych.data.objectives.masked import MaskedLMCollator

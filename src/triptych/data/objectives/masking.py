@@ -93,8 +93,8 @@ def tokens_of(rows: np.ndarray, is_first: np.ndarray) -> Tokens:
 def chosen(tokens: Tokens, units: Units, part: float, chances: np.ndarray) -> np.ndarray:
     """Takes units, in their order, until they hold `part` of the tokens of their row: (N,) of bools.
 
-    The unit that goes beyond this number is taken with the chance that makes the mean number exact: the part of it that
-    fits. So in rows of any length, and with whole words, `part` of all tokens are chosen on average.
+    The unit that goes beyond this number is taken with the chance that makes the mean number exact: the part of it
+    that fits. So in rows of any length, and with whole words, `part` of all tokens are chosen on average.
 
     Args:
         chances: (R,) a random number in [0, 1) for each row.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,16 +75,16 @@ def pairs_of(sentences: Sentences, longest: int, seed: int) -> Iterator[Pair]:
     """Builds the pairs of all documents, in their order. What is drawn depends on (seed, document) alone.
 
     A document is cut into runs of sentences that hold `longest` tokens together, or in 10 % of the documents a random
-    number from 2 on. Each run is cut at a random end of a sentence. In half of the pairs the second segment is the rest
-    of the run. In the others it begins at a random sentence of another document, and the rest of the run is used for
-    the next pair. A run of one sentence always gets a random second segment. From a pair that is too long, tokens are
-    removed one by one, from the longer segment, at its front or its back.
+    number of at least 2. Each run is cut at a random end of a sentence. In half of the pairs the second segment is the
+    rest of the run. In the others it begins at a random sentence of another document, and the rest of the run is used
+    for the next pair. A run of one sentence always gets a random second segment. From a pair that is too long, tokens
+    are removed one by one, from the longer segment, at its front or its back.
 
     Args:
         longest: the most tokens of both segments together.
     """
     at, documents = sentences.sentences, sentences.documents
-    for document, (begin, end) in enumerate(zip(documents[:-1], documents[1:], strict=True)):
+    for document, (begin, end) in enumerate(pairwise(documents)):
         random = row_generator((seed, 0), document)
         target = int(random.integers(2, longest, endpoint=True)) if random.random() < SHORT else longest
         while begin < end:
@@ -124,7 +125,7 @@ def truncated(
 
 @dataclass(frozen=True)
 class PairFrame:
-    """The special tokens before, between and behind two segments, and the types of all tokens: `[CLS] A [SEP] B [SEP]`.
+    """The special tokens around two segments, as in `[CLS] A [SEP] B [SEP]`, and the types of all tokens.
 
     Attributes:
         before, between, after: token ids.
@@ -143,7 +144,7 @@ class PairFrame:
         sides, ids, types = (np.array(of) for of in (encoding.sequence_ids, encoding.ids, encoding.type_ids))
         first, second = (np.flatnonzero(sides == side) for side in (0, 1))
         edges = [0, first[0], first[-1] + 1, second[0], second[-1] + 1, len(ids)]
-        parts = [slice(*edge) for edge in zip(edges[:-1], edges[1:], strict=True)]
+        parts = [slice(*edge) for edge in pairwise(edges)]
         kinds = [int(types[part][0]) if len(types[part]) else 0 for part in parts]
         return cls(ids[parts[0]].tolist(), ids[parts[2]].tolist(), ids[parts[4]].tolist(), kinds)
 

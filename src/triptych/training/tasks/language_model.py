@@ -73,7 +73,7 @@ class LanguageModelTask(Task):
 
     arguments: DocumentArguments
 
-    # ---- data --------------------------------------------------------------------------------------------------------
+    # ---- data ------------------------------------------------------------------------------------------------------
 
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
         """Extends `Task.load_data`: leaves out blank documents; the training data may be a stream."""
@@ -127,7 +127,7 @@ class LanguageModelTask(Task):
             raise ValueError(f"block_size={given}: the model takes at most {limit} tokens; give at most so many")
         return given or min(limit or LONGEST, LONGEST, self.arguments.max_tokens)
 
-    # ---- the test ----------------------------------------------------------------------------------------------------
+    # ---- the test --------------------------------------------------------------------------------------------------
 
     def evaluation_rows(self) -> "Dataset":
         """Extends `Task.evaluation_rows`: none; an evaluation computes the losses."""

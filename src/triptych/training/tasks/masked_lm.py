@@ -118,7 +118,7 @@ class MaskedLMTask(LanguageModelTask):
 
     def validation_losses(self, model: Any, piece: dict[str, Tensor], items: dict[str, Tensor]) -> dict[str, Tensor]:
         """Extends `Objective.validation_losses`: the part of the masked tokens that is right, and of the pairs."""
-        outputs, labels, losses, right = measured(model, piece)
+        outputs, _, losses, right = measured(model, piece)
         loss, accuracy = (of.sum() / items["num_items_in_batch"] for of in (losses, right))
         if not self.arguments.next_sentence:
             return {"loss": loss, "accuracy": accuracy}
@@ -145,7 +145,8 @@ class MaskedLMTask(LanguageModelTask):
         found = likelihoods(model, self.pairs(rows), self.collator(), batch_size, accelerator, chances)
         pairs = zip(of_rows(*found.T[:3]), *found.T[3:].tolist(), strict=True)
         return [
-            row | {"next_sentence_loss": -(follows, random)[int(label)], "random": math.exp(random), "label": int(label)}
+            row
+            | {"next_sentence_loss": -(follows, random)[int(label)], "random": math.exp(random), "label": int(label)}
             for row, follows, random, label in pairs
         ]
 
