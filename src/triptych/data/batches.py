@@ -95,9 +95,9 @@ class StreamBatches:
 
     Examples for about `window` updates at a time are read, sorted by length and cut into batches by the budget of
     tokens, as `TokenBudgetBatchSampler` does it for a whole data set. Every process reads the whole stream and takes
-    its pieces. The number of updates is not known, so there is no `__len__`. An epoch that is entered in its middle reads
-    the examples of the earlier updates and passes over them: it continues bit for bit, if the source gives the same
-    examples in the same order each time.
+    its pieces. The number of updates is not known, so there is no `__len__`. An epoch that is entered in its middle
+    reads the examples of the earlier updates and passes over them: it continues bit for bit, if the source gives the
+    same examples in the same order each time.
 
     Args:
         source: gives examples, each time anew. Where it has `set_epoch`, that decides the order of an epoch.

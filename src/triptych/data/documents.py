@@ -46,9 +46,10 @@ class CausalEncoder:
         """The start token and the end token, each if the tokenizer does not write it."""
         end = token_id_of(self.tokenizer, "eos_token_id")
         begin = token_id_of(self.tokenizer, "bos_token_id")
-        begin = end if begin is None else begin
         before, after = around_targets(self.tokenizer, SAMPLES)
-        return [] if begin in before else [begin], [] if end in after else [end]
+        wanted = (end if begin is None else begin, before), (end, after)
+        first, last = ([] if token is None or token in written else [token] for token, written in wanted)
+        return first, last
 
 
 @dataclass(frozen=True)

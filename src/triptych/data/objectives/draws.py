@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def row_draws(seed: int, epoch: int, examples: Sequence[int], widths: Sequence[int]) -> np.ndarray:
+def row_draws(seed: int, epoch: int, examples: Sequence[int], widths: Sequence[int] | np.ndarray) -> np.ndarray:
     """Random numbers in [0, 1) for several rows, one row after the other: `widths` of each → (sum of widths,).
 
     The numbers of a row depend on (seed, epoch, example) alone, because the generator is counter-based (Philox;

@@ -156,11 +156,12 @@ class PairFrame:
     def row(self, sentences: Sentences, pair: Pair) -> dict[str, Any]:
         """The columns of a pair: `input_ids`, `word_starts`, `token_type_ids` and `next_sentence_label`."""
         segments = sentences.tokens[pair.first], sentences.tokens[pair.second]
-        parts = [self.before, segments[0], self.between, segments[1], self.after]
+        around = [np.asarray(ids, dtype=np.int32) for ids in (self.before, self.between, self.after)]
+        parts = [around[0], segments[0], around[1], segments[1], around[2]]
         starts = [sentences.word_starts[pair.first], sentences.word_starts[pair.second]]
-        never = [np.full(len(parts[place]), NEVER, dtype=np.int8) for place in (0, 2, 4)]
+        never = [np.full(len(ids), NEVER, dtype=np.int8) for ids in around]
         return {
-            "input_ids": np.concatenate([np.asarray(part, dtype=np.int32) for part in parts]),
+            "input_ids": np.concatenate(parts),
             "word_starts": np.concatenate([never[0], starts[0], never[1], starts[1], never[2]]),
             "token_type_ids": np.repeat(np.array(self.types, dtype=np.int8), [len(part) for part in parts]),
             "next_sentence_label": pair.label,
