@@ -1,6 +1,7 @@
 """`Training`, a run of a task: puts the task, its data, its model and the loop together."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence, Sized
 from itertools import chain
 from pathlib import Path
@@ -84,6 +85,9 @@ class Training:
             identity=self.identity(),
             accelerator=self.accelerator,
         )
+        self.loop.progress.start_epoch(
+            self.train_batches
+        )  # refuses a stream without an end, before anything is written
 
     def choose_parameters(self) -> None:
         """Freezes parameters and adds adapters, as the options say."""
@@ -247,6 +251,11 @@ class Training:
             remarks = write_card(run)
         self.accelerator.wait_for_everyone()
         return remarks
+
+
+def prediction_line(prediction: Any) -> str:
+    """Returns the line of a prediction in the file of predictions: JSON for an object, else its text."""
+    return json.dumps(prediction) if isinstance(prediction, dict) else one_line(str(prediction))
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
