@@ -21,6 +21,7 @@ ELSEWHERE = {
     **{option.name: "test_data_options" for option in dataclasses.fields(PairOptions)},
     **dict.fromkeys(("train_file", "validation_file", "test_file", "corpus"), "test_data_options"),
     **dict.fromkeys(("tokenizer", "source_lang", "target_lang"), "test_public_tokenizers"),
+    **dict.fromkeys(("model", "freeze", "lora_rank", "lora_alpha", "lora_dropout", "to_hf"), "test_model_source"),
     **dict.fromkeys(("copied_targets", "separate_vocabularies", "overlong"), "test_translation"),
 }
 HERE = {

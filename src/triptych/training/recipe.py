@@ -70,7 +70,9 @@ def recipe_options(preset: str, objective: str) -> dict[str, Any]:
     return options
 
 
-def add_recipe_option(parser: argparse.ArgumentParser, objective: str, args: list[str] | None = None) -> None:
+def add_recipe_option(
+    parser: argparse.ArgumentParser, objective: str, default_preset: str, args: list[str] | None = None
+) -> None:
     """
     Adds the option `--recipe`. Where the command line has it, the values of the recipe become the defaults of the
     other options. Therefore this is called after all others are added.
@@ -89,7 +91,7 @@ def add_recipe_option(parser: argparse.ArgumentParser, objective: str, args: lis
     )
     given, _ = parser.parse_known_args(args)
     if "recipe" in given:
-        options = recipe_options(given.recipe or given.preset, objective)
+        options = recipe_options(given.recipe or given.preset or default_preset, objective)
         if given.save_steps is not None:  # two ways to say one thing
             options.pop("save_minutes", None)
         parser.set_defaults(**options)

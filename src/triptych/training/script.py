@@ -1,5 +1,6 @@
 """What every training script does: it reads the command line, trains, tests, and tells about it."""
 
+import argparse
 from typing import Any
 
 import datasets
@@ -8,6 +9,7 @@ import transformers
 from ..tokenization import FAMILIES
 from .arguments import LoopArguments
 from .command_line import OptionParser, add_config_options
+from .model_source import choose_family
 from .recipe import add_recipe_option
 from .task import Task
 from .training import Training
@@ -28,6 +30,8 @@ def train(task_class: type[Task], description: str | None = None, args: list[str
     say("\n".join(training.summary()))
     result = training.run()
     say(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
+    if native := training.write_hf():
+        say(f"the native class of transformers is in {native}")
     scores = training.test()
     if scores is not None:
         say("\n".join(training.task.report(scores)))
@@ -45,8 +49,23 @@ def parse_options(
         ValueError: a value is wrong. (An unknown option ends the process, as with argparse.)
     """
     parser = OptionParser([task_class.arguments_class, LoopArguments], description=description)
-    names = add_config_options(parser, task_class.config_class, FAMILIES[task_class.family].config_fields)
-    add_recipe_option(parser, task_class.objective, args)
+    family = family_that_is_named(task_class, args)
+    config_class = task_class.model_classes[family].config_class
+    names = add_config_options(parser, config_class, FAMILIES[family].config_fields)
+    add_recipe_option(parser, task_class.objective, task_class.default_preset, args)
     arguments, loop_arguments, *others = parser.parse_args_into_dataclasses(args)  # no others where no field is given
     config_fields = {name: value for options in others for name, value in vars(options).items() if name in names}
     return arguments, loop_arguments, config_fields
+
+
+def family_that_is_named(task_class: type[Task], args: list[str] | None) -> str:
+    """Returns the family of `--model` or `--preset`: its configuration says which further options there are.
+
+    Raises:
+        ValueError, FileNotFoundError: see `choose_family`.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model", nargs="?")
+    parser.add_argument("--preset", nargs="?")
+    named, _ = parser.parse_known_args(args)
+    return choose_family(named.model, None if named.model else named.preset, task_class.model_classes)

@@ -11,13 +11,13 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from ..data.sieve import told
 from ..tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
+from .model_source import choose_family, load_checkpoint
 from .objective import Objective
 from .task_arguments import TaskArguments
+from .vocabulary import Tokenizers, fit_vocabulary
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-Tokenizers = tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]  # of the source, and of the target
 
 
 class Task(Objective):
@@ -31,8 +31,9 @@ class Task(Objective):
 
     Class attributes:
         arguments_class: the options of the task, a dataclass.
-        config_class, model_class: the model that is trained.
-        family: the kind of special tokens, a key of `triptych.tokenization.FAMILIES`.
+        model_classes: family → the class of the model that is trained. A family is a key of
+            `triptych.tokenization.FAMILIES`: encoder-decoder, encoder or decoder. The first one is the usual one.
+        default_preset: the preset that is trained where neither `--preset` nor `--model` says otherwise.
         objective: the word by which a published recipe names the task.
         unit: what a row of the data is called in the summary.
         text_columns: the columns of the data on which a tokenizer is trained.
@@ -42,16 +43,17 @@ class Task(Objective):
 
     Attributes, which `Training` sets before the methods that need them:
         arguments: an instance of `arguments_class`; a task does not change it.
-        config_fields: fields of the configuration that differ from those of the preset.
+        config_fields: fields of the configuration that differ from those of the preset or the checkpoint.
+        family, config_class, model_class: the family of the model, and its classes.
+        new_tensors: the names of the weights that a checkpoint did not give, such as those of a new head.
         data: split → rows; `remarks`: what the user should know about them.
         tokenizer, target_tokenizer: the tokenizer of the source, and that of the target, where it has its own.
         model: the model that is trained.
     """
 
     arguments_class: ClassVar[type[TaskArguments]]
-    config_class: ClassVar[type[PreTrainedConfig]]
-    model_class: ClassVar[type[PreTrainedModel]]
-    family: ClassVar[str]
+    model_classes: ClassVar[Mapping[str, type[PreTrainedModel]]]
+    default_preset: ClassVar[str]
     objective: ClassVar[str]
     unit: ClassVar[str] = "rows"
     text_columns: ClassVar[Sequence[str]] = ("text",)
@@ -64,9 +66,13 @@ class Task(Objective):
     tokenizer: PreTrainedTokenizerBase
     target_tokenizer: PreTrainedTokenizerBase | None
     model: PreTrainedModel
+    new_tensors: Sequence[str] = ()
 
     def __init__(self, arguments: Any, config_fields: dict[str, Any] | None = None) -> None:
         self.arguments, self.config_fields = arguments, config_fields or {}
+        self.family = choose_family(arguments.model, arguments.preset, self.model_classes)
+        self.model_class = self.model_classes[self.family]
+        self.config_class: Any = self.model_class.config_class
 
     # ---- before any long work ------------------------------------------------------------------------------------
 
@@ -76,15 +82,22 @@ class Task(Objective):
         Raises:
             ValueError: an option is wrong; the message names it with the remedy.
         """
-        self.config_class.from_preset(self.arguments.preset, **self.config_fields)
+        if not self.arguments.model:
+            self.config_class.from_preset(self.preset, **self.config_fields)
+
+    @property
+    def preset(self) -> str:
+        """The preset from which the model is made, where no checkpoint is given."""
+        return str(self.arguments.preset or self.default_preset)
 
     def named_tokenizers(self) -> Tokenizers | None:
-        """Loads the tokenizers that the options name; None: they are to be trained.
+        """Loads the tokenizers that the options name, or those of the checkpoint; None: they are to be trained.
 
         Raises:
             ValueError, FileNotFoundError: there is no such tokenizer, or it lacks something that the task needs.
         """
-        return load_tokenizers(self.arguments.tokenizer) if self.arguments.tokenizer else None
+        named = self.arguments.tokenizer or self.arguments.model
+        return load_tokenizers(named) if named else None
 
     # ---- data, tokenizers, model ---------------------------------------------------------------------------------
 
@@ -110,8 +123,12 @@ class Task(Objective):
         texts = chain.from_iterable(rows[column][:] for column in self.text_columns)
         return train_tokenizer(texts, arguments.tokenizer_model, arguments.vocab_size, self.family), None
 
+    def task_fields(self) -> dict[str, Any]:
+        """Returns the fields of the configuration that the task decides, such as the labels of its data."""
+        return {}
+
     def create_config(self) -> PreTrainedConfig:
-        """Makes the configuration of the preset, with the given fields and with what the tokenizers decide.
+        """Makes the configuration of the preset, with the given fields and with what task and tokenizers decide.
 
         Raises:
             ValueError: a field is given that the tokenizers decide otherwise.
@@ -120,11 +137,20 @@ class Task(Objective):
         for name in given.keys() & derived.keys():
             if given[name] != derived[name]:
                 raise ValueError(f"{name}={given[name]}: the tokenizer gives {derived[name]}; leave {name} out")
-        return self.config_class.from_preset(self.arguments.preset, **(given | derived))
+        return self.config_class.from_preset(self.preset, **(given | derived | self.task_fields()))
 
     def create_model(self) -> PreTrainedModel:
-        """Makes the model that is trained; the random numbers are seeded before."""
-        return self.model_class(self.create_config())
+        """Makes the model that is trained; the random numbers are seeded before.
+
+        Raises:
+            ValueError: the checkpoint does not suit the task; see `load_checkpoint` and `fit_vocabulary`.
+        """
+        source = self.arguments.model
+        if not source:
+            return self.model_class(self.create_config())
+        model, self.new_tensors = load_checkpoint(source, self.model_class, self.config_fields | self.task_fields())
+        former = load_tokenizers(source) if self.arguments.tokenizer else None
+        return fit_vocabulary(model, self.family, (self.tokenizer, self.target_tokenizer), former)
 
     @property
     def config(self) -> PreTrainedConfig:

@@ -28,14 +28,34 @@ class TaskArguments(DataOptions):
     validation_file: list[str] | None = field(default=None, metadata=several("Files to watch the training by."))
     test_file: list[str] | None = field(default=None, metadata=several("Files to score the result on."))
 
-    preset: str = field(metadata={"help": "Published size to start from; every field of it can be given, too."})
+    model: str | None = option(
+        None,
+        "Checkpoint to start from: a directory or a repository, of Triptych or of any public architecture that it can "
+        "convert. Its tokenizer is used, too.",
+    )
+    preset: str | None = option(
+        None, "Published size to start from, with new weights; every field of it can be given, too."
+    )
     tokenizer: str | None = option(
-        None, "Directory or name of a tokenizer, or a SentencePiece model; without it, one is trained."
+        None,
+        "Directory or name of a tokenizer, or a SentencePiece model; without it, that of the checkpoint is used, or "
+        "one is trained. With --model, tokens that both have keep what is learnt of them.",
     )
     tokenizer_model: Literal["bpe", "wordpiece", "unigram", "unigram-bytes", "word", "character"] = option(
         "bpe", "Model of the tokenizer that is trained."
     )
     vocab_size: int = option(8000, "Tokens of the tokenizer that is trained.")
+
+    freeze: list[str] | None = field(
+        default=None,
+        metadata=several("Parameters that are not trained: names, in which * stands for any text (model.layers.0.*)."),
+    )
+    lora_rank: int | None = option(
+        None, "Train low-rank adapters of this rank (LoRA) and a new head alone. The result has them merged."
+    )
+    lora_alpha: int | None = option(None, "Factor of the adapters, divided by the rank (default: twice the rank).")
+    lora_dropout: float = option(0.0, "Dropout before the adapters.")
+    to_hf: bool = option(False, "At the end, also write the native class of transformers, in OUTPUT_DIR/hf.")
 
     max_tokens: int = option(8192, "Tokens of one update, padding included, over all processes and pieces.")
     evaluation_batch_size: int = option(64, "Rows that are predicted at a time.")
@@ -51,7 +71,11 @@ class TaskArguments(DataOptions):
             raise ValueError(f"give one source of data, not {' and '.join(given)}")
         if files and not self.train_file:
             raise ValueError("--train_file is missing")
-        self.check_at_least(1, "vocab_size", "max_tokens", "evaluation_batch_size")
+        if self.model and self.preset:
+            raise ValueError(
+                f"--model {self.model} and --preset {self.preset} contradict each other: give one of them"
+            )
+        self.check_at_least(1, "vocab_size", "max_tokens", "evaluation_batch_size", "lora_rank")
 
     def check_at_least(self, least: int, *names: str) -> None:
         """Raises ValueError if one of the options is given and smaller than `least`."""

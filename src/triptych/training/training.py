@@ -1,7 +1,7 @@
 """`Training`, a run of a task: puts the task, its data, its model and the loop together."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,18 +10,23 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 
+from ..conversion import to_hf
+from ..conversion.convert import destination
 from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
 from ..data.batching import token_lengths
 from ..files import write_json, write_text
 from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
+from .adapters import adapter_layers, add_adapters, check_peft, fingerprint_of_frozen, freeze
 from .arguments import LoopArguments
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
 from .run_directory import check_output_dir
-from .run_directory.record import TEST_METRICS_FILE, claim
-from .task import Task, Tokenizers
+from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
+from .run_directory.weights import save_model
+from .task import Task
 from .translate import one_line
+from .vocabulary import Tokenizers
 
 T = TypeVar("T")
 
@@ -42,6 +47,9 @@ class Training:
     def __init__(self, task: Task, arguments: LoopArguments) -> None:
         # Options are checked before the data are read, and everything before anything is written.
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
+        check_apart(task.arguments.model, arguments)
+        if task.arguments.lora_rank:
+            check_peft()
         task.check()
         named = task.named_tokenizers()
         self.task, self.arguments = task, arguments
@@ -57,6 +65,9 @@ class Training:
         task.tokenizer, task.target_tokenizer = named or self.own_tokenizers()
         set_seed(arguments.seed)
         task.model = task.create_model()
+        if task.arguments.to_hf:
+            destination(task.model, None)  # refuses a model that no class of transformers can express
+        self.choose_parameters()
         self.train_batches = self.batches("train", shuffle=True)
         self.loop = TrainingLoop(
             task.model,
@@ -67,6 +78,15 @@ class Training:
             identity=self.identity(),
             accelerator=self.accelerator,
         )
+
+    def choose_parameters(self) -> None:
+        """Freezes parameters and adds adapters, as the options say."""
+        arguments, model = self.task.arguments, self.task.model
+        if arguments.lora_rank:
+            add_adapters(
+                model, arguments.lora_rank, arguments.lora_alpha, arguments.lora_dropout, self.task.new_tensors
+            )
+        freeze(model, arguments.freeze or [])
 
     def own_tokenizers(self) -> Tokenizers:
         """Returns the tokenizers of the run that is resumed, or trains them on the data."""
@@ -103,9 +123,13 @@ class Training:
         task, config = self.task, self.task.config
         documented = type(config).__dataclass_fields__.keys() & config.to_dict().keys() - {"transformers_version"}
         fields = {f"model.{name}": getattr(config, name) for name in documented if not name.startswith("_")}
-        names = () if task.arguments.tokenizer else ("tokenizer_model", "vocab_size")
+        given = task.arguments.tokenizer or task.arguments.model
+        names = () if given else ("tokenizer_model", "vocab_size")
         fields |= {f"tokenizer.{name}": getattr(task.arguments, name) for name in names}
         target = task.target_tokenizer
+        trained = ("freeze", "lora_rank", "lora_alpha", "lora_dropout")
+        fields |= {f"model.{name}": getattr(task.arguments, name) for name in trained}
+        fields["model.frozen"] = fingerprint_of_frozen(task.model) if adapter_layers(task.model) else None
         return fields | {
             "tokenizer": fingerprint([fingerprint_of(task.tokenizer)]),
             "target_tokenizer": None if target is None else fingerprint([fingerprint_of(target)]),
@@ -129,8 +153,8 @@ class Training:
             "device": f"{accelerator.num_processes} × {accelerator.device.type}, precision "
             f"{accelerator.mixed_precision}",
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
-            "model": f"{task.arguments.preset}: {model.num_parameters():,} parameters, {layers(model.config)} layers, "
-            f"d_model {model.config.hidden_size}",
+            "model": f"{task.arguments.model or task.preset}: {parameters(model)}, {layers(model.config)} layers, "
+            f"d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
             "update": f"{task.arguments.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
             f"process; {epoch}",
             "training": f"until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
@@ -143,6 +167,20 @@ class Training:
     def run(self) -> TrainingResult:
         """Trains to the end; see `TrainingLoop.run`."""
         return self.loop.run()
+
+    def write_hf(self) -> Path | None:
+        """Writes the trained model as the native class of transformers, where `to_hf` wants it; returns the place."""
+        task, output_dir = self.task, Path(self.arguments.output_dir)
+        if not task.arguments.to_hf:
+            return None
+        directory = output_dir / HF_DIRECTORY
+        if self.accelerator.is_main_process:
+            # The weights in the directory of the run have the adapters merged.
+            plain = type(task.model).from_pretrained(output_dir)
+            claim(output_dir, HF_DIRECTORY)
+            save_model(to_hf(plain), directory, task.save_extras, self.loop.checkpoints.is_ours)
+        self.accelerator.wait_for_everyone()
+        return directory
 
     def test(self) -> dict[str, Any] | None:
         """Scores the trained model on the test data, and writes the scores and the predictions.
@@ -202,6 +240,27 @@ def fingerprint_of_rows(rows: Any) -> str | None:
     if not hasattr(rows, "__len__"):
         return None
     return fingerprint(chain.from_iterable(rows[column] for column in rows.column_names))
+
+
+def check_apart(model: str | None, arguments: LoopArguments) -> None:
+    """Raises ValueError if a run would write into the directory of the checkpoint from which it starts."""
+    if model is not None and Path(model).resolve() == Path(arguments.output_dir).resolve():
+        raise ValueError(
+            f"--model {model} and --output_dir {arguments.output_dir} are one directory: give the new run another "
+            "one, or leave out --model and give --resume"
+        )
+
+
+def parameters(model: Any) -> str:
+    """Returns the number of parameters, and of those that are trained, where some are not."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    return f"{total:,} parameters" + ("" if trained == total else f" ({trained:,} of them trained)")
+
+
+def new_weights(names: Sequence[str]) -> str:
+    """Returns a line that names the weights that a checkpoint did not give; empty where it gave all."""
+    return f"\nnew weights: {', '.join(names)}" if names else ""
 
 
 def vocabulary(config: Any) -> str:

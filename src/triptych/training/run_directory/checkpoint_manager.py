@@ -35,7 +35,7 @@ from .directory import check_output_dir, start_run
 from .random_numbers import random_state
 from .record import BEST_FILE, STATE, claim, is_run_entry, release
 from .training_state import read_state, write_state
-from .weights import fresh_directory, load_weights, save_model
+from .weights import fresh_directory, load_weights, restore_weights, save_adapters, save_model, save_weights
 
 
 class CheckpointManager:
@@ -132,7 +132,7 @@ class CheckpointManager:
     def publish_model(self) -> None:
         """Writes the present weights into `output_dir`."""
         directory = fresh_directory(self.output_dir / f"model{TEMPORARY}", self.is_ours)
-        self.model.save_pretrained(directory)  # type: ignore[operator]
+        save_weights(self.model, directory)
         self.publish_model_of(directory)
         remove(directory, self.is_ours)
 
@@ -156,10 +156,12 @@ class CheckpointManager:
             scaler = self.accelerator.scaler
             everything = state | {"scaler": None if scaler is None else scaler.state_dict()}
             checkpoint = self.output_dir / f"checkpoint-{step}"
-            self.write(
-                checkpoint,
-                lambda d: write_state(d / STATE, everything, self.model, self.optimizer, random_states),
-            )
+
+            def write_all(directory: Path) -> None:
+                write_state(directory / STATE, everything, self.model, self.optimizer, random_states)
+                save_adapters(self.model, directory / STATE)
+
+            self.write(checkpoint, write_all)
             self.publish_model_of(checkpoint)
             self.prune()
         self.accelerator.wait_for_everyone()
@@ -183,7 +185,7 @@ class CheckpointManager:
         Raises:
             ValueError: a file is damaged; the message names the file and the remedy.
         """
-        load_weights(self.model, checkpoint, remedy_for(checkpoint))
+        restore_weights(self.model, checkpoint, remedy_for(checkpoint))
         process, device = self.accelerator.process_index, self.accelerator.device
         state = read_state(checkpoint, self.model, self.optimizer, process, device)
         scaler, processes = state.pop("scaler"), state.pop("processes")
@@ -256,7 +258,7 @@ def finish_average(manager: CheckpointManager) -> None:
     """Publishes the mean of the last checkpoints (section 6.1)."""
     checkpoints = step_directories(manager.output_dir, "checkpoint")[-manager.keep :]
     directory = fresh_directory(manager.output_dir / f"average{TEMPORARY}", manager.is_ours)
-    manager.model.save_pretrained(directory)  # type: ignore[operator]
+    save_weights(manager.model, directory)
     for file in [*weight_files(directory), directory / INDEX]:
         file.unlink(missing_ok=True)
     save_file(average_checkpoints(checkpoints), directory / WEIGHTS, metadata={"format": "pt"})

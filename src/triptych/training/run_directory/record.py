@@ -21,6 +21,8 @@ BEST_FILE = "best.json"
 STATE = "training_state"
 STATE_FILES = ("optimizer.safetensors", "random_state.safetensors", "state.json")
 OPTIMIZER_FILE, RANDOM_STATE_FILE, STATE_FILE = STATE_FILES
+ADAPTERS_FILE = "adapters.safetensors"  # only where there are adapters
+HF_DIRECTORY = "hf"  # the model as a class of transformers
 
 STEP_DIRECTORY = re.compile(r"(?P<kind>checkpoint|best)-(?P<step>0|[1-9][0-9]{0,17})")
 # A run writes these names, and the names of CHECKPOINT_ENTRY, into its directory ...
@@ -29,13 +31,16 @@ _IN_THE_RUN = re.compile(
     r"tensorboard/(events\.out\.tfevents\.[^/]+)?"
 )
 # ... and these, and the names of CHECKPOINT_ENTRY, into the directory of a step.
-_IN_A_STEP = re.compile(rf"best\.json|{STATE}/(optimizer\.safetensors|random_state\.safetensors|state\.json)?")
+_IN_A_STEP = re.compile(
+    rf"best\.json|{STATE}/((optimizer|adapters)\.safetensors|random_state\.safetensors|state\.json)?"
+)
 _REMEDY = "name another directory, or remove by hand what this one holds"
 
 
 def is_run_entry(path: str) -> bool:
     """Says whether a run writes `path`, relative to its directory; the path of a directory ends in a slash."""
-    if re.match(rf"(model|average){re.escape(TEMPORARY)}/", path):  # an unfinished model has the files of a step
+    if re.match(rf"((model|average){re.escape(TEMPORARY)}|{HF_DIRECTORY}({re.escape(TEMPORARY)})?)/", path):
+        # The model for transformers, and an unfinished model, have the files of a step.
         path = f"best-0/{path.partition('/')[2]}"
     path = without_temporary(path)
     first, slash, rest = path.partition("/")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from accelerate import Accelerator
 from torch import Tensor
 
-from ...configuration import TriptychConfig
 from ...data import TranslationCollator, add_copies, tokenize_pairs
 from ...data.targets import around_targets
 from ...data.tokenize import SAMPLE
@@ -18,9 +17,10 @@ from ...tokenization import complete_for_translation, set_languages, special_tok
 from ...tokenization.languages import has_languages
 from ..arguments import option
 from ..data_options import PairOptions, several
-from ..task import Task, Tokenizers
+from ..task import Task
 from ..task_arguments import TaskArguments
 from ..translate import score_translations, translate
+from ..vocabulary import Tokenizers
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -52,11 +52,11 @@ class TranslationArguments(PairOptions, TaskArguments):
         "Part of the targets that are learnt as their own translations, too, so that names and numbers are copied.",
     )
 
-    preset: str = option("transformer-base", "Published size to start from; every field of it can be given, too.")
     tokenizer: str | None = option(
         None,
-        "Directory or name of a tokenizer, or a SentencePiece model; without it, one is trained. One without padding "
-        "token gets <pad>; one that does not end its targets has its end token appended to them.",
+        "Directory or name of a tokenizer, or a SentencePiece model; without it, that of the checkpoint is used, or "
+        "one is trained. One without padding token gets <pad>; one that does not end its targets has its end token "
+        "appended to them.",
     )
     source_lang: str | None = option(
         None, "Language of the sources, where the tokenizer has language codes (default: what it is set to)."
@@ -81,7 +81,7 @@ class TranslationArguments(PairOptions, TaskArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.tokenizer and (self.source_lang or self.target_lang):
+        if not (self.tokenizer or self.model) and (self.source_lang or self.target_lang):
             raise ValueError("source_lang and target_lang are codes of a tokenizer: name one with --tokenizer")
         if not 0 <= self.copied_targets <= 1:
             raise ValueError(f"copied_targets={self.copied_targets} must be in [0, 1]")
@@ -95,9 +95,8 @@ class TranslationTask(Task):
     """Learns to translate from pairs; see `Task`. With label smoothing, the smoothed loss is a metric, too."""
 
     arguments_class = TranslationArguments
-    config_class = TriptychConfig
-    model_class = TriptychForConditionalGeneration
-    family = "encoder-decoder"
+    model_classes: ClassVar = {"encoder-decoder": TriptychForConditionalGeneration}
+    default_preset = "transformer-base"
     objective = "translation"
     unit = "pairs"
     text_columns = ("source", "target")
