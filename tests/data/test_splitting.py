@@ -30,7 +30,8 @@ def test_the_rows_are_spread_over_the_data_set():
 
 
 @pytest.mark.parametrize(
-    ("number", "part", "most", "expected"), [(1000, 0.05, 20, 20), (19, 0.05, 20, 0), (100, 0.05, 0, 0), (3, 0.5, 9, 1)]
+    ("number", "part", "most", "expected"),
+    [(1000, 0.05, 20, 20), (19, 0.05, 20, 0), (100, 0.05, 0, 0), (3, 0.5, 9, 1)],
 )
 def test_the_number_of_rows(number, part, most, expected):
     left, drawn = split_off(make_rows(number), part, "source", most)
@@ -67,5 +68,5 @@ def test_lists_can_be_the_values():
 
 @pytest.mark.parametrize(("part", "most"), [(0, 1), (1, 1), (-0.1, 1), (1.5, 1), (0.5, -1)])
 def test_mistakes(part, most):
-    with pytest.raises(ValueError, match="that (is|are) split off must"):
+    with pytest.raises(ValueError, match=r"that (is|are) split off must"):
         split_off(make_rows(10), part, "source", most)

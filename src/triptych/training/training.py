@@ -1,17 +1,19 @@
 """`Training`, a run of a task: puts the task, its data, its model and the loop together."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Sequence, Sized
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 
 from ..conversion import to_hf
 from ..conversion.convert import destination
+from ..conversion.loading import read_config
 from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
 from ..data.batching import token_lengths
 from ..files import write_json, write_text
@@ -21,8 +23,20 @@ from .adapters import adapter_layers, add_adapters, check_peft, fingerprint_of_f
 from .arguments import LoopArguments
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
+from .plan import (
+    Plan,
+    Resources,
+    dry_run,
+    estimated_tokens,
+    forecast,
+    given_options,
+    make_plan,
+    measure,
+    recorded_plan,
+    warnings,
+)
 from .run_directory import check_output_dir
-from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
+from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim, read_record
 from .run_directory.weights import save_model
 from .task import Task
 from .translate import one_line
@@ -35,8 +49,15 @@ class Training:
     """
     A run of a task: what all tasks have in common.
 
+    Args:
+        task: what is learnt from which data.
+        arguments: the options of the loop.
+        given: the names of the options and fields that the user gave, which no plan changes; None: those that differ
+            from their defaults.
+
     Attributes:
         task: with its data, tokenizers and model.
+        plan: the options that were not given, where neither a preset nor a recipe decides them; else None.
         train_batches: the updates of an epoch.
         loop: the loop over them.
 
@@ -44,7 +65,7 @@ class Training:
         ValueError, FileNotFoundError, FileExistsError: see the parts; each message names the option and the remedy.
     """
 
-    def __init__(self, task: Task, arguments: LoopArguments) -> None:
+    def __init__(self, task: Task, arguments: LoopArguments, given: Collection[str] | None = None) -> None:
         # Options are checked before the data are read, and everything before anything is written.
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
         check_apart(task.arguments.model, arguments)
@@ -53,6 +74,7 @@ class Training:
         task.check()
         named = task.named_tokenizers()
         self.task, self.arguments = task, arguments
+        given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
 
         task.data, task.remarks = task.load_data(arguments.seed)
@@ -62,6 +84,11 @@ class Training:
         task.metrics = task.scores if has_validation and len(task.evaluation_rows()) else ()
         check_best_metric(arguments, metric_names(task, has_validation))
 
+        self.plan = None if task.arguments.preset else self.make_plan({*given, *task.config_fields})
+        if self.plan is not None:
+            task.config_fields = self.plan.fields(task.arguments, arguments) | task.config_fields
+            task.arguments = self.plan.completed(task.arguments)
+            self.arguments = arguments = self.plan.completed(arguments)
         task.tokenizer, task.target_tokenizer = named or self.own_tokenizers()
         set_seed(arguments.seed)
         task.model = task.create_model()
@@ -78,6 +105,31 @@ class Training:
             identity=self.identity(),
             accelerator=self.accelerator,
         )
+
+    def make_plan(self, given: Collection[str]) -> Plan:
+        """Returns the plan of the run that is resumed, or a new one; the same on all processes.
+
+        Args:
+            given: the names of the options and fields that the user gave.
+        """
+        task, arguments, accelerator = self.task, self.arguments, self.accelerator
+        output_dir = Path(arguments.output_dir)
+        if arguments.resume:
+            return recorded_plan(read_record(output_dir)["identity"].get("plan"), given)
+        values = {**vars(arguments), **vars(task.arguments), **task.config_fields}
+
+        def plan() -> Plan:
+            resources = Resources(
+                estimated_tokens(task.data["train"], task.text_columns, task.arguments.tokenizer_model),
+                accelerator.device.type,
+                accelerator.num_processes,
+                torch.get_num_threads(),
+                arguments.max_minutes,
+            )
+            known = {name: values[name] for name in given if name in values}
+            return make_plan(task.family, resources, known, width_of(task.arguments.model))
+
+        return on_main_process(accelerator, plan)
 
     def choose_parameters(self) -> None:
         """Freezes parameters and adds adapters, as the options say."""
@@ -102,6 +154,7 @@ class Training:
             ValueError: a row cannot be used, or is larger than an update.
         """
         task, arguments, max_tokens = self.task, self.arguments, self.task.arguments.max_tokens
+        is_planned = self.plan is not None and "max_tokens" in self.plan.options
         accelerator = self.accelerator
         division = Division(
             accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps
@@ -113,6 +166,8 @@ class Training:
                     rows, task.sides, max_tokens, task.collator(), division, shuffle=shuffle, seed=arguments.seed
                 )
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
+            if is_planned:  # an update holds at least the longest row
+                max_tokens = max(max_tokens, int(np.sum([*lengths.values()], axis=0).max()))
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
@@ -135,6 +190,8 @@ class Training:
             "target_tokenizer": None if target is None else fingerprint([fingerprint_of(target)]),
             "data.train": fingerprint_of_rows(task.data["train"]),
             "data.max_tokens": task.arguments.max_tokens,
+            "data.validation_split": task.arguments.validation_split,
+            "plan": None if self.plan is None else self.plan.record,
             **task.identity(),
         }
 
@@ -153,9 +210,10 @@ class Training:
             "device": f"{accelerator.num_processes} × {accelerator.device.type}, precision "
             f"{accelerator.mixed_precision}",
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
-            "model": f"{task.arguments.model or task.preset}: {parameters(model)}, {layers(model.config)} layers, "
-            f"d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
-            "update": f"{task.arguments.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
+            **({} if self.plan is None else {"plan": str(self.plan)}),
+            "model": f"{task.arguments.model or task.arguments.preset or 'planned'}: {parameters(model)}, "
+            f"{layers(model.config)} layers, d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
+            "update": f"{self.train_batches.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
             f"process; {epoch}",
             "training": f"until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
             **task.summary(),
@@ -163,6 +221,21 @@ class Training:
         }
         indented = {name: text.replace("\n", "\n" + " " * 12) for name, text in lines.items()}
         return [f"{name:<11} {text}" for name, text in indented.items()]
+
+    def expectations(self) -> list[str]:
+        """Returns lines about how far the run will get, and warnings: a few updates are measured, and undone.
+
+        They are measured where a time is given, or for `--dry_run`, and not for a run that is resumed.
+        """
+        task, loop = self.task, self.loop
+        if not task.arguments.dry_run and (self.arguments.max_minutes is None or self.arguments.resume):
+            return []
+        measured = measure(loop)
+        expected = forecast(loop, measured.seconds)
+        told = warnings(loop, expected, is_new=task.arguments.model is None, is_planned=self.plan is not None)
+        if not task.arguments.dry_run:
+            return [f"{'forecast':<11} {expected} ({measured.seconds:.3g} seconds for an update)", *told]
+        return dry_run(self.train_batches, task.sides, task.model, measured, expected, told)
 
     def run(self) -> TrainingResult:
         """Trains to the end; see `TrainingLoop.run`."""
@@ -209,6 +282,11 @@ class Training:
                 write_text(output_dir / task.predictions_file, lines)
         self.accelerator.wait_for_everyone()
         return scores
+
+
+def width_of(model: str | None) -> int | None:
+    """Returns the width of the checkpoint from which a run starts; None where there is none."""
+    return None if model is None else int(getattr(read_config(model), "hidden_size", 0))
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
