@@ -5,8 +5,9 @@ Trains a small Transformer to translate English into German, scores it and trans
     make demo ARGS="--max_minutes 1"  (any option of train_translation.py)
 
 The model is a small version of the paper's model: post-norm, sinusoidal positions, ReLU, and one embedding matrix for
-source, target and output. Its size and its training are what every run gets that names only data and time. Training takes five minutes on two CPU cores. A demo that was killed continues at its last
-checkpoint. A demo that is complete is not repeated; `--overwrite` starts over.
+source, target and output. Its size and its training are what every run gets that names only data and time. Training
+takes five minutes on two CPU cores. A demo that was killed continues at its last checkpoint. A demo that is complete
+is not repeated; `--overwrite` starts over.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from triptych.training.tasks.translation import TranslationTask
 
 SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
-# Only data, time and what is reported: the training itself chooses sizes, optimizer and schedule (docs/training/sizes.md).
+# Data, time, and what is reported and kept. Sizes, optimizer and schedule are those of docs/training/sizes.md.
 TRAINING = "--corpus en-de --max_minutes 5 --keep_checkpoints 1 --evaluation_minutes 1.6 --evaluation_pairs 100"
 TRAINING += " --save_minutes 2.4"
 EXAMPLES = 10

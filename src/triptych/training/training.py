@@ -125,6 +125,8 @@ class Training:
                 accelerator.num_processes,
                 torch.get_num_threads(),
                 arguments.max_minutes,
+                arguments.num_train_epochs,
+                arguments.max_steps,
             )
             known = {name: values[name] for name in given if name in values}
             return make_plan(task.family, resources, known, width_of(task.arguments.model))

@@ -1,7 +1,7 @@
 """The plan of a run: options that the user did not give, chosen by the table for the data, the device and the time."""
 
 import dataclasses
-import math
+import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ INSTEAD: dict[str, tuple[str, ...]] = {
     "max_steps": ("num_train_epochs",),
     "max_minutes": ("num_train_epochs",),
 }
+WIDTH = 84  # of the lines that tell the user the plan
 # Equation (3) fixes its own peak, and counts its warm-up in updates.
 NOT_WITH_NOAM = ("learning_rate", "warmup_ratio")
 
@@ -50,7 +51,11 @@ class Plan:
         return {name: value for name, value in self.options.items() if name not in names}
 
     def __str__(self) -> str:
-        return f"{self.reason}\n" + ", ".join(f"{name} {value}" for name, value in self.options.items())
+        values = ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.options.items()
+        )
+        return "\n".join(textwrap.wrap(self.reason, WIDTH) + textwrap.wrap(values, WIDTH))
 
 
 def given_options(*arguments: Any) -> set[str]:
@@ -78,12 +83,11 @@ def make_plan(family: str, resources: Resources, given: Mapping[str, Any], hidde
         hidden_size: the width of the checkpoint that is trained further; None: the model is new.
     """
     if hidden_size is None:
-        tokens = math.inf if resources.tokens is None else resources.tokens
-        row = choose(rows_from_nothing(family), tokens=tokens, core_minutes=resources.core_minutes)
-        reason = f"{resources}; row {row.number} of the table for a new {family}"
+        row = choose(rows_from_nothing(family), resources.quantities)
+        reason = f"{resources}: row {row.number} of the table for a new {family}"
     else:
-        row = choose(rows_from_a_checkpoint(), hidden_size=hidden_size)
-        reason = f"a checkpoint of width {hidden_size}; row {row.number} of the table for checkpoints"
+        row = choose(rows_from_a_checkpoint(), lambda row: {"hidden_size": hidden_size})
+        reason = f"a checkpoint of width {hidden_size}: row {row.number} of the table for checkpoints"
     return Plan(chosen(row, given), f"{reason} (docs/training/sizes.md)")
 
 

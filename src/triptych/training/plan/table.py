@@ -2,12 +2,13 @@
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-DAY = 1440.0  # minutes: the time that a run is taken to have where no limit in minutes is given
+DAY = 1440.0  # minutes: what a run is taken to have where no limit in minutes is given
 
 
 @functools.cache
@@ -50,7 +51,7 @@ def rows_of(part: Mapping[str, Any]) -> list[Row]:
 
 
 def rows_from_nothing(family: str) -> list[Row]:
-    """Returns the rows for a model with new weights, by `tokens` and `core_minutes`.
+    """Returns the rows for a model with new weights, by `tokens`, `tokens_seen` and `core_minutes`.
 
     Args:
         family: encoder-decoder, encoder or decoder.
@@ -63,9 +64,13 @@ def rows_from_a_checkpoint() -> list[Row]:
     return rows_of(table()["from a checkpoint"])
 
 
-def choose(rows: Sequence[Row], **quantities: float) -> Row:
-    """Returns the last row for which there is enough of every quantity; the first row needs nothing."""
-    return [row for row in rows if row.fits(quantities)][-1]
+def choose(rows: Sequence[Row], quantities: Callable[[Row], Mapping[str, float]]) -> Row:
+    """Returns the last row for which there is enough of every quantity; the first row needs nothing.
+
+    Args:
+        quantities: what there is for a row, by the names in `Row.least`.
+    """
+    return [row for row in rows if row.fits(quantities(row))][-1]
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ class Resources:
         device: the type of the devices, as torch calls it.
         processes: the number of processes.
         threads: threads of each process; they count on the CPU only.
-        minutes: the time that is given; None: a day.
+        minutes: the limit in minutes; None: there is none, and the run is taken to have a day.
+        epochs, steps: the limits in epochs and in updates; None: there is none.
     """
 
     tokens: int | None
@@ -85,6 +91,8 @@ class Resources:
     processes: int = 1
     threads: int = 1
     minutes: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
 
     @property
     def cores(self) -> float:
@@ -97,8 +105,20 @@ class Resources:
         """The computing time: minutes, times cores."""
         return self.cores * (DAY if self.minutes is None else self.minutes)
 
+    def quantities(self, row: Row) -> dict[str, float]:
+        """Returns what there is for a row of the table for new models.
+
+        `tokens_seen` are the tokens of all updates that the limits in epochs and updates allow.
+        """
+        tokens = math.inf if self.tokens is None else float(self.tokens)
+        of_epochs = math.inf if self.epochs is None else self.epochs * tokens
+        of_steps = math.inf if self.steps is None else float(self.steps * row.options["max_tokens"])
+        return {"tokens": tokens, "core_minutes": self.core_minutes, "tokens_seen": min(of_epochs, of_steps)}
+
     def __str__(self) -> str:
         tokens = "a stream" if self.tokens is None else f"about {self.tokens:,} tokens"
         what = f"{self.threads} threads" if self.device == "cpu" else self.device
-        time = "a day (no minutes are given)" if self.minutes is None else f"{self.minutes:g} minutes"
-        return f"{tokens} to train on, {time} on {self.processes} × {what}: {self.core_minutes:,.0f} core-minutes"
+        limits = {"epochs": self.epochs, "updates": self.steps, "minutes": self.minutes}
+        given = " or ".join(f"{limit:,g} {name}" for name, limit in limits.items() if limit is not None)
+        time = "" if self.minutes is not None else " (of at most a day)"
+        return f"{tokens} for {given}{time} on {self.processes} × {what}, {self.core_minutes:,.0f} core-minutes"
