@@ -66,7 +66,8 @@ def choose_family(model: str | None, preset: str | None, families: Iterable[str]
     for family in found:
         if family in families:
             return family
-    raise ValueError(f"{named}: this is an {' or '.join(found)}, but this task trains an {' or an '.join(families)}")
+    is_one, wanted = " or ".join(found), " or ".join(families)
+    raise ValueError(f"{named}: its family is {is_one}, but this task trains a model of the family {wanted}")
 
 
 def families_of(config: PreTrainedConfig) -> list[str]:

@@ -178,8 +178,9 @@ class Training:
     def identity(self) -> dict[str, Any]:
         """Returns what decides the result beside the options of the loop; a resumed run must have the same."""
         task, config = self.task, self.task.config
-        documented = type(config).__dataclass_fields__.keys() & config.to_dict().keys() - {"transformers_version"}
-        fields = {f"model.{name}": getattr(config, name) for name in documented if not name.startswith("_")}
+        values = config.to_dict()
+        documented = type(config).__dataclass_fields__.keys() & values.keys() - {"transformers_version"}
+        fields = {f"model.{name}": values[name] for name in documented if not name.startswith("_")}
         given = task.arguments.tokenizer or task.arguments.model
         names = () if given else ("tokenizer_model", "vocab_size")
         fields |= {f"tokenizer.{name}": getattr(task.arguments, name) for name in names}
