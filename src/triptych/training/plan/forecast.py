@@ -1,6 +1,7 @@
 """The forecast of a run: how many updates its limits allow, by a few updates that are measured and undone."""
 
 import copy
+import math
 import sys
 import time
 from collections.abc import Iterator, Sized
@@ -164,11 +165,11 @@ def warnings(loop: TrainingLoop, expected: Forecast, is_new: bool, is_planned: b
     """
     arguments, told = loop.arguments, []
     if expected.in_time and is_new and expected.updates < FEWEST_UPDATES:
-        least = expected.minutes * FEWEST_UPDATES / expected.updates
+        least = math.ceil(expected.minutes * FEWEST_UPDATES / expected.updates)
         smaller = "" if is_planned else ", or leave out --preset, so that the size fits the time"
         told.append(
             f"a model with new weights learns next to nothing in fewer than {FEWEST_UPDATES} updates: give "
-            f"--max_minutes {least:.2g} or more{smaller}"
+            f"--max_minutes {least} or more{smaller}"
         )
     if arguments.warmup_ratio is None and expected.updates <= arguments.warmup_steps:
         told.append(
