@@ -1,62 +1,7 @@
-"""
-Prints the presets, which have the sizes of published models, with the number of parameters counted in each.
+"""The command `triptych zoo`, from a checkout: `python scripts/zoo.py --help`."""
 
-    python scripts/zoo.py
-    python scripts/zoo.py --notes gpt3-xl gpt3-13b
-
-Every model is built without memory for its weights, so even the largest ones take little time.
-"""
-
-import torch
-
-import triptych
-from triptych.modeling import TriptychPreTrainedModel
-from triptych.training.command_line import OptionParser, run_script
-
-HEADINGS = ("name", "family", "layers", "width", "heads", "parameters", "published", "source")
-ALIGNMENT = "<<>>>>><"
-
-
-def counted_model(preset: str) -> TriptychPreTrainedModel:
-    """The model whose parameters the published number of the preset counts. It is on the meta device: shapes only.
-
-    Raises:
-        ValueError: the preset is unknown.
-    """
-    class_name, _, part = triptych.preset_info(preset)["counted"].partition(".")
-    model_class = getattr(triptych, class_name)
-    config = model_class.config_class.from_preset(preset)
-    with torch.device("meta"):
-        model: TriptychPreTrainedModel = model_class(config).get_submodule(part)  # an empty part is the whole model
-    return model
-
-
-def row(name: str) -> tuple[str, ...]:
-    """One line of the table."""
-    info, model = triptych.preset_info(name), counted_model(name)
-    config = model.config
-    layers = f"{config.num_hidden_layers}"
-    if config.is_encoder_decoder:
-        layers = f"{config.encoder_layers}+{config.decoder_layers}"
-    published = f"{info['parameters']:,}" if "parameters" in info else "-"
-    width, heads = f"{config.hidden_size}", f"{config.num_attention_heads} x {config.head_dim}"
-    return name, config.model_type, layers, width, heads, f"{model.num_parameters():,}", published, info["source"]
-
-
-def main() -> None:
-    parser = OptionParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="Presets (default: all).")
-    parser.add_argument("--notes", action="store_true", help="Also print what is unpublished or contradictory.")
-    arguments = parser.parse_args()
-
-    rows = [HEADINGS, *(row(name) for name in arguments.names or triptych.preset_names())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for cells in rows:
-        columns = zip(cells, ALIGNMENT, widths, strict=True)
-        print("  ".join(f"{cell:{side}{width}}" for cell, side, width in columns).rstrip())
-        if arguments.notes and cells is not HEADINGS and "note" in (info := triptych.preset_info(cells[0])):
-            print(f"    {info['note']}")
-
+from triptych.commands.zoo import main
+from triptych.training.command_line import run_script
 
 if __name__ == "__main__":
     run_script(main)

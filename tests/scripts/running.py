@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+COMMANDS = Path(__file__).parents[2] / "src" / "triptych" / "commands"
 # What `make` hands down to the commands that it starts; a command of a test is not one of them.
 OF_MAKE = ("ARGS", "EXTRAS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PIP_ARGS", "PYTHON", "VENV")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OF_MAKE}

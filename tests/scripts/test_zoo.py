@@ -1,20 +1,14 @@
 """The sizes of the presets: exact numbers, the published figures, and transformers' own models."""
 
 import dataclasses
-import importlib.util
-from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
 import triptych
+from triptych.commands.zoo import counted_model
 from triptych.conversion.registry import find_architecture
-
-spec = importlib.util.spec_from_file_location("zoo", Path(__file__).parents[2] / "scripts" / "zoo.py")
-zoo = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(zoo)
-counted_model = zoo.counted_model
 
 # Of the rows of table 3 see test_encoder_decoder.py: their vocabulary is unpublished.
 PARAMETERS = {

@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.data import TranslationCollator, shard
 from triptych.training import LoopArguments, Objective, TrainingLoop, create_accelerator
+from triptych.training.sharding import plain_names, whole
 
 
 def tiny_model(dropout: float = 0.0) -> TriptychForConditionalGeneration:
@@ -71,7 +72,7 @@ def save_first_gradients(loop: TrainingLoop, path: str) -> None:
 
     def save(*_) -> None:
         if loop.state.step == 0:
-            save_file({n: p.grad.clone() for n, p in loop.bare_model.named_parameters()}, path)
+            save_file({n: whole(p.grad).clone() for p, n in plain_names(loop.weights.trained).items()}, path)
 
     loop.optimizer.optimizer.register_step_pre_hook(save)
 

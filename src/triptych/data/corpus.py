@@ -3,6 +3,7 @@
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
+from .formats.kinds import Column
 from .readers import FORMATS, FileOptions
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def load_corpus(name: str = "en-de") -> "DatasetDict":
         raise ValueError(f"there is no corpus {name!r}; the package ships {', '.join(known)}")
     splits = {}
     for split in SPLITS:
-        columns = {"source_column": "source", "target_column": "target"}
+        columns = {"source_column": Column("source"), "target_column": Column("target")}
         with as_file(files(__package__) / "corpora" / f"{name}.{split}.tsv.xz") as path:
             sources, targets = zip(
                 *(pair for _, pair in FORMATS["tsv"](str(path), columns, FileOptions())), strict=True

@@ -32,7 +32,7 @@ def file_rows(paths: list[str], columns: Columns, options: FileOptions) -> Itera
         check_file(path)
     formats = [file_format(path, options) for path in paths]
     texts = [path for path, word in zip(paths, formats, strict=True) if word == "text"]
-    if texts and len(columns) == 2:
+    if texts and len(columns) == 2 and all(column.kind == "text" for column in columns.values()):
         if len(texts) != 2 or len(paths) != 2:
             ends = ", ".join(f".{word}" for word in FORMATS if word != "text")
             raise ValueError(

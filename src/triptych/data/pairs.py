@@ -1,13 +1,15 @@
 """Loading pairs of sentences, from files or from a data set; they are checked before anything is trained on them."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from .arrow import kept_rows, write_rows
 from .data_sets import files_of_directory, load_data_set
 from .file_rows import Files, check_options, file_rows, names
-from .formats.rows import Columns
+from .formats.kinds import Column
+from .formats.rows import typed
+from .labels import resolve_labels
 from .readers import FileOptions, check_choice
 from .sieve import Counts, Sieve, told
 
@@ -78,19 +80,22 @@ def load_pairs(
 
 def read_splits(
     files: Mapping[str, Files | None],
-    columns: Columns,
+    columns: Mapping[str, Column | str],
     options: FileOptions,
     dataset_name: str | None = None,
     dataset_config_name: str | None = None,
     empty: str = "error",
+    fault: Callable[[dict[str, Any]], str | None] | None = None,
 ) -> tuple["DatasetDict", dict[str, Counts]]:
-    """Reads text columns of files, or of a data set, and counts the rows.
+    """Reads columns of files, or of a data set, and counts the rows.
 
     Args:
         files: the files of each split; None: not given.
-        columns: the wanted columns, by the option that names each (`source_column`). The column of the result has the
-            name of the option without `_column`.
+        columns: the wanted columns, by the option that names each (`source_column`); a `Column` says what it holds,
+            and a name alone is the name of a column of texts. The column of the result has the name of the option
+            without `_column`. A column of the kind `label` becomes what all rows allow: `name`, `names` or `number`.
         empty: as in `load_pairs`. Where there is only one column, only null is an empty row, and a blank text is not.
+        fault: says what is wrong with a row (name of the column of the result → value), or None where nothing is.
 
     Raises:
         FileNotFoundError, ValueError: see `load_pairs`.
@@ -98,6 +103,7 @@ def read_splits(
     from datasets import DatasetDict
 
     check_choice("empty", empty)
+    columns = typed(columns)
     paths = {split: names(given) for split, given in files.items() if given is not None}
     if bool(paths) == bool(dataset_name):
         raise ValueError(f"name either files ({', '.join(f'{split}_file' for split in files)}) or one dataset_name")
@@ -107,20 +113,25 @@ def read_splits(
         if not paths:
             loaded = load_data_set(dataset_name, dataset_config_name)
     # The names and sizes of all files are checked before the first file is read.
-    sources = {split: file_rows(given, columns, options) for split, given in paths.items()}
+    for given in paths.values():
+        file_rows(given, columns, options)
     check_options(paths, options)
+    columns = resolve_labels(columns, paths, options, loaded, dataset_name)
+    sources = {split: file_rows(given, columns, options) for split, given in paths.items()}
 
     splits, sieves = {}, {}
     for split in [*sources, *loaded]:
-        sieves[split] = Sieve(list(columns), empty)
+        sieves[split] = Sieve(columns, empty, fault)
         if split in sources:
-            splits[split] = write_rows(sieves[split].kept(sources[split]), sieves[split].sides, split)
+            of_sides = dict(zip(sieves[split].sides, columns.values(), strict=True))
+            splits[split] = write_rows(sieves[split].kept(sources[split]), of_sides, split)
         else:
-            splits[split] = kept_rows(sieves[split], loaded[split], columns, f"{dataset_name}[{split}]")
+            splits[split] = kept_rows(sieves[split], loaded[split], columns, f"{dataset_name}[{split}]", split)
     if complaints := [line for sieve in sieves.values() for line in sieve.complaints()]:
         raise ValueError("; ".join(complaints) + ". Complete these rows, or leave them out with --empty drop")
     for split, rows in splits.items():
         if not len(rows):
             origin = ", ".join(paths.get(split, [f"{dataset_name}[{split}]"]))
-            raise ValueError(f"{origin} holds no {'pairs' if len(columns) > 1 else 'texts'}")
+            several = "pairs" if sieves[split].only_texts else "rows"
+            raise ValueError(f"{origin} holds no {several if len(columns) > 1 else 'texts'}")
     return DatasetDict(splits), {split: sieve.counts() for split, sieve in sieves.items()}

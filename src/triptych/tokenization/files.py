@@ -82,7 +82,7 @@ def load_tokenizers(
     if path.is_dir():
         names = {file.name for file in path.iterdir()}
         if not any(_VOCABULARY_FILE.search(name) for name in names):
-            raise FileNotFoundError(f"{path} holds no tokenizer; train one with scripts/train_tokenizer.py")
+            raise FileNotFoundError(f"{path} holds no tokenizer; train one with triptych train-tokenizer")
         check_tokenizer_files(path)
         if not names & _SETTINGS:
             return _load_sentencepiece_directory(path), None

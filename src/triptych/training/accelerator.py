@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DistributedType
+from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType, parse_flag_from_env
 
-SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+UNSUPPORTED = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 def create_accelerator(
@@ -43,8 +43,17 @@ def create_accelerator(
         project_dir=None if tracker_directory is None else str(tracker_directory),
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
-    if accelerator.distributed_type in SHARDED:
-        raise ValueError(f"{accelerator.distributed_type.value} is not supported: checkpoints here are not sharded")
+    if accelerator.distributed_type in UNSUPPORTED:
+        raise ValueError(
+            f"{accelerator.distributed_type.value} is not supported by this loop; FSDP2 divides a model as well: "
+            "accelerate launch --use_fsdp --fsdp_version 2"
+        )
+    if accelerator.distributed_type is DistributedType.MULTI_CPU and parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        # accelerate divides a model on GPUs only, and would train whole copies here without a word.
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+        accelerator.state.distributed_type = DistributedType.FSDP
+    if accelerator.distributed_type is DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise ValueError("FSDP of version 1 is not supported; give --fsdp_version 2 to accelerate launch")
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes < started:
         raise ValueError(

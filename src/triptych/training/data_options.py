@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..data.arrow import text_columns
+from ..data.arrow import wanted_columns
 from ..data.corpus import load_corpus
 from ..data.file_rows import Files, check_options
+from ..data.formats.kinds import Column
 from ..data.pairs import read_splits
 from ..data.readers import FileOptions
 from ..data.sieve import Counts
@@ -50,8 +51,11 @@ class DataOptions:
     )
     empty: Literal["error", "drop"] = option("error", "What to do with rows that lack a text.")
 
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, Column | str]:
         """Returns option → column, for each column of a row; the option ends in `_column`.
+
+        A name alone is a column of texts; a `Column` says what it holds, by a key of
+        `triptych.data.formats.kinds.KINDS`.
 
         Raises:
             ValueError: the options contradict each other.
@@ -67,7 +71,15 @@ class DataOptions:
             FileNotFoundError, ValueError: as `triptych.data.load_pairs`.
         """
         options, config = self.file_options(), self.dataset_config_name
-        return read_splits(files, self.columns(), options, self.dataset_name, config, self.empty)
+        return read_splits(files, self.columns(), options, self.dataset_name, config, self.empty, self.fault)
+
+    def fault(self, row: dict[str, Any]) -> str | None:
+        """Says what is wrong with a row, as the end of a message that names file and line; None: nothing is.
+
+        Args:
+            row: name of a column of the result of `read` → value.
+        """
+        return None
 
     def file_options(self) -> FileOptions:
         """Returns how files are read."""
@@ -83,7 +95,7 @@ class PairOptions(DataOptions):
     source_column: str = option("source", "Column of the sentences to translate.")
     target_column: str = option("target", "Column of their translations.")
 
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, Column | str]:
         """Extends `DataOptions.columns`: the two columns must differ."""
         if self.source_column == self.target_column:
             raise ValueError(
@@ -100,7 +112,7 @@ class PairOptions(DataOptions):
         check_options({}, self.file_options())
         splits, columns = load_corpus(name), self.columns()
         for split, rows in splits.items():
-            splits[split] = text_columns(rows, columns, f"{name}[{split}]")
+            splits[split] = wanted_columns(rows, columns, f"{name}[{split}]")
         return splits
 
 
@@ -110,6 +122,6 @@ class TextOptions(DataOptions):
 
     text_column: str = option("text", "Column of the texts.")
 
-    def columns(self) -> dict[str, str]:
+    def columns(self) -> dict[str, Column | str]:
         """Extends `DataOptions.columns`."""
         return {"text_column": self.text_column}

@@ -25,6 +25,7 @@ from .run_directory.checkpoints import last_checkpoint, remedy_for
 from .run_directory.checks import read_state_file
 from .run_directory.record import RUN_FILE, STATE, STATE_FILE, TRACKER_DIRECTORY
 from .schedule import Schedule
+from .sharding import DividedModel, WholeModel, is_divided
 
 T = TypeVar("T")
 
@@ -91,13 +92,14 @@ class TrainingLoop:
         self.bare_model = model.to(self.accelerator.device)
         self.evaluation = Evaluation(self.objective, self.bare_model, validation_batches, self.accelerator)
         check_best_metric(arguments, self.evaluation.names)
-        self.model, self.optimizer = self.prepare(model)
+        self.weights = DividedModel(model) if is_divided(self.accelerator) else WholeModel(model)
+        self.model, self.optimizer = self.prepare(self.weights.trained)
         self.state = LoopState()
         self.progress = Progress(arguments, self.state, self.accelerator)
         self.measurements = Measurements(self.accelerator)
         self.checkpoints = CheckpointManager(
             self.output_dir,
-            model,
+            self.weights,
             self.optimizer,
             self.accelerator,
             arguments.keep_checkpoints,
@@ -259,6 +261,7 @@ class TrainingLoop:
         arguments, state = self.arguments, self.state
         with self.measurements.paused():
             state.evaluated = state.step
+            self.weights.gather()
             state.metrics = self.metrics()
             self.reporter.report(state.step, {"minutes": state.seconds / 60} | state.metrics, self.progress.fraction)
             if self.accelerator.is_main_process and arguments.best_metric is not None:

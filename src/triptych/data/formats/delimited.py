@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from .lines import content, text_lines
-from .rows import Columns, Row, counted, missing_column, named
+from .rows import Columns, Row, counted, missing_column, named, parsed
 
 if TYPE_CHECKING:
     from ..readers import FileOptions
@@ -90,7 +90,9 @@ def read_delimited(path: str, columns: Columns, options: "FileOptions", delimite
         if first[1] == header:
             raise ValueError(f"{path}: line 1 holds the column names already; leave out --column_names")
         rows = chain([first], rows)
-    picks = [header_position(path, column, option, header, delimiter) for option, column in columns.items()]
+    picks = [
+        (header_position(path, column.name, option, header, delimiter), column) for option, column in columns.items()
+    ]
     blank: list[int] = []
     wrong: list[str] = []
     for place, fields in rows:
@@ -104,7 +106,7 @@ def read_delimited(path: str, columns: Columns, options: "FileOptions", delimite
         if blank:
             yield from ((line, (None,) * len(picks)) for line in blank)
             blank = []
-        yield place, tuple([fields[pick] for pick in picks])
+        yield place, tuple([parsed(fields[pick], column, path, place) for pick, column in picks])
     if wrong:
         raise ValueError(
             f"{path}: {counted(wrong)} another number of fields than the {len(header)} of the "

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .kinds import Column
 from .lines import decoded, opened, text_lines
 from .rows import Columns, Row, checked, missing_column
 
@@ -47,23 +48,24 @@ def parse_json(text: str, position: int, path: str, line: int) -> tuple[Any, int
         raise ValueError(f"{path}: line {line}: invalid JSON: {error}") from None
 
 
-def record_values(record: Any, columns: Columns, path: str, line: int) -> tuple[str | None, ...]:
-    """The texts of one object; raises ValueError if a key is missing or a value is not text."""
+def record_values(record: Any, columns: Columns, path: str, line: int) -> tuple[Any, ...]:
+    """The values of one object; raises ValueError if a key is missing or a value is not of its kind."""
     if not isinstance(record, dict):
         raise ValueError(
-            f"{path}: line {line}: an object with the keys {', '.join(columns.values())} is needed, not {record!r:.60}"
+            f"{path}: line {line}: an object with the keys {', '.join(column.name for column in columns.values())} is "
+            f"needed, not {record!r:.60}"
         )
     return tuple(record_value(record, column, option, path, line) for option, column in columns.items())
 
 
-def record_value(record: dict[str, Any], column: str, option: str, path: str, line: int) -> str | None:
-    """The text of one key; a dot in the name of the column reaches into a nested object, if no key has this name."""
+def record_value(record: dict[str, Any], column: Column, option: str, path: str, line: int) -> Any:
+    """The value of one key; a dot in the name of the column reaches into a nested object, if no key has this name."""
     value: Any = record
-    for key in [column] if column in record else column.split("."):
+    for key in [column.name] if column.name in record else column.name.split("."):
         if value is None:
             return None
         if not isinstance(value, dict) or key not in value:
-            raise missing_column(f"{path}: line {line}", column, option, record)
+            raise missing_column(f"{path}: line {line}", column.name, option, record)
         value = value[key]
     return checked(value, column, f"{path}: line {line}")
 

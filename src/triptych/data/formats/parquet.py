@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from .classes import class_names
+from .kinds import Column
 from .rows import Columns, Row, checked, missing_column
 
 if TYPE_CHECKING:
@@ -19,15 +21,20 @@ def read_parquet(path: str, columns: Columns, options: "FileOptions") -> Iterato
             table = parquet.ParquetFile(file)
             for option, column in columns.items():
                 check_parquet_column(path, table.schema_arrow, column, option)
+            features = features_of(table.schema_arrow)
+            names = list(dict.fromkeys(column.name for column in columns.values()))
+            wanted = [(column, class_names(features, column.name)) for column in columns.values()]
             row = 0
-            for batch in table.iter_batches(batch_size=10_000, columns=list(dict.fromkeys(columns.values()))):
-                texts = [arrow_texts(nested(batch, column), path, row) for column in columns.values()]
-                for values in zip(*texts, strict=True):
+            for batch in table.iter_batches(batch_size=10_000, columns=names):
+                found = [arrow_values(nested(batch, column.name), path, row) for column in columns.values()]
+                for values in zip(*found, strict=True):
                     row += 1
+                    place = f"{path}: row {row}"
                     yield (
                         row,
                         tuple(
-                            checked(v, c, f"{path}: row {row}") for v, c in zip(values, columns.values(), strict=True)
+                            checked(named(value), column, place)
+                            for value, (column, named) in zip(values, wanted, strict=True)
                         ),
                     )
         except (pa.ArrowException, OSError) as error:
@@ -47,18 +54,27 @@ def nested(batch: Any, column: str) -> Any:
     return array
 
 
-def check_parquet_column(path: str, schema: Any, column: str, option: str) -> None:
-    """Raises ValueError unless exactly one column has this name, and it holds text."""
+def features_of(schema: Any) -> Any:
+    """The features that `datasets` wrote into a file; None: another program wrote it."""
+    if b"huggingface" not in (schema.metadata or {}):
+        return None
+    from datasets import Features
+
+    return Features.from_arrow_schema(schema)
+
+
+def check_parquet_column(path: str, schema: Any, column: Column, option: str) -> None:
+    """Raises ValueError unless exactly one column has this name, and it holds text if texts are wanted."""
     import pyarrow as pa
 
     if len(set(schema.names)) < len(schema.names):
         raise ValueError(f"{path} has two columns of the same name; it has {', '.join(map(repr, schema.names))}")
     kinds = dict(field_types(schema))
-    if column not in kinds:
-        raise missing_column(path, column, option, kinds)
-    kind = kinds[column]
-    if not is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
-        raise ValueError(f"{path}: column {column!r} holds {kind}, not text")
+    if column.name not in kinds:
+        raise missing_column(path, column.name, option, kinds)
+    kind = kinds[column.name]
+    if column.kind == "text" and not is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
+        raise ValueError(f"{path}: column {column.name!r} holds {kind}, not text")
 
 
 def field_types(fields: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -78,15 +94,15 @@ def is_text(kind: Any) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def arrow_texts(array: Any, path: str, before: int) -> list[str | None]:
-    """The strings of an array; raises ValueError if one of them is not UTF-8.
+def arrow_values(array: Any, path: str, before: int) -> list[Any]:
+    """The values of an array; raises ValueError if one of them is not UTF-8.
 
     Args:
         before: the number of rows before this array, to count the rows of the file.
     """
     try:
-        texts: list[str | None] = array.to_pylist()
-        return texts
+        values: list[Any] = array.to_pylist()
+        return values
     except UnicodeDecodeError:
         for row, value in enumerate(array, before + 1):
             try:

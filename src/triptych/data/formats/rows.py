@@ -1,33 +1,54 @@
-"""What all readers share: the type of a row, the check that a value is text, and words of error messages."""
+"""What all readers share: the type of a row, how its values are read, and words of error messages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Columns = Mapping[str, str]
-"""The name of each wanted column, by the option that names it (`source_column`)."""
-Row = tuple[int, tuple[str | None, ...]]
-"""The place of a row, and the text in each wanted column, or None where there is none. The place is the line on which
-the row begins; in parquet files and data sets it is the number of the row, from 1."""
+from .kinds import Column, WrongValue
+
+Columns = Mapping[str, Column]
+"""Each wanted column, by the option that names it (`source_column`)."""
+Row = tuple[int, tuple[Any, ...]]
+"""The place of a row, and the value in each wanted column (see `KINDS`), or None where there is none. The place is the
+line on which the row begins; in parquet files and data sets it is the number of the row, from 1."""
 NAMED = 5  # the number of places that a message names
 
 
-def checked(value: Any, column: str, place: str) -> str | None:
-    """The value, if it is text or None; raises ValueError otherwise.
+def typed(columns: Mapping[str, Column | str]) -> dict[str, Column]:
+    """The wanted columns; where only the name of a column is given, it holds texts."""
+    return {option: Column(column) if isinstance(column, str) else column for option, column in columns.items()}
+
+
+def checked(value: Any, column: Column, place: str) -> Any:
+    """What the kind of the column makes of a value that has a type; None stays None.
 
     Args:
         place: what the message says before the column: the file and the line or row.
+
+    Raises:
+        ValueError: the value is not of this kind.
     """
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise ValueError(f"{place}: {column!r} is {value!r:.60}, not text")
-    if "\0" in value:
-        raise ValueError(f"{place}: {column!r} holds a NUL character; this is not text")
     try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{place}: {column!r} holds half of a surrogate pair, which is not a character") from None
-    return value
+        return column.values.read(value)
+    except WrongValue as error:
+        raise ValueError(f"{place}: {column.name!r} {error}") from None
+
+
+def parsed(field: str, column: Column, path: str, line: int) -> Any:
+    """What the kind of the column makes of the text of a field; None if the field is blank, except for texts.
+
+    Raises:
+        ValueError: the value is not of this kind.
+    """
+    if column.kind == "text":
+        return field
+    if not field.strip():
+        return None
+    try:
+        return column.values.parse(field)
+    except WrongValue as error:
+        raise ValueError(f"{path}: line {line}: {column.name!r} {error}") from None
 
 
 def missing_column(place: str, column: str, option: str, names: Iterable[str], more: str = "") -> ValueError:

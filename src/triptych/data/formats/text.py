@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 def read_text(path: str, columns: Columns, options: "FileOptions") -> Iterator[Row]:
     """The lines of a file, as a table with the one column `text`."""
     for option, column in columns.items():
-        if column != "text":
-            raise ValueError(f"{path} has no column {column!r}: a plain text file has one column, 'text' (--{option})")
+        if column.name != "text" or column.kind != "text":
+            raise ValueError(
+                f"{path} has no column {column.name!r}: a plain text file has one column, 'text' (--{option}); if it "
+                "is no plain text, name its format with --file_format"
+            )
     for number, line in text_lines(path):
         yield number, (content(line),) * len(columns)
 

@@ -13,7 +13,6 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors.torch import save_file
-from torch import nn
 
 from ...files import (
     INDEX,
@@ -28,13 +27,14 @@ from ...files import (
     write_json,
 )
 from ..arguments import LoopArguments
+from ..sharding import WholeModel
 from .averaging import average_checkpoints
 from .checkpoints import remedy_for, remove_unfinished, step_directories
 from .checks import read_best
 from .directory import check_output_dir, start_run
 from .random_numbers import random_state
 from .record import BEST_FILE, STATE, claim, is_run_entry, release
-from .training_state import read_state, write_state
+from .training_state import optimizer_tensors, read_state, write_state
 from .weights import fresh_directory, load_weights, restore_weights, save_adapters, save_model, save_weights
 
 
@@ -46,7 +46,7 @@ class CheckpointManager:
 
     Args:
         output_dir: the directory of the run. From `begin` on it always holds a model that loads.
-        model: the model without wrappers, equal on all processes.
+        weights: the model without wrappers, equal on all processes, and what is trained of it.
         optimizer: the optimizer whose state a checkpoint holds.
         accelerator: the processes of the run.
         keep: the number of last checkpoints that are kept.
@@ -56,13 +56,14 @@ class CheckpointManager:
     def __init__(
         self,
         output_dir: Path,
-        model: nn.Module,
+        weights: WholeModel,
         optimizer: Any,
         accelerator: Accelerator,
         keep: int,
         save_extras: Callable[[Path], None],
     ) -> None:
-        self.output_dir, self.model, self.optimizer, self.accelerator = output_dir, model, optimizer, accelerator
+        self.output_dir, self.weights, self.optimizer, self.accelerator = output_dir, weights, optimizer, accelerator
+        self.model = weights.model
         self.keep, self.save_extras = keep, save_extras
         self.extra_files: set[str] = set()  # the files that `save_extras` writes, known after its first call
 
@@ -149,8 +150,10 @@ class CheckpointManager:
         Raises:
             FloatingPointError: a weight is not finite; then nothing is written.
         """
+        self.weights.gather()
         if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
             raise FloatingPointError(f"the weights are not finite after update {step}: the training has diverged")
+        optimizer_state = optimizer_tensors(self.weights.trained, self.optimizer)
         random_states = gather_object([random_state(self.accelerator.device)])
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
@@ -158,7 +161,7 @@ class CheckpointManager:
             checkpoint = self.output_dir / f"checkpoint-{step}"
 
             def write_all(directory: Path) -> None:
-                write_state(directory / STATE, everything, self.model, self.optimizer, random_states)
+                write_state(directory / STATE, everything, optimizer_state, random_states)
                 save_adapters(self.model, directory / STATE)
 
             self.write(checkpoint, write_all)
@@ -187,7 +190,8 @@ class CheckpointManager:
         """
         restore_weights(self.model, checkpoint, remedy_for(checkpoint))
         process, device = self.accelerator.process_index, self.accelerator.device
-        state = read_state(checkpoint, self.model, self.optimizer, process, device)
+        self.weights.scatter()
+        state = read_state(checkpoint, self.weights.trained, self.optimizer, process, device)
         scaler, processes = state.pop("scaler"), state.pop("processes")
         if scaler is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(scaler)
