@@ -22,7 +22,7 @@ def train(task_class: type[Task], description: str | None = None, args: list[str
         description: what `--help` says; a script gives its docstring.
         args: the command line; None: that of the process.
     """
-    arguments, loop_arguments, config_fields, given = parse_options(task_class, description, args)
+    arguments, loop_arguments, config_fields, given = read_options(task_class, description, args)
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     training = Training(task_class(arguments, config_fields), loop_arguments, given)
@@ -43,12 +43,23 @@ def train(task_class: type[Task], description: str | None = None, args: list[str
 
 def parse_options(
     task_class: type[Task], description: str | None = None, args: list[str] | None = None
+) -> tuple[Any, LoopArguments, dict[str, Any]]:
+    """Returns the first three parts of what `read_options` returns."""
+    arguments, loop_arguments, config_fields, _ = read_options(task_class, description, args)
+    return arguments, loop_arguments, config_fields
+
+
+def read_options(
+    task_class: type[Task], description: str | None = None, args: list[str] | None = None
 ) -> tuple[Any, LoopArguments, dict[str, Any], set[str]]:
-    """Returns the options of a task, those of the loop, the fields of the configuration that are given, and
-    the names of all that are given.
+    """Reads a command line.
 
     Args:
         args: the command line; None: that of the process.
+
+    Returns:
+        The options of the task, those of the loop, the fields of the configuration that are given, and the names of
+        all options and fields that the command line or its recipe gives.
 
     Raises:
         ValueError: a value is wrong. (An unknown option ends the process, as with argparse.)

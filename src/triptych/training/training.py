@@ -13,7 +13,6 @@ from accelerate.utils import broadcast_object_list, set_seed
 
 from ..conversion import to_hf
 from ..conversion.convert import destination
-from ..conversion.loading import read_config
 from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
 from ..data.batching import token_lengths
 from ..files import write_json, write_text
@@ -23,20 +22,9 @@ from .adapters import adapter_layers, add_adapters, check_peft, fingerprint_of_f
 from .arguments import LoopArguments
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
-from .plan import (
-    Plan,
-    Resources,
-    dry_run,
-    estimated_tokens,
-    forecast,
-    given_options,
-    make_plan,
-    measure,
-    recorded_plan,
-    warnings,
-)
+from .plan import dry_run, forecast, given_options, measure, plan_of_run, warnings
 from .run_directory import check_output_dir
-from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim, read_record
+from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
 from .task import Task
 from .translate import one_line
@@ -84,8 +72,12 @@ class Training:
         task.metrics = task.scores if has_validation and len(task.evaluation_rows()) else ()
         check_best_metric(arguments, metric_names(task, has_validation))
 
-        self.plan = None if task.arguments.preset else self.make_plan({*given, *task.config_fields})
-        if self.plan is not None:
+        self.plan = None
+        if not task.arguments.preset:
+            given = {*given, *task.config_fields}
+            self.plan = on_main_process(
+                self.accelerator, lambda: plan_of_run(task, arguments, self.accelerator, given)
+            )
             task.config_fields = self.plan.fields(task.arguments, arguments) | task.config_fields
             task.arguments = self.plan.completed(task.arguments)
             self.arguments = arguments = self.plan.completed(arguments)
@@ -105,33 +97,6 @@ class Training:
             identity=self.identity(),
             accelerator=self.accelerator,
         )
-
-    def make_plan(self, given: Collection[str]) -> Plan:
-        """Returns the plan of the run that is resumed, or a new one; the same on all processes.
-
-        Args:
-            given: the names of the options and fields that the user gave.
-        """
-        task, arguments, accelerator = self.task, self.arguments, self.accelerator
-        output_dir = Path(arguments.output_dir)
-        if arguments.resume:
-            return recorded_plan(read_record(output_dir)["identity"].get("plan"), given)
-        values = {**vars(arguments), **vars(task.arguments), **task.config_fields}
-
-        def plan() -> Plan:
-            resources = Resources(
-                estimated_tokens(task.data["train"], task.text_columns, task.arguments.tokenizer_model),
-                accelerator.device.type,
-                accelerator.num_processes,
-                torch.get_num_threads(),
-                arguments.max_minutes,
-                arguments.num_train_epochs,
-                arguments.max_steps,
-            )
-            known = {name: values[name] for name in given if name in values}
-            return make_plan(task.family, resources, known, width_of(task.arguments.model))
-
-        return on_main_process(accelerator, plan)
 
     def choose_parameters(self) -> None:
         """Freezes parameters and adds adapters, as the options say."""
@@ -285,11 +250,6 @@ class Training:
                 write_text(output_dir / task.predictions_file, lines)
         self.accelerator.wait_for_everyone()
         return scores
-
-
-def width_of(model: str | None) -> int | None:
-    """Returns the width of the checkpoint from which a run starts; None where there is none."""
-    return None if model is None else int(getattr(read_config(model), "hidden_size", 0))
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:

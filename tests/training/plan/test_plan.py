@@ -8,8 +8,11 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from triptych.training import LoopArguments
-from triptych.training.plan import Resources, estimated_tokens, given_options, make_plan, recorded_plan
-from triptych.training.script import parse_options
+from triptych.training.plan import given_options
+from triptych.training.plan.plan import make_plan, recorded_plan
+from triptych.training.plan.table import Resources
+from triptych.training.plan.tokens import estimated_tokens
+from triptych.training.script import read_options
 from triptych.training.tasks.translation import TranslationArguments, TranslationTask
 from triptych.training.training import Training
 
@@ -33,7 +36,7 @@ def make(file, tmp_path):
         AcceleratorState._reset_state(True)
         if line:
             words = ["--train_file", str(file), "--output_dir", str(tmp_path / "run"), *line.split()]
-            arguments, loop_arguments, fields, given = parse_options(TranslationTask, args=words)
+            arguments, loop_arguments, fields, given = read_options(TranslationTask, args=words)
             return Training(TranslationTask(arguments, fields), loop_arguments, given)
         task = TranslationTask(TranslationArguments(train_file=[str(file)], **options), config)
         return Training(task, LoopArguments(output_dir=str(tmp_path / "run"), **(LOOP | (loop or {}))))
@@ -139,7 +142,7 @@ def test_a_killed_and_resumed_run_keeps_its_plan(make, tmp_path, monkeypatch):
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["identity"]["plan"]["hidden_size"] == 128
 
-    monkeypatch.setattr("triptych.training.training.make_plan", None)  # a resumed run makes none
+    monkeypatch.setattr("triptych.training.plan.of_run.make_plan", None)  # a resumed run makes none
     run = make(loop=limits | {"resume": True, "max_minutes": 1e9})
     assert "as at the start of the run" in "\n".join(run.summary())
     assert run.run().step == 4
@@ -193,7 +196,7 @@ def test_options_of_a_caller_without_a_command_line():
 
 def test_a_recipe_without_a_preset_takes_the_size_of_the_recipe():
     words = ["--corpus", "en-de", "--output_dir", "run", "--recipe", "transformer-big"]
-    arguments, loop, _, given = parse_options(TranslationTask, args=words)
+    arguments, loop, _, given = read_options(TranslationTask, args=words)
     assert (arguments.preset, loop.optimizer) == ("transformer-big", "adam")
     assert {"optimizer", "warmup_steps", "corpus"} <= given
     assert "weight_decay" not in given

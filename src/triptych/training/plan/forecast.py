@@ -52,8 +52,8 @@ def measure(loop: TrainingLoop) -> Measured:
         number = int(agreed(loop, max(1, min(MOST_MEASURED, round(MEASURED_SECONDS / seconds)))))
         further = list(islice(updates, number))
         seconds = timed(loop, further) / len(further) if further else seconds
-        state = [value for values in loop.optimizer.state.values() for value in values.values()]
-        state_bytes = sum(value.numel() * value.element_size() for value in state if torch.is_tensor(value))
+        state = [part_of_process(value) for values in loop.optimizer.state.values() for value in values.values()]
+        state_bytes = sum(value.numel() * value.element_size() for value in state)
         return Measured(agreed(loop, seconds), state_bytes, peak_memory(loop.accelerator.device))
 
 
@@ -67,6 +67,12 @@ def timed(loop: TrainingLoop, updates: list[list[dict[str, torch.Tensor]]]) -> f
     return max(time.monotonic() - began, 1e-9)
 
 
+def part_of_process(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns what this process holds of a tensor that may be divided over the processes."""
+    part: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
+
+
 def agreed(loop: TrainingLoop, value: float) -> float:
     """Returns the value of the main process."""
     values = [value]
@@ -78,8 +84,8 @@ def agreed(loop: TrainingLoop, value: float) -> float:
 @contextmanager
 def undone(loop: TrainingLoop) -> Iterator[None]:
     """Restores, at the end, all that updates change: weights, optimizer, loss scale, random numbers and counters."""
-    model, optimizer, scaler = loop.bare_model, loop.optimizer, loop.accelerator.scaler
-    tensors = [*model.parameters(), *model.buffers()]
+    model, optimizer, scaler = loop.model, loop.optimizer, loop.accelerator.scaler
+    tensors = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     former = [tensor.detach().clone() for tensor in tensors]
     random_numbers = random_state(loop.accelerator.device)
     optimizer_state = copy.deepcopy(optimizer.state_dict())

@@ -55,7 +55,12 @@ class Plan:
             f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in self.options.items()
         )
-        return "\n".join(textwrap.wrap(self.reason, WIDTH) + textwrap.wrap(values, WIDTH))
+        return "\n".join(line for text in (self.reason, values) for line in wrapped(text))
+
+
+def wrapped(text: str) -> list[str]:
+    """Returns the lines of a text that is broken at spaces only."""
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def given_options(*arguments: Any) -> set[str]:
