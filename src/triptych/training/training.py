@@ -26,6 +26,7 @@ from .plan import dry_run, forecast, given_options, measure, plan_of_run, warnin
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
+from .sharding import is_divided
 from .task import Task
 from .translate import one_line
 from .vocabulary import Tokenizers
@@ -176,7 +177,7 @@ class Training:
         )
         lines = {
             "device": f"{accelerator.num_processes} × {accelerator.device.type}, precision "
-            f"{accelerator.mixed_precision}",
+            f"{accelerator.mixed_precision}{', the model divided (FSDP2)' if is_divided(accelerator) else ''}",
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
             **({} if self.plan is None else {"plan": str(self.plan)}),
             "model": f"{task.arguments.model or task.arguments.preset or 'planned'}: {parameters(model)}, "
