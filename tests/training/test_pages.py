@@ -61,9 +61,20 @@ def check_checkpoints() -> None:
         assert load_tokenizers(name)[0]("the house").input_ids
 
 
+def prepare_sizes() -> None:
+    write_pairs("pairs.tsv")
+
+
+def check_sizes() -> None:
+    assert sorted(path.name for path in Path().iterdir()) == ["pairs.tsv", "translator"]
+    config = transformers.AutoConfig.from_pretrained("translator")
+    assert (config.encoder_layers, config.hidden_size) == (2, 128)  # the first row of the table
+
+
 # Page → what makes the files that it names, and what looks at the results.
 USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "checkpoints": (prepare_checkpoints, check_checkpoints),
+    "sizes": (prepare_sizes, check_sizes),
 }
 
 

@@ -5,6 +5,9 @@ import torch
 
 from triptych.training.plan.forecast import Forecast, forecast, measure, warnings
 
+from ..test_loop import TWO_PROCESSES
+from ..test_sharding import DIVIDED
+
 
 @pytest.mark.parametrize("options", [{"optimizer": "muon"}, {"mixed_precision": "fp16", "max_grad_norm": 1.0}])
 def test_a_run_after_a_forecast_equals_a_run_without(tiny_run, tmp_path, options):
@@ -23,6 +26,17 @@ def test_a_run_after_a_forecast_equals_a_run_without(tiny_run, tmp_path, options
     weights = sum(parameter.numel() for parameter in loop.bare_model.parameters())
     assert measured.state_bytes > 4 * weights
     assert options.get("optimizer") != "muon" or measured.state_bytes < 8 * weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [{}, DIVIDED], ids=["whole", "divided"])
+def test_in_two_processes_too(tiny_run, tmp_path, monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for name, measured in (("plain", {}), ("measured", {"measured": True})):
+        done = tiny_run.program(tmp_path / name, *TWO_PROCESSES, dropout=0.3, max_grad_norm=1.0, **measured)
+        assert done.returncode == 0, done.stderr
+    tiny_run.assert_equal(tiny_run.weights(tmp_path / "plain"), tiny_run.weights(tmp_path / "measured"))
 
 
 def test_measured_updates_do_change_the_weights_before_they_are_undone(tiny_run, tmp_path, monkeypatch):

@@ -105,6 +105,7 @@ def test_the_plan_of_a_checkpoint():
     assert adapters["learning_rate"] == pytest.approx(5 * 5e-5)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_trained_further_by_its_plan(make, tmp_path):
     make(loop={"learning_rate": 1e-3}, preset="tiny", vocab_size=300).run()
     start = tmp_path / "start"

@@ -4,7 +4,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 
 from ..loop import TrainingLoop
 from ..measurements import Measurements
+from ..objective import Piece
 from ..run_directory.random_numbers import random_state, set_random_state
 
 # With fewer updates, no model with new weights learns anything of use.
@@ -48,23 +49,23 @@ def measure(loop: TrainingLoop) -> Measured:
     with undone(loop):
         loop.progress.start_epoch(loop.train_batches)
         updates = loop.train_batches.updates()
-        seconds = timed(loop, list(islice(updates, 1)))
+        seconds = timed(loop, islice(updates, 1))
         number = int(agreed(loop, max(1, min(MOST_MEASURED, round(MEASURED_SECONDS / seconds)))))
-        further = list(islice(updates, number))
-        seconds = timed(loop, further) / len(further) if further else seconds
-        state = [part_of_process(value) for values in loop.optimizer.state.values() for value in values.values()]
-        state_bytes = sum(value.numel() * value.element_size() for value in state)
+        seconds = timed(loop, islice(updates, number)) or seconds
+        state = [value for values in loop.optimizer.state.values() for value in values.values()]
+        parts = [part_of_process(value) for value in state if torch.is_tensor(value)]
+        state_bytes = sum(part.numel() * part.element_size() for part in parts)
         return Measured(agreed(loop, seconds), state_bytes, peak_memory(loop.accelerator.device))
 
 
-def timed(loop: TrainingLoop, updates: list[list[dict[str, torch.Tensor]]]) -> float:
-    """Makes updates, and returns the seconds that they took."""
-    began = time.monotonic()
-    for pieces in updates:
+def timed(loop: TrainingLoop, updates: Iterable[list[Piece]]) -> float:
+    """Makes updates, and returns the seconds that each took, with the work of making its batch; 0 without any."""
+    began, made = time.monotonic(), 0
+    for made, pieces in enumerate(updates, start=1):
         loop.update(pieces)
     if loop.accelerator.device.type != "cpu":
         torch.accelerator.synchronize()
-    return max(time.monotonic() - began, 1e-9)
+    return (time.monotonic() - began) / made if made else 0.0
 
 
 def part_of_process(tensor: torch.Tensor) -> torch.Tensor:
