@@ -61,8 +61,9 @@ def measure(loop: TrainingLoop) -> Measured:
 def timed(loop: TrainingLoop, updates: Iterable[list[Piece]]) -> float:
     """Makes updates, and returns the seconds that each took, with the work of making its batch; 0 without any."""
     began, made = time.monotonic(), 0
-    for made, pieces in enumerate(updates, start=1):
+    for pieces in updates:
         loop.update(pieces)
+        made += 1
     if loop.accelerator.device.type != "cpu":
         torch.accelerator.synchronize()
     return (time.monotonic() - began) / made if made else 0.0
