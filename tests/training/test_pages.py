@@ -139,6 +139,8 @@ def check_question_answering() -> None:
     ).keys()
     assert json.loads(Path("better/test_metrics.json").read_text()).keys() == {"exact_match", "f1"}
     assert json.loads(Path("predictions.json").read_text()).keys() == {f"q{number}" for number in range(8)}
+
+
 TEXTS = [f"the old house {i} is near the river\nit has {i} windows\na tree stands before it" for i in range(12)]
 
 
@@ -187,6 +189,16 @@ def check_masked_lm() -> None:
     assert {name for name in scores if f"`{name}`" not in page} == set()
 
 
+def prepare_sizes() -> None:
+    write_pairs("pairs.tsv")
+
+
+def check_sizes() -> None:
+    assert sorted(path.name for path in Path().iterdir()) == ["pairs.tsv", "translator"]
+    config = transformers.AutoConfig.from_pretrained("translator")
+    assert (config.encoder_layers, config.hidden_size) == (2, 128)  # the first row of the table
+
+
 # Page → what makes the files that it names, and what looks at the results.
 USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "checkpoints": (prepare_checkpoints, check_checkpoints),
@@ -195,6 +207,7 @@ USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "train-translation": (prepare_translation, check_translation),
     "pretrain-causal-lm": (prepare_causal_lm, check_causal_lm),
     "pretrain-masked-lm": (prepare_masked_lm, check_masked_lm),
+    "sizes": (prepare_sizes, check_sizes),
 }
 
 

@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.data import TranslationCollator, shard
 from triptych.training import LoopArguments, Objective, TrainingLoop, create_accelerator
+from triptych.training.plan import measure
 from triptych.training.sharding import plain_names, whole
 
 
@@ -83,8 +84,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--gradients", help="where each process writes its first gradients")
     parser.add_argument("--die_at", type=int, help="kill -9 oneself when this many updates are made")
+    parser.add_argument("--measured", type=bool, default=False, help="measure a few updates before the run")
     arguments, options = parser.parse_args_into_dataclasses(sys.argv[1:])
     loop = make_loop(arguments, options.dropout, options.rows)
+    if options.measured:
+        measure(loop)
     if options.gradients:
         save_first_gradients(loop, f"{options.gradients}-{loop.accelerator.process_index}")
     if options.die_at is not None:

@@ -62,6 +62,11 @@ class DatasetBatches:
         self.dataset, self.sampler, self.collate = dataset, sampler, collate
         self.division, self.num_workers, self.pin_memory = division, num_workers, pin_memory
 
+    @property
+    def max_tokens(self) -> int:
+        """The budget of an update."""
+        return self.sampler.max_tokens
+
     def set_epoch(self, epoch: int) -> None:
         """Fixes the order of the updates, and what `collate` draws, by their seeds and `epoch` alone."""
         set_epoch_of(self.sampler, epoch)

@@ -1,12 +1,12 @@
 """`Training`, a run of a task: puts the task, its data, its model and the loop together."""
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Sequence, Sized
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
@@ -24,6 +24,7 @@ from .card import Run, write_card
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
 from .model_sizes import layers, parameters, vocabulary
+from .plan import dry_run, forecast, given_options, measure, plan_of_run, warnings
 from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
@@ -40,8 +41,15 @@ class Training:
     """
     A run of a task: what all tasks have in common.
 
+    Args:
+        task: what is learnt from which data.
+        arguments: the options of the loop.
+        given: the names of the options and fields that the user gave, which no plan changes; None: those that differ
+            from their defaults.
+
     Attributes:
         task: with its data, tokenizers and model.
+        plan: the options that were not given, where neither a preset nor a recipe decides them; else None.
         train_batches: the updates of an epoch.
         loop: the loop over them.
         finished: what the task did after the training, in lines for the user.
@@ -50,7 +58,7 @@ class Training:
         ValueError, FileNotFoundError, FileExistsError: see the parts; each message names the option and the remedy.
     """
 
-    def __init__(self, task: Task, arguments: LoopArguments) -> None:
+    def __init__(self, task: Task, arguments: LoopArguments, given: Collection[str] | None = None) -> None:
         self.finished: Sequence[str] = ()
         # Options are checked before the data are read, and everything before anything is written.
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
@@ -60,6 +68,7 @@ class Training:
         task.check()
         named = task.named_tokenizers()
         self.task, self.arguments = task, arguments
+        given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
 
         task.data, task.remarks = task.load_data(arguments.seed)
@@ -69,6 +78,15 @@ class Training:
         task.metrics = task.scores if has_validation and len(task.evaluation_rows()) else ()
         check_best_metric(arguments, metric_names(task, has_validation))
 
+        self.plan = None
+        if not task.arguments.preset:
+            given = {*given, *task.config_fields}
+            self.plan = on_main_process(
+                self.accelerator, lambda: plan_of_run(task, arguments, self.accelerator, given)
+            )
+            task.config_fields = self.plan.fields(task.arguments, arguments) | task.config_fields
+            task.arguments = self.plan.completed(task.arguments)
+            self.arguments = arguments = self.plan.completed(arguments)
         task.tokenizer, task.target_tokenizer = named or self.own_tokenizers()
         set_seed(arguments.seed)
         task.model = task.create_model()
@@ -112,6 +130,7 @@ class Training:
             ValueError: a row cannot be used, or is larger than an update.
         """
         task, arguments, max_tokens = self.task, self.arguments, self.task.arguments.max_tokens
+        is_planned = self.plan is not None and "max_tokens" in self.plan.options
         accelerator = self.accelerator
         division = Division(
             accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps
@@ -123,6 +142,8 @@ class Training:
                     rows, task.sides, max_tokens, task.collator(), division, shuffle=shuffle, seed=arguments.seed
                 )
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
+            if is_planned:  # an update holds at least the longest row
+                max_tokens = max(max_tokens, int(np.sum([*lengths.values()], axis=0).max()))
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
@@ -146,6 +167,8 @@ class Training:
             "target_tokenizer": None if target is None else fingerprint([fingerprint_of(target)]),
             "data.train": fingerprint_of_rows(task.data["train"]),
             "data.max_tokens": task.arguments.max_tokens,
+            "data.validation_split": task.arguments.validation_split,
+            "plan": None if self.plan is None else self.plan.record,
             **task.identity(),
         }
 
@@ -163,9 +186,10 @@ class Training:
         lines = {
             "device": self.device,
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
-            "model": f"{task.arguments.model or task.preset}: {parameters(model)}, {layers(model.config)} layers, "
-            f"d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
-            "update": f"{task.arguments.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
+            **({} if self.plan is None else {"plan": str(self.plan)}),
+            "model": f"{task.arguments.model or task.arguments.preset or 'planned'}: {parameters(model)}, "
+            f"{layers(model.config)} layers, d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
+            "update": f"{self.train_batches.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
             f"process; {epoch}",
             "training": f"until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
             **task.summary(),
@@ -181,6 +205,21 @@ class Training:
         divided = ", the model divided (FSDP2)" if is_divided(accelerator) else ""
         devices = f"{accelerator.num_processes} × {accelerator.device.type}"
         return f"{devices}, precision {accelerator.mixed_precision}{divided}"
+
+    def expectations(self) -> list[str]:
+        """Returns lines about how far the run will get, and warnings: a few updates are measured, and undone.
+
+        They are measured where a time is given, or for `--dry_run`, and not for a run that is resumed.
+        """
+        task, loop = self.task, self.loop
+        if not task.arguments.dry_run and (self.arguments.max_minutes is None or self.arguments.resume):
+            return []
+        measured = measure(loop)
+        expected = forecast(loop, measured.seconds)
+        told = warnings(loop, expected, is_new=task.arguments.model is None, is_planned=self.plan is not None)
+        if not task.arguments.dry_run:
+            return [f"{'forecast':<11} {expected} ({measured.seconds:.3g} seconds for an update)", *told]
+        return dry_run(self.train_batches, task.sides, task.model, measured, expected, told)
 
     def run(self) -> TrainingResult:
         """Trains to the end, and lets the task finish its model; see `TrainingLoop.run` and `Task.finish`."""
@@ -251,11 +290,6 @@ class Training:
             remarks = write_card(run)
         self.accelerator.wait_for_everyone()
         return remarks
-
-
-def prediction_line(prediction: Any) -> str:
-    """Returns the line of a prediction in the file of predictions: JSON for an object, else its text."""
-    return json.dumps(prediction) if isinstance(prediction, dict) else one_line(str(prediction))
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
