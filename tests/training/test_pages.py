@@ -199,6 +199,17 @@ def check_sizes() -> None:
     assert (config.encoder_layers, config.hidden_size) == (2, 128)  # the first row of the table
 
 
+def prepare_running() -> None:
+    make_marian("Helsinki-NLP/opus-mt-en-de")
+    write_pairs("pairs.tsv", "validation.tsv")
+
+
+def check_running() -> None:
+    for name in ("translator", "patient", "small", "cached"):
+        assert transformers.AutoModelForSeq2SeqLM.from_pretrained(name).config.hidden_size == 16
+    assert list(Path("cache").glob("*.arrow"))
+
+
 # Page → what makes the files that it names, and what looks at the results.
 USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "checkpoints": (prepare_checkpoints, check_checkpoints),
@@ -208,6 +219,7 @@ USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "pretrain-causal-lm": (prepare_causal_lm, check_causal_lm),
     "pretrain-masked-lm": (prepare_masked_lm, check_masked_lm),
     "sizes": (prepare_sizes, check_sizes),
+    "running": (prepare_running, check_running),
 }
 
 

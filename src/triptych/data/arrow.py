@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .formats.classes import class_names
 from .formats.kinds import Column
 from .formats.rows import Columns, Row, checked, missing_column, typed
@@ -69,10 +71,10 @@ def kept_rows(sieve: Sieve, rows: "Dataset", columns: Columns, origin: str, spli
     """The rows of a data set that a sieve keeps, with the wanted columns under the names of the sides."""
     rows = wanted_columns(rows, columns, origin)
     of_sides = dict(zip(sieve.sides, columns.values(), strict=True))
+    kept = sieve.kept([(origin, "row", numbered_rows(rows, of_sides, origin))])
     if any(column.kind != "text" for column in columns.values()):
-        kept = sieve.kept([(origin, "row", numbered_rows(rows, of_sides, origin))])
         return write_rows(kept, of_sides, split)
-    keep = [sieve.rows - 1 for _ in sieve.kept([(origin, "row", numbered_rows(rows, of_sides, origin))])]
+    keep = np.fromiter((sieve.rows - 1 for _ in kept), dtype=np.int64)
     return rows if len(keep) == len(rows) else rows.select(keep)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence, Sized
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from ..conversion import to_hf
 from ..conversion.convert import destination
 from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
 from ..data.batching import token_lengths
+from ..data.cache import default_directory, fingerprint_of_rows, keeping
 from ..files import write_json, write_text
 from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
@@ -132,26 +132,35 @@ class Training:
         task, arguments, max_tokens = self.task, self.arguments, self.task.arguments.max_tokens
         is_planned = self.plan is not None and "max_tokens" in self.plan.options
         accelerator = self.accelerator
+        loading: dict[str, Any] = {"num_workers": arguments.dataloader_workers, "pin_memory": accelerator.device.type == "cuda"}
         division = Division(
             accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps
         )
         try:
-            rows = task.rows(split)
+            rows = self.rows(split)
             if not isinstance(rows, Sized):
-                return StreamBatches(
-                    rows, task.sides, max_tokens, task.collator(), division, shuffle=shuffle, seed=arguments.seed
-                )
+                order: dict[str, Any] = {"shuffle": shuffle, "seed": arguments.seed}
+                return StreamBatches(rows, task.sides, max_tokens, task.collator(), division, **order, **loading)
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
             if is_planned:  # an update holds at least the longest row
                 max_tokens = max(max_tokens, int(np.sum([*lengths.values()], axis=0).max()))
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
-        return DatasetBatches(rows, sampler, task.collator(), division, pin_memory=accelerator.device.type == "cuda")
+        return DatasetBatches(rows, sampler, task.collator(), division, **loading)
+
+    def rows(self, split: str) -> Any:
+        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`)."""
+        named = self.arguments.cache_dir
+        directory = None if named == "none" else named or default_directory()
+        with keeping(directory):
+            if directory is not None and self.accelerator.num_processes > 1:
+                on_main_process(self.accelerator, lambda: bool(self.task.rows(split)))  # the others find it there
+            return self.task.rows(split)
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the result beside the options of the loop; a resumed run must have the same."""
-        task, config = self.task, self.task.config
+        task, config, train = self.task, self.task.config, self.task.data["train"]
         values = config.to_dict()
         documented = type(config).__dataclass_fields__.keys() & values.keys() - {"transformers_version"}
         fields = {f"model.{name}": values[name] for name in documented if not name.startswith("_")}
@@ -165,7 +174,7 @@ class Training:
         return fields | {
             "tokenizer": fingerprint([fingerprint_of(task.tokenizer)]),
             "target_tokenizer": None if target is None else fingerprint([fingerprint_of(target)]),
-            "data.train": fingerprint_of_rows(task.data["train"]),
+            "data.train": fingerprint_of_rows(train) if isinstance(train, Sized) else None,  # a stream is read once
             "data.max_tokens": task.arguments.max_tokens,
             "data.validation_split": task.arguments.validation_split,
             "plan": None if self.plan is None else self.plan.record,
@@ -314,13 +323,6 @@ def fingerprint(values: Iterable[Any]) -> str:
     for value in values:
         digest.update((value if isinstance(value, str) else repr(value)).encode() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def fingerprint_of_rows(rows: Any) -> str | None:
-    """Returns the fingerprint of all columns of a data set; None for a stream, which is not read twice."""
-    if not hasattr(rows, "__len__"):
-        return None
-    return fingerprint(chain.from_iterable(rows[column] for column in rows.column_names))
 
 
 def check_apart(model: str | None, arguments: LoopArguments) -> None:

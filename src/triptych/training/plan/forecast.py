@@ -13,7 +13,6 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from ..loop import TrainingLoop
-from ..measurements import Measurements
 from ..objective import Piece
 from ..run_directory.random_numbers import random_state, set_random_state
 
@@ -105,7 +104,7 @@ def undone(loop: TrainingLoop) -> Iterator[None]:
         if scaler is not None:
             scaler.load_state_dict(scale)
         vars(loop.state).update(counters)
-        loop.measurements = Measurements(loop.accelerator)
+        loop.measurements = loop.new_measurements()
         set_random_state(random_numbers, loop.accelerator.device)
         model.train(mode)
 
