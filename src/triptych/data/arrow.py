@@ -51,16 +51,16 @@ def is_absent(column: Column, rows: "Dataset") -> bool:
 
 def wanted_columns(rows: "Dataset", columns: Mapping[str, Column | str], origin: str) -> "Dataset":
     """The wanted columns, under the names of the sides; raises ValueError if one is missing or lacks texts."""
-    columns = {option: column for option, column in typed(columns).items() if not is_absent(column, rows)}
-    if not {column.name for column in columns.values()} <= set(rows.column_names):
+    present = {option: column for option, column in typed(columns).items() if not is_absent(column, rows)}
+    if not {column.name for column in present.values()} <= set(rows.column_names):
         rows = rows.flatten()  # "translation.en" of a nested column
-    for option, column in columns.items():
+    for option, column in present.items():
         if column.name not in rows.column_names:
             raise missing_column(origin, column.name, option, rows.column_names)
         kind = rows.features[column.name]
         if column.kind == "text" and getattr(kind, "dtype", None) not in ("string", "large_string"):
             raise ValueError(f"{origin}: column {column.name!r} holds {getattr(kind, 'dtype', kind)}, not text")
-    wanted = {column.name: option.removesuffix("_column") for option, column in columns.items()}
+    wanted = {column.name: option.removesuffix("_column") for option, column in present.items()}
     rows = rows.select_columns(list(wanted))
     # Two steps, so that names do not clash with source_column="target" and target_column="source".
     rows = rows.rename_columns({column: f"side {side}" for column, side in wanted.items()})

@@ -94,4 +94,4 @@ def value_of(action: argparse.Action) -> str:
     if action.choices is not None:
         return one_of(tuple(action.choices))
     ending = next((word for end, word in BY_ENDING.items() if action.dest.endswith(end)), None)
-    return ending or BY_TYPE.get(action.type, action.dest.upper())  # type: ignore[call-overload, no-any-return]
+    return ending or BY_TYPE.get(action.type, action.dest.upper())  # type: ignore[call-overload]

@@ -64,11 +64,11 @@ class Task(Objective):
     objective: ClassVar[str]
     title: ClassVar[str] = ""
     pipeline_tag: ClassVar[str | None] = None
-    unit: ClassVar[str] = "rows"
-    text_columns: ClassVar[Sequence[str]] = ("text",)
+    unit: str = "rows"
+    text_columns: Sequence[str] = ("text",)
     held_together: ClassVar[str | None] = None
-    sides: ClassVar[Mapping[str, str]] = {"text": "input_ids"}
-    scores: ClassVar[Sequence[str]] = ()
+    sides: Mapping[str, str] = {"text": "input_ids"}
+    scores: Sequence[str] = ()
     predictions_file: ClassVar[str] = "test_predictions.txt"
 
     data: "DatasetDict"

@@ -132,7 +132,8 @@ class Training:
         task, arguments, max_tokens = self.task, self.arguments, self.task.arguments.max_tokens
         is_planned = self.plan is not None and "max_tokens" in self.plan.options
         accelerator = self.accelerator
-        loading: dict[str, Any] = {"num_workers": arguments.dataloader_workers, "pin_memory": accelerator.device.type == "cuda"}
+        is_pinned = accelerator.device.type == "cuda"
+        loading: dict[str, Any] = {"num_workers": arguments.dataloader_workers, "pin_memory": is_pinned}
         division = Division(
             accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps
         )

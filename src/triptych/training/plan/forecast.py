@@ -104,7 +104,7 @@ def undone(loop: TrainingLoop) -> Iterator[None]:
         if scaler is not None:
             scaler.load_state_dict(scale)
         vars(loop.state).update(counters)
-        loop.measurements = loop.new_measurements()
+        loop.measurements = loop.updater.measurements = loop.new_measurements()
         set_random_state(random_numbers, loop.accelerator.device)
         model.train(mode)
 
