@@ -29,7 +29,9 @@ def numbered_rows(rows: "Dataset", columns: Mapping[str, Column], origin: str) -
     wanted = [(column, class_names(rows.features, name)) for name, column in columns.items()]
     number = 0
     for table in rows.with_format("arrow").iter(batch_size=CHUNK):
-        for values in zip(*(table[name].to_pylist() for name in columns), strict=True):
+        nothing = [None] * len(table)  # in an optional column that is not there
+        found = [table[name].to_pylist() if name in rows.column_names else nothing for name in columns]
+        for values in zip(*found, strict=True):
             number += 1
             place = f"{origin}: row {number}"
             yield (
@@ -40,18 +42,25 @@ def numbered_rows(rows: "Dataset", columns: Mapping[str, Column], origin: str) -
             )
 
 
+def is_absent(column: Column, rows: "Dataset") -> bool:
+    """Whether an optional column is not there."""
+    return (
+        column.optional and column.name.split(".")[0] not in rows.column_names and column.name not in rows.column_names
+    )
+
+
 def wanted_columns(rows: "Dataset", columns: Mapping[str, Column | str], origin: str) -> "Dataset":
     """The wanted columns, under the names of the sides; raises ValueError if one is missing or lacks texts."""
-    columns = typed(columns)
-    if not {column.name for column in columns.values()} <= set(rows.column_names):
+    present = {option: column for option, column in typed(columns).items() if not is_absent(column, rows)}
+    if not {column.name for column in present.values()} <= set(rows.column_names):
         rows = rows.flatten()  # "translation.en" of a nested column
-    for option, column in columns.items():
+    for option, column in present.items():
         if column.name not in rows.column_names:
             raise missing_column(origin, column.name, option, rows.column_names)
         kind = rows.features[column.name]
         if column.kind == "text" and getattr(kind, "dtype", None) not in ("string", "large_string"):
             raise ValueError(f"{origin}: column {column.name!r} holds {getattr(kind, 'dtype', kind)}, not text")
-    wanted = {column.name: option.removesuffix("_column") for option, column in columns.items()}
+    wanted = {column.name: option.removesuffix("_column") for option, column in present.items()}
     rows = rows.select_columns(list(wanted))
     # Two steps, so that names do not clash with source_column="target" and target_column="source".
     rows = rows.rename_columns({column: f"side {side}" for column, side in wanted.items()})

@@ -16,6 +16,12 @@ Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 WHOLE = Division()  # one process, one piece
 
 
+def set_epoch_of(part: Any, epoch: int) -> None:
+    """Calls `set_epoch` of a part that draws random numbers; another part has no such method."""
+    if hasattr(part, "set_epoch"):
+        part.set_epoch(epoch)
+
+
 def leave_the_group(worker: int) -> None:
     """Lets a data worker not get the signals of the terminal or the launcher: the training ends it when it stops."""
     if hasattr(os, "setsid"):
@@ -76,7 +82,8 @@ class DatasetBatches(Divided):
     Args:
         dataset: the rows, such as `tokenize_pairs` gives them.
         sampler: the global batches.
-        collate: makes a dictionary of tensors of a list of rows, also of an empty list; see `PaddingCollator`.
+        collate: makes a dictionary of tensors of a list of rows, also of an empty list; see `PaddingCollator`. If
+            it has `set_epoch`, that decides what it draws.
         division, num_workers, pin_memory: see `Divided`.
     """
 
@@ -92,9 +99,15 @@ class DatasetBatches(Divided):
         super().__init__(division, num_workers, pin_memory)
         self.dataset, self.sampler, self.collate = dataset, sampler, collate
 
+    @property
+    def max_tokens(self) -> int:
+        """The budget of an update."""
+        return self.sampler.max_tokens
+
     def set_epoch(self, epoch: int) -> None:
-        """Fixes the order of the updates, by the sampler's seed and `epoch` alone."""
-        self.sampler.set_epoch(epoch)
+        """Fixes the order of the updates, and what `collate` draws, by their seeds and `epoch` alone."""
+        set_epoch_of(self.sampler, epoch)
+        set_epoch_of(self.collate, epoch)
 
     def __len__(self) -> int:
         """Returns the number of updates in an epoch: the same in each, and on every process."""
@@ -114,12 +127,12 @@ class DatasetBatches(Divided):
 class StreamBatches(Divided):
     """The batches of one process from a source without a length, such as a `datasets.IterableDataset`.
 
-    `window` examples at a time are read, sorted by length and cut into batches by the budget of tokens, as
-    `TokenBudgetBatchSampler` does it for a whole data set. Every process reads the whole stream and takes its pieces;
-    so does every data worker, which makes the tensors of its share of the updates.
-    The number of updates is not known, so there is no `__len__`. An epoch that is entered in its middle reads the
-    examples of the earlier updates and passes over them: it continues bit for bit, if the source gives the same
-    examples in the same order each time.
+    Examples for about `window` updates at a time are read, sorted by length and cut into batches by the budget of
+    tokens, as `TokenBudgetBatchSampler` does it for a whole data set. Every process reads the whole stream and takes
+    its pieces; so does every data worker, which makes the tensors of its share of the updates. The number of updates
+    is not known, so there is no `__len__`. An epoch that is entered in its middle reads the examples of the earlier
+    updates and passes over them: it continues bit for bit, if the source gives the same examples in the same order
+    each time.
 
     Args:
         source: gives examples, each time anew. Where it has `set_epoch`, that decides the order of an epoch.
@@ -127,7 +140,7 @@ class StreamBatches(Divided):
         max_tokens: the budget of one update over all sides, padding included.
         collate: see `DatasetBatches`.
         division, num_workers, pin_memory: see `Divided`.
-        window: the number of examples that are sorted together.
+        window: the examples that are sorted together have so many times `max_tokens` tokens.
         shuffle, seed: see `TokenBudgetBatchSampler`.
     """
 
@@ -138,7 +151,7 @@ class StreamBatches(Divided):
         max_tokens: int,
         collate: Collate,
         division: Division = WHOLE,
-        window: int = 10_000,
+        window: int = 100,
         shuffle: bool = True,
         seed: int = 0,
         num_workers: int = 0,
@@ -149,10 +162,10 @@ class StreamBatches(Divided):
         self.window, self.shuffle, self.seed, self.epoch = window, shuffle, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Fixes the order of the updates, by the seed and `epoch` alone."""
+        """Fixes the order of the updates, and what `collate` draws, by their seeds and `epoch` alone."""
         self.epoch = epoch
-        if hasattr(self.source, "set_epoch"):
-            self.source.set_epoch(epoch)
+        set_epoch_of(self.source, epoch)
+        set_epoch_of(self.collate, epoch)
 
     def updates(self, start: int = 0) -> Iterator[list[dict[str, Tensor]]]:
         """Gives the updates of the epoch from number `start` on, each as the pieces of this process."""
@@ -166,13 +179,21 @@ class StreamBatches(Divided):
     def global_batches(self) -> Iterator[list[dict[str, Any]]]:
         """Gives the examples of each update, of all processes together."""
         examples, number = iter(self.source), 0
-        while rows := list(islice(examples, self.window)):
+        while rows := self.read(examples):
             lengths = {side: [len(row[column]) for row in rows] for side, column in self.sides.items()}
             sampler = TokenBudgetBatchSampler(lengths, self.max_tokens, self.shuffle, self.seed + number)
             sampler.set_epoch(self.epoch)
             for batch in sampler:
                 yield [rows[row] for row in batch]
             number += 1
+
+    def read(self, examples: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Reads the examples of a window; empty where the stream has ended."""
+        rows, tokens = [], 0
+        while tokens < self.window * self.max_tokens and (row := next(examples, None)) is not None:
+            rows.append(row)
+            tokens += sum(len(row[column]) for column in self.sides.values())
+        return rows
 
 
 class StreamedUpdates(IterableDataset):

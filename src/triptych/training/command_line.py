@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from typing import Any, NoReturn, get_args
 
 from huggingface_hub.errors import StrictDataclassError
@@ -100,7 +100,7 @@ class OptionParser(HfArgumentParser):
         # argparse would complain about a required option first, also where it is the one that is misspelt.
         self.given.clear()
         before_dashes = list(takewhile(lambda word: word != "--", words))
-        for word, following in zip(before_dashes, [*before_dashes[1:], ""], strict=True):
+        for word, following in zip_longest(before_dashes, before_dashes[1:]):
             name, equals, value = word.partition("=")
             action = self._option_string_actions.get(name)
             if action is not None:

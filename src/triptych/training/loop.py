@@ -91,7 +91,7 @@ class TrainingLoop:
         self.weights = DividedModel(model) if is_divided(self.accelerator) else WholeModel(model)
         self.state = LoopState()
         self.progress = Progress(arguments, self.state, self.accelerator)
-        self.measurements = Measurements(self.accelerator, self.bare_model, self.objective.sides)
+        self.measurements = self.new_measurements()
         self.updater = Updater(self.weights, arguments, self.objective, self.measurements, self.accelerator)
         self.model, self.optimizer = self.updater.model, self.updater.optimizer
         self.interruption = Interruption(self.accelerator)
@@ -106,6 +106,10 @@ class TrainingLoop:
         self.logged = self.saved = 0  # the updates after which this was last done
         trackers = tracker_names(arguments.report_to)
         self.reporter = Reporter(self.accelerator, self.output_dir, arguments.progress_bar, trackers)
+
+    def new_measurements(self) -> Measurements:
+        """Returns what measures the updates from now on."""
+        return Measurements(self.accelerator, self.bare_model, self.objective.sides)
 
     def check_find_batch_size(self) -> None:
         """Raises ValueError if `find_batch_size` is given where it cannot work."""
@@ -251,7 +255,7 @@ class TrainingLoop:
         """Sets into how many pieces the updates and the evaluations are cut."""
         self.state.pieces = pieces
         for batches in (self.train_batches, self.evaluation.batches):
-            if hasattr(batches, "cut_into"):
+            if batches is not None and hasattr(batches, "cut_into"):
                 batches.cut_into(pieces)
 
     def after_update(self, epoch_ended: bool) -> None:

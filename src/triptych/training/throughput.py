@@ -86,14 +86,17 @@ class Operations:
 
     def __init__(self, model: nn.Module) -> None:
         config = getattr(model, "config", None)
-        output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        find: Any = getattr(model, "get_output_embeddings", None)
+        output = find() if find else None
         tables = [output, *(module for module in model.modules() if isinstance(module, nn.Embedding))]
         outside = {id(p) for table in tables if table is not None for p in table.parameters()}
         matrices = {n: p.numel() for n, p in model.named_parameters() if p.ndim == 2 and id(p) not in outside}
         self.vocabulary_map = 0 if output is None else max((p.numel() for p in output.parameters()), default=0)
         self.has_two_stacks = bool(getattr(config, "is_encoder_decoder", False))
         first = sum(size for name, size in matrices.items() if ".encoder." in f".{name}")
-        self.matrices = (first, sum(matrices.values()) - first) if self.has_two_stacks else (sum(matrices.values()),)
+        self.matrices: tuple[int, ...] = (
+            (first, sum(matrices.values()) - first) if self.has_two_stacks else (sum(matrices.values()),)
+        )
         width = getattr(config, "hidden_size", 0)
         names = ("encoder_layers", "decoder_layers") if self.has_two_stacks else ("num_hidden_layers",)
         self.attention = [width * (getattr(config, name, 0) or 0) for name in names]

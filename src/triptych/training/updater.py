@@ -76,7 +76,8 @@ class Updater:
         for name in ("forward", "_original_forward"):
             vars(model).pop(name, None)
         # Evaluations use the model that is not compiled: generation would compile it for every length anew.
-        return torch.compile(wrapped, dynamic=True) if arguments.torch_compile else wrapped, optimizer
+        trained: Any = torch.compile(wrapped, dynamic=True) if arguments.torch_compile else wrapped
+        return trained, optimizer
 
     def update(self, pieces: list[Piece], number: int, progress: float) -> bool:
         """Makes an update; waits for nothing on the device.
