@@ -29,6 +29,8 @@ REPOSITORY = running.SCRIPTS.parent
 SENTENCES = ["Good morning.", "The window is open.", "Turn on the light."]
 TINY = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --encoder_layers 1 --decoder_layers 1"
 TINY += " --vocab_size 300 --max_steps 2 --warmup_steps 1 --evaluation_pairs 2 --cpu_threads 1 --report_to none"
+OF_LANGUAGE = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --num_hidden_layers 1 --block_size 16"
+OF_LANGUAGE += " --vocab_size 300 --max_steps 2 --warmup_steps 1 --cpu_threads 1 --report_to none"
 RUN = "--train_file pairs.tsv --validation_file validation.tsv --output_dir {}"
 
 
@@ -106,6 +108,16 @@ def check_notes(output: str) -> None:
     assert any(line.startswith("    ") for line in output.splitlines())
 
 
+def check_language_model(task: str, directory: str) -> Callable[[str], None]:
+    def check(output: str) -> None:
+        assert "2 updates in" in output
+        assert "perplexity" in output
+        pipe = transformers.pipeline(task, directory, device="cpu")
+        assert pipe(f"the {pipe.tokenizer.mask_token or 'house'}")
+
+    return check
+
+
 def check_corpus(output: str) -> None:
     corpora = Path("src", "triptych", "data", "corpora")
     shipped = {path.name: path.read_bytes() for path in (REPOSITORY / corpora).iterdir()}
@@ -171,6 +183,14 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
         "triptych translate runs/demo < sentences.txt > translations.txt": check_file_of_translations,
         'echo "Good morning." | triptych translate runs/demo': check_one_line,
     },
+    "pretrain_causal_lm": {
+        "triptych pretrain-causal-lm --train_file train.txt --validation_file validation.txt --test_file test.txt "
+        "--output_dir gpt --preset gpt2 --max_minutes 60": check_language_model("text-generation", "gpt")
+    },
+    "pretrain_masked_lm": {
+        "triptych pretrain-masked-lm --train_file train.txt --validation_file validation.txt --test_file test.txt "
+        "--output_dir bert --preset bert-base --max_minutes 60": check_language_model("fill-mask", "bert")
+    },
     "write_help": {"python scripts/write_help.py": check_pages},
     "zoo": {"triptych zoo": check_zoo, "triptych zoo --notes gpt3-xl gpt3-13b": check_notes},
 }
@@ -181,6 +201,7 @@ OPTIONS = {
         command: f"{TINY} {RUN.format(name)}" if command.endswith(" ...") else TINY
         for command, name in zip(USES["train_translation"], ("translator", "two", "three"), strict=True)
     },
+    **dict.fromkeys([*USES["pretrain_causal_lm"], *USES["pretrain_masked_lm"]], OF_LANGUAGE),
 }
 
 
@@ -239,6 +260,9 @@ def make_models(script: str) -> None:
         config = transformers.LlamaConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1)
         triptych.from_hf(transformers.LlamaForCausalLM(config)).save_pretrained("my-decoder")
         tokenizer.save_pretrained("my-decoder")
+    if script in ("pretrain_causal_lm", "pretrain_masked_lm"):
+        for name in ("train.txt", "validation.txt", "test.txt"):
+            Path(name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     if script == "train_tokenizer":
         Path("wikitext").mkdir()
         Dataset.from_dict({"text": texts}).to_parquet("wikitext/train.parquet")
