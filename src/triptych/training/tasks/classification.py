@@ -138,7 +138,9 @@ class ClassificationTask(Task):
         """Extends `Task.collator`."""
         fills = {"input_ids": int(self.config.pad_token_id or 0), "token_type_ids": 0}
         sequences = {column: fills[column] for column in self.encoder.columns}
-        return PaddingCollator(sequences, {"input_ids": "attention_mask"}, **self.problem.collation())
+        ends = self.config.eos_token_id if self.family == "encoder-decoder" else None  # every row needs one
+        alone = {} if ends is None else {"input_ids": ends if isinstance(ends, int) else ends[0]}
+        return PaddingCollator(sequences, {"input_ids": "attention_mask"}, **self.problem.collation(), alone=alone)
 
     def loss(self, model: Any, piece: Piece, items: dict[str, Tensor]) -> Tensor:
         """Extends `Objective.loss`: a piece whose labels have no rows adds 0 (see `PaddingCollator`)."""
@@ -149,7 +151,8 @@ class ClassificationTask(Task):
 
     def predict(self, model: Any, rows: "Dataset", accelerator: Accelerator, final: bool) -> list[dict[str, Any]]:
         """Extends `Task.predict`: the label, or labels, or number, with probabilities."""
-        encoder, collate = self.encoder, PaddingCollator(self.collator().sequences, self.collator().masks)
+        encoder, with_labels = self.encoder, self.collator()
+        collate = PaddingCollator(with_labels.sequences, with_labels.masks)
 
         def answers(batch: dict[str, list[Any]]) -> list[dict[str, Any]]:
             encoded = encoder(batch["text"], batch.get(PAIR))
