@@ -44,6 +44,7 @@ LEARNT = {
     "several": {"f1_micro", "f1_macro", "accuracy"},
     "regression": {"pearson", "spearman", "mse"},
 }
+LEARNING = {"learning_rate": 3e-3, "warmup_steps": 5, "max_tokens": 600, "hidden_size": 32, "attention_dropout": 0.0}
 CASES = [("single", family, False) for family in FAMILIES]
 CASES += [("several", "encoder", False), ("regression", "encoder", False), ("single", "encoder", True)]
 
@@ -54,7 +55,7 @@ def test_labels_are_learnt_and_pipelines_give_the_same_ones(tmp_path, label, fam
     AcceleratorState._reset_state(True)
     files = write_texts(tmp_path, label, pairs=pairs)
     bounds = {"max_steps": 80, "evaluation_steps": 80, "save_steps": 80, "type_vocab_size": 2 if pairs else None}
-    scores, predictions = run_command(tmp_path / "run", **OPTIONS | FAMILIES[family] | bounds | files)
+    scores, predictions = run_command(tmp_path / "run", **OPTIONS | FAMILIES[family] | LEARNING | bounds | files)
     assert scores.keys() == LEARNT[label]
     assert scores.get("accuracy", scores.get("pearson")) > 0.9
     assert len(predictions) == 20
