@@ -32,7 +32,7 @@ class DataOptions:
 
     dataset_name: str | None = option(None, "Instead of files: a data set of the Hub, or a directory with files.")
     dataset_config_name: str | None = option(None, "Configuration of the data set.")
-    file_format: Literal["tsv", "csv", "jsonl", "json", "parquet", "conll", "conllu", "text"] | None = option(
+    file_format: Literal["tsv", "csv", "jsonl", "json", "parquet", "conll", "conllu", "squad", "text"] | None = option(
         None, "Format of the files, where their names do not say it."
     )
     column_names: list[str] | None = field(

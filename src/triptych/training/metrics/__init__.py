@@ -11,9 +11,13 @@ METRICS = {
     "matthews_correlation": ("classification", "MatthewsCorrelation"),
     "mse": ("classification", "MeanSquaredError"),
     "pearsonr": ("classification", "PearsonR"),
+    "perplexity": ("perplexity", "Perplexity"),
+    "rouge": ("rouge", "Rouge"),
     "sacrebleu": ("translation", "SacreBleu"),
     "seqeval": ("tagging", "SeqEval"),
     "spearmanr": ("classification", "SpearmanR"),
+    "squad": ("squad", "Squad"),
+    "squad_v2": ("squad", "SquadV2"),
 }
 
 
