@@ -82,6 +82,7 @@ class ClassificationTask(Task):
     }
     default_preset = "bert-base"
     objective = "classification"
+    pipeline_tag = "text-classification"
     unit = "texts"
     derived = {}  # a perplexity is about words
     predictions_file = "test_predictions.jsonl"
@@ -97,17 +98,22 @@ class ClassificationTask(Task):
         return named
 
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
-        """Extends `Task.load_data`: finds out what the labels mean, and checks that all of them can be learnt."""
+        """Extends `Task.load_data`: checks that all labels can be learnt."""
         data, remarks = super().load_data(seed)
+        if "train" in data:
+            for split, rows in data.items():
+                self.problem.check(split, rows)
+        return data, list(remarks)
+
+    def hold_out(self, data: "DatasetDict", seed: int) -> list[str]:
+        """Extends `Task.hold_out`: the labels of held-out rows are known, too, so they are looked at before."""
         if "train" in data:
             self.problem_type = self.arguments.problem_type or problem_of(data["train"])
             self.problem = PROBLEMS[self.problem_type](data["train"], self.arguments.model)
             self.scores = self.problem.scores
-            for split, rows in data.items():
-                self.problem.check(split, rows)
             if PAIR in data["train"].column_names:
                 self.text_columns, self.unit = ("text", PAIR), "pairs of texts"
-        return data, list(remarks)
+        return super().hold_out(data, seed)
 
     def task_fields(self) -> dict[str, Any]:
         """Extends `Task.task_fields`: the labels, and what they mean."""
