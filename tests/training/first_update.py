@@ -25,12 +25,12 @@ def make_training(task: str, output_dir: Any, **options: Any) -> Training:
     """A run that is not started. An option None is left out, and True is an option without a value."""
     AcceleratorState._reset_state(True)
     words = ["--cpu", "--output_dir", str(output_dir)]
-    for name, value in (COMMON | options).items():
-        if value is not None:
-            words += [f"--{name}", *([] if value is True else [str(value)])]
+    given = {name: value for name, value in (COMMON | options).items() if value is not None}
+    for name, value in given.items():
+        words += [f"--{name}", *([] if value is True else [str(value)])]
     task_class = getattr(import_module(f"triptych.training.tasks.{task}"), TASKS[task])
     arguments, loop_arguments, fields = parse_options(task_class, args=words)
-    return Training(task_class(arguments, fields), loop_arguments)
+    return Training(task_class(arguments, fields), loop_arguments, {"cpu", "output_dir", *given})
 
 
 def first_update(task: str, output_dir: Any, **options: Any) -> dict[str, torch.Tensor]:

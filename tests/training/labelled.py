@@ -24,6 +24,7 @@ OPTIONS = {
     "cpu_threads": 1,
     "dropout": 0.0,
 }
+NONE_IS_TRAINED = {"tokenizer_model": None, "vocab_size": None}  # where a tokenizer is given
 LAYERS = {"num_hidden_layers": None, "encoder_layers": 1, "decoder_layers": 1}
 FAMILIES = {
     "encoder": {},

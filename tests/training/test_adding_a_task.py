@@ -69,7 +69,7 @@ def data(tmp_path):
 
 def run_command(monkeypatch, **options):
     """Runs the command of the page, as if its module lay in commands/."""
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value) if word is not True]
     monkeypatch.setattr(sys, "argv", ["triptych finetune-language", *words])
     module = {"__name__": f"{commands.__name__}.finetune_language", "__package__": commands.__name__}
     exec(compile(COMMAND, str(PAGE), "exec"), module)
@@ -90,7 +90,7 @@ def test_the_page_adds_a_task(task_class, data, tmp_path, monkeypatch, capsys):
 
     card = ModelCard.load(tmp_path / "run/README.md")
     assert (card.data.pipeline_tag, card.data.metrics) == ("text-classification", ["loss", "perplexity", "accuracy"])
-    assert "\ntriptych finetune-classification --preset tiny-encoder" in card.text
+    assert "\ntriptych finetune-language --preset tiny-encoder" in card.text
 
     model = TriptychEncoderForSequenceClassification.from_pretrained(tmp_path / "run")
     inputs = AutoTokenizer.from_pretrained(tmp_path / "run")(["a red owl ran"], return_tensors="pt")

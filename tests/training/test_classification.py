@@ -15,7 +15,7 @@ from triptych.data import PaddingCollator
 from triptych.training.labels import Labels, names_in, numbered_names
 
 from .first_update import make_training
-from .labelled import ANIMALS, FAMILIES, LABELS, OPTIONS, WORDS, write_rows, write_texts
+from .labelled import ANIMALS, FAMILIES, LABELS, NONE_IS_TRAINED, OPTIONS, WORDS, write_rows, write_texts
 
 
 def make_run(output_dir, files, **options):
@@ -165,7 +165,9 @@ def test_a_text_without_end_is_refused_where_its_end_is_classified(tmp_path):
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     files = write_texts(tmp_path, sizes=(9, 3, 3))
     with pytest.raises(ValueError, match=r"does not end a text with the end token \(id 3\)"):
-        make_run(tmp_path / "run", files, **FAMILIES["encoder-decoder"], tokenizer=tmp_path / "tokenizer")
+        make_run(
+            tmp_path / "run", files, **FAMILIES["encoder-decoder"], **NONE_IS_TRAINED, tokenizer=tmp_path / "tokenizer"
+        )
 
 
 def test_a_tokenizer_without_padding_gets_one(tmp_path):
@@ -173,7 +175,7 @@ def test_a_tokenizer_without_padding_gets_one(tmp_path):
     tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path / "tokenizer")
     files = write_texts(tmp_path, sizes=(9, 3, 3))
-    run = make_run(tmp_path / "run", files, **FAMILIES["decoder"], tokenizer=tmp_path / "tokenizer")
+    run = make_run(tmp_path / "run", files, **FAMILIES["decoder"], **NONE_IS_TRAINED, tokenizer=tmp_path / "tokenizer")
     assert run.task.tokenizer.pad_token_id == run.task.config.pad_token_id == 3
 
 
@@ -217,6 +219,7 @@ def test_a_checkpoint_with_the_same_labels_keeps_its_head(tmp_path):
     bert.save_pretrained(tmp_path / "bert")
     tokenizer.save_pretrained(tmp_path / "bert")
     none = dict.fromkeys(("preset", "hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers"))
+    none |= NONE_IS_TRAINED
     files = write_texts(tmp_path, sizes=(9, 3, 3))
     run = make_run(tmp_path / "run", files, **none, model=tmp_path / "bert")
     assert run.task.config.id2label == labels["id2label"]

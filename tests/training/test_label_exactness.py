@@ -17,7 +17,7 @@ from triptych import to_hf
 
 from . import first_update as program
 from .first_update import first_update, make_training
-from .labelled import ANIMALS, FAMILIES, NAMES, OPTIONS, WORDS, write_sentences, write_texts
+from .labelled import ANIMALS, FAMILIES, NAMES, NONE_IS_TRAINED, OPTIONS, WORDS, write_sentences, write_texts
 from .labelled import SIZES as OF_PRESET
 
 SMALL = OPTIONS | {"max_tokens": 80}
@@ -119,9 +119,13 @@ BESIDE = [
 ]
 
 
-def plain_loop(model, updates, learning_rate):
+PLAIN = {"optimizer": "adamw", "learning_rate": 1e-3, "adam_beta1": 0.9, "adam_beta2": 0.98, "adam_epsilon": 1e-9}
+PLAIN |= {"weight_decay": 0.0, "max_grad_norm": 0.0}
+
+
+def plain_loop(model, updates):
     """The losses of a class of transformers that is trained as its documentation shows it."""
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.0)
     losses = []
     for [batch] in updates:
         loss = model(**batch).loss
@@ -139,13 +143,13 @@ def test_every_step_has_the_loss_of_transformers_own_class(published, case, tmp_
     word_tokenizer(VOCABULARY).save_pretrained(tmp_path / "hf")
     task, options = options_of(case, tmp_path / "data")
     none = dict.fromkeys((*FAMILIES["encoder-decoder"], *OF_PRESET))
-    options |= none | {"model": str(tmp_path / "hf"), "dropout": 0.0, "learning_rate": 1e-3}
+    options |= none | NONE_IS_TRAINED | PLAIN | {"model": str(tmp_path / "hf")}
     run = make_training(task, tmp_path / "run", **options, max_steps=5, logging_steps=1)
     theirs = to_hf(run.task.model)  # without dropout
     head = "ForTokenClassification" if case == "tagging" else "ForSequenceClassification"
     assert type(theirs).__name__.endswith(head)
     run.train_batches.set_epoch(0)
-    expected = plain_loop(theirs, islice(run.train_batches.updates(), 5), 1e-3)
+    expected = plain_loop(theirs, islice(run.train_batches.updates(), 5))
     run.run()
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
