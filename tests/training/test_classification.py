@@ -15,7 +15,17 @@ from triptych.data import PaddingCollator
 from triptych.training.labels import Labels, names_in, numbered_names
 
 from .first_update import make_training
-from .labelled import ANIMALS, FAMILIES, LABELS, NONE_IS_TRAINED, OPTIONS, WORDS, write_rows, write_texts
+from .labelled import (
+    ANIMALS,
+    FAMILIES,
+    LABELS,
+    NONE_IS_TRAINED,
+    OPTIONS,
+    WORDS,
+    texts_and_animals,
+    write_rows,
+    write_texts,
+)
 
 
 def make_run(output_dir, files, **options):
@@ -142,6 +152,15 @@ def test_an_unknown_label_is_refused_before_anything_is_trained(tmp_path):
         with pytest.raises(ValueError, match="test data: row 4: the label 'cow' is not among those of the training"):
             make_run(tmp_path / "run", files)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_label_of_rows_that_are_held_out_is_known(tmp_path):
+    rows = [{"text": text, "label": number} for number, (text, _) in enumerate(texts_and_animals()[:40])]
+    run = make_run(tmp_path / "run", {"train_file": write_rows(tmp_path / "a.jsonl", rows)}, validation_split=0.2)
+    train, validation = (set(run.task.data[split]["label"][:]) for split in ("train", "validation"))
+    assert validation
+    assert validation.isdisjoint(train)  # every label is there once
+    assert run.task.config.num_labels == 40
 
 
 def test_one_label_is_nothing_to_learn(tmp_path):

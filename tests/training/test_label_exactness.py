@@ -44,10 +44,11 @@ def assert_close(first, second):
 
 
 @pytest.mark.parametrize("case", JOBS)
-def test_an_update_in_more_pieces_than_rows_is_the_same(case, tmp_path):
+def test_an_update_in_many_pieces_is_the_same(case, tmp_path):
+    """Of texts, some pieces are empty: the update has 13 rows."""
     task, options = options_of(case, tmp_path / "data")
     whole = first_update(task, tmp_path / "whole", **options)
-    pieces = first_update(task, tmp_path / "pieces", **options, gradient_accumulation_steps=40)
+    pieces = first_update(task, tmp_path / "pieces", **options, gradient_accumulation_steps=16)
     assert whole["loss"] > 0
     assert_close(whole, pieces)
 
@@ -105,18 +106,17 @@ CONFIGS = {
     "LlamaForCausalLM": lambda: transformers.LlamaConfig(**BERT),
     "BartForConditionalGeneration": lambda: transformers.BartConfig(**BART, max_position_embeddings=32),
 }
-BESIDE = [
-    ("BertForMaskedLM", "single"),
+BESIDE = [("BertForMaskedLM", "single"), ("BartForConditionalGeneration", "several"), ("GPT2LMHeadModel", "tagging")]
+MORE = [
     ("RobertaForMaskedLM", "regression"),
     ("DistilBertForMaskedLM", "several"),
     ("GPT2LMHeadModel", "single"),
     ("LlamaForCausalLM", "regression"),
-    ("BartForConditionalGeneration", "several"),
     ("BertForMaskedLM", "tagging"),
     ("RobertaForMaskedLM", "tagging"),
     ("DistilBertForMaskedLM", "tagging"),
-    ("GPT2LMHeadModel", "tagging"),
 ]
+BESIDE += [pytest.param(*case, marks=pytest.mark.slow) for case in MORE]
 
 
 PLAIN = {"optimizer": "adamw", "learning_rate": 1e-3, "adam_beta1": 0.9, "adam_beta2": 0.98, "adam_epsilon": 1e-9}
