@@ -31,6 +31,7 @@ TINY = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --encode
 TINY += " --vocab_size 300 --max_steps 2 --warmup_steps 1 --evaluation_pairs 2 --cpu_threads 1 --report_to none"
 OF_LANGUAGE = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --num_hidden_layers 1 --block_size 16"
 OF_LANGUAGE += " --vocab_size 300 --max_steps 2 --warmup_steps 1 --cpu_threads 1 --report_to none"
+OF_LABELS = "--max_steps 2 --cpu --cpu_threads 1 --report_to none"
 RUN = "--train_file pairs.tsv --validation_file validation.tsv --output_dir {}"
 
 
@@ -136,6 +137,17 @@ def check_demo(output: str) -> None:
     assert "The window is open. -> " in output
 
 
+def labels_words(task: str, directory: str) -> Callable[[str], None]:
+    """A directory that a pipeline of transformers loads, and predictions for every row."""
+
+    def check(output: str) -> None:
+        assert "test accuracy" in output
+        assert len(lines(f"{directory}/test_predictions.jsonl")) == 6
+        assert transformers.pipeline(task, directory, device="cpu")("the house") is not None
+
+    return check
+
+
 # What to look at when a command is done.
 USES: dict[str, dict[str, Callable[[str], None]]] = {
     "build_corpus": {
@@ -158,6 +170,19 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
     },
     "evaluate_translation": {
         "triptych evaluate-translation translator --test_file test.tsv --output_file translations.txt": (check_scores)
+    },
+    "finetune_classification": {
+        "triptych finetune-classification --model google-bert/bert-base-uncased --train_file train.tsv "
+        "--validation_file validation.tsv --test_file test.tsv --output_dir classifier --lr_scheduler linear "
+        "--learning_rate 3e-5 --warmup_ratio 0.1 --num_train_epochs 3": labels_words(
+            "text-classification", "classifier"
+        )
+    },
+    "finetune_tagging": {
+        "triptych finetune-tagging --model google-bert/bert-base-cased --train_file train.conllu "
+        "--validation_file dev.conllu --test_file test.conllu --tag_column upos --output_dir tagger "
+        "--lr_scheduler linear --learning_rate 3e-5 --warmup_ratio 0.1 "
+        "--num_train_epochs 3": labels_words("token-classification", "tagger")
     },
     "train_tokenizer": {
         "triptych train-tokenizer --train_file pairs.tsv --model bpe --vocab_size 8000 "
@@ -196,6 +221,7 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
 }
 # What bounds a command, and stands for its `...`.
 OPTIONS = {
+    **dict.fromkeys([*USES["finetune_classification"], *USES["finetune_tagging"]], OF_LABELS),
     "make demo": "--max_minutes 0.1",  # the others find it complete, and do not repeat it
     **{
         command: f"{TINY} {RUN.format(name)}" if command.endswith(" ...") else TINY
@@ -263,6 +289,17 @@ def make_models(script: str) -> None:
     if script in ("pretrain_causal_lm", "pretrain_masked_lm"):
         for name in ("train.txt", "validation.txt", "test.txt"):
             Path(name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    if script in ("finetune_classification", "finetune_tagging"):
+        tokenizer = train_tokenizer(texts, "wordpiece", 200, family="encoder")
+        config = transformers.BertConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1, pad_token_id=0)
+        for name in ("google-bert/bert-base-uncased", "google-bert/bert-base-cased"):
+            transformers.BertForMaskedLM(config).save_pretrained(name)
+            tokenizer.save_pretrained(name)
+        word = "{}\t{}\t_\t{}\t_\t_\t_\t_\t_\t_\n"
+        sentence = word.format(1, "the", "DET") + word.format(2, "house", "NOUN") + "\n"
+        for table, tagged in (("train", "train"), ("validation", "dev"), ("test", "test")):
+            Path(f"{table}.tsv").write_text("text\tlabel\n" + "the house\tgood\nthe red house\tbad\n" * 3)
+            Path(f"{tagged}.conllu").write_text(sentence * 6)
     if script == "train_tokenizer":
         Path("wikitext").mkdir()
         Dataset.from_dict({"text": texts}).to_parquet("wikitext/train.parquet")
