@@ -22,6 +22,7 @@ ELSEWHERE = {
     **dict.fromkeys(("train_file", "validation_file", "test_file", "corpus"), "test_data_options"),
     **dict.fromkeys(("tokenizer", "source_lang", "target_lang"), "test_public_tokenizers"),
     **dict.fromkeys(("model", "freeze", "lora_rank", "lora_alpha", "lora_dropout", "to_hf"), "test_model_source"),
+    **dict.fromkeys(("source_prefix", "no_repeat_ngram_size"), "test_summarization"),
     **dict.fromkeys(("copied_targets", "separate_vocabularies", "overlong"), "test_translation"),
 }
 HERE = {

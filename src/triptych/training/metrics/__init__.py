@@ -12,6 +12,7 @@ METRICS = {
     "mse": ("classification", "MeanSquaredError"),
     "pearsonr": ("classification", "PearsonR"),
     "rouge": ("rouge", "Rouge"),
+    "sacrebleu": ("translation", "SacreBleu"),
     "seqeval": ("tagging", "SeqEval"),
     "spearmanr": ("classification", "SpearmanR"),
     "squad": ("squad", "Squad"),
