@@ -101,6 +101,7 @@ def test_a_run_finds_the_answers_and_the_pipeline_finds_the_same(training, data,
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "config"),
     [("tiny-decoder", SMALL), ("tiny", {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1})],
@@ -145,7 +146,9 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("kind", PUBLISHED)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind == "bert" else [pytest.mark.slow]) for kind in PUBLISHED]
+)
 def test_the_losses_are_those_of_transformers_own_class(training, data, tmp_path, kind):
     """transformers includes padding in the softmax, so its class is given one length at a time."""
     torch.manual_seed(0)

@@ -79,7 +79,7 @@ def test_an_update_has_at_most_so_many_tokens(make, max_tokens):
 
 @pytest.mark.parametrize(("pairs", "expected"), [(5, 4), (500, 12)])
 def test_so_many_pairs_are_translated_greedily_at_an_evaluation(make, file, pairs, expected):
-    run = make(validation_file=[file], evaluation_pairs=pairs)
+    run = make(validation_file=[file], evaluation_pairs=pairs, gnmt_length_penalty=0.6)
     calls = generated(run)
     result = run.run()
     assert sum(number for number, _ in calls) == expected  # spread evenly over the file
@@ -96,7 +96,7 @@ def test_no_pair_is_translated_where_none_is_wanted(make, file):
 
 
 def test_the_batch_of_an_evaluation(make, file):
-    run = make(validation_file=[file], evaluation_batch_size=5)
+    run = make(validation_file=[file], evaluation_batch_size=5, gnmt_length_penalty=0.6)
     calls = generated(run)
     run.run()
     assert [number for number, _ in calls] == [5, 5, 2]
