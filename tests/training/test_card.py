@@ -37,14 +37,11 @@ HOSTILE = "`a` | b\n---\n# <b> ```[x](y) *z*"
 WORDS = {"one": "eins", "two": "zwei", "red": "rot", "house": "Haus", "tree": "Baum"}
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("data")
+def write_data(directory: Path) -> None:
     for split, size in (("train", 40), ("validation", 6), ("test", 5)):
         rows = [f"{a} {b} {c}" for a in WORDS for b in WORDS for c in WORDS][:size]
         lines = [f"{row}\t{' '.join(WORDS[word] for word in row.split())}" for row in rows]
         (directory / f"{split}.tsv").write_text("source\ttarget\n" + "\n".join(lines) + "\n")
-    return directory
 
 
 def options_of(data: Path, output_dir: Path, steps: int = 4, *more: str) -> list[str]:
@@ -56,13 +53,23 @@ def options_of(data: Path, output_dir: Path, steps: int = 4, *more: str) -> list
 
 
 @pytest.fixture(scope="module")
-def trained(data, tmp_path_factory):
-    """The directory of a finished run, and what the command wrote on standard output and standard error."""
-    directory, output = tmp_path_factory.mktemp("runs") / "my model", io.StringIO()
-    AcceleratorState._reset_state(True)
-    with redirect_stdout(output):
-        train(TranslationTask, args=options_of(data, directory))
-    return directory, output.getvalue()
+def data(once):
+    """The folder of the data, in which a run has ended, too."""
+
+    def fill(folder):
+        write_data(folder)
+        AcceleratorState._reset_state(True)
+        with redirect_stdout(io.StringIO()) as output:
+            train(TranslationTask, args=options_of(folder, folder / "my model"))
+        (folder / "output.txt").write_text(output.getvalue())
+
+    return once("run-with-a-card", fill)
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    """The directory of the run, and what it has written on standard output."""
+    return data / "my model", (data / "output.txt").read_text()
 
 
 def block_of(text: str, language: str) -> str:

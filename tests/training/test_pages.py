@@ -141,12 +141,85 @@ def check_question_answering() -> None:
     assert json.loads(Path("predictions.json").read_text()).keys() == {f"q{number}" for number in range(8)}
 
 
+TEXTS = [f"the old house {i} is near the river\nit has {i} windows\na tree stands before it" for i in range(12)]
+
+
+def make_language_model(name: str, model: transformers.PreTrainedModel, kind: str, family: str) -> None:
+    """A tiny language model of transformers, with a tokenizer that is trained."""
+    model.save_pretrained(name)
+    train_tokenizer(TEXTS, kind, 300, family).save_pretrained(name)
+
+
+def prepare_texts() -> None:
+    for split in ("train", "validation", "test"):
+        Path(f"{split}.txt").write_text("\n".join(TEXTS).replace("\n", " . "), encoding="utf-8")
+    Path("documents.txt").write_text("\n\n".join(TEXTS), encoding="utf-8")
+
+
+def prepare_causal_lm() -> None:
+    prepare_texts()
+    config = transformers.GPT2Config(vocab_size=300, n_embd=16, n_layer=1, n_head=2, n_positions=128)
+    make_language_model("openai-community/gpt2", transformers.GPT2LMHeadModel(config), "bpe", "decoder")
+
+
+def check_causal_lm() -> None:
+    for name in ("gpt", "gpt2", "streamed"):
+        [output] = transformers.pipeline("text-generation", model=name)("the old", max_new_tokens=2)
+        assert output["generated_text"].startswith("the old")
+    scores = json.loads(Path("gpt/test_metrics.json").read_text())
+    page = (PAGES / "pretrain-causal-lm.md").read_text(encoding="utf-8")
+    assert {name for name in scores if f"`{name}`" not in page} == set()
+
+
+def prepare_masked_lm() -> None:
+    prepare_texts()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.BertConfig(vocab_size=300, max_position_embeddings=128, **sizes)
+    name = "google-bert/bert-base-uncased"
+    make_language_model(name, transformers.BertForMaskedLM(config), "wordpiece", "encoder")
+
+
+def check_masked_lm() -> None:
+    for name in ("bert", "adapted"):
+        assert len(transformers.pipeline("fill-mask", model=name)("the old [MASK]", top_k=2)) == 2
+    model = transformers.AutoModelForPreTraining.from_pretrained("pairs")
+    assert type(model).__name__ == "TriptychEncoderForPreTraining"
+    scores = json.loads(Path("pairs/test_metrics.json").read_text())
+    page = (PAGES / "pretrain-masked-lm.md").read_text(encoding="utf-8")
+    assert {name for name in scores if f"`{name}`" not in page} == set()
+
+
+def prepare_sizes() -> None:
+    write_pairs("pairs.tsv")
+
+
+def check_sizes() -> None:
+    assert sorted(path.name for path in Path().iterdir()) == ["pairs.tsv", "translator"]
+    config = transformers.AutoConfig.from_pretrained("translator")
+    assert (config.encoder_layers, config.hidden_size) == (2, 128)  # the first row of the table
+
+
+def prepare_running() -> None:
+    make_marian("Helsinki-NLP/opus-mt-en-de")
+    write_pairs("pairs.tsv", "validation.tsv")
+
+
+def check_running() -> None:
+    for name in ("translator", "patient", "small", "cached"):
+        assert transformers.AutoModelForSeq2SeqLM.from_pretrained(name).config.hidden_size == 16
+    assert list(Path("cache").glob("*.arrow"))
+
+
 # Page → what makes the files that it names, and what looks at the results.
 USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "checkpoints": (prepare_checkpoints, check_checkpoints),
     "finetune-question-answering": (prepare_question_answering, check_question_answering),
     "train-summarization": (prepare_summarization, check_summarization),
     "train-translation": (prepare_translation, check_translation),
+    "pretrain-causal-lm": (prepare_causal_lm, check_causal_lm),
+    "pretrain-masked-lm": (prepare_masked_lm, check_masked_lm),
+    "sizes": (prepare_sizes, check_sizes),
+    "running": (prepare_running, check_running),
 }
 
 

@@ -23,6 +23,8 @@ ELSEWHERE = {
     **dict.fromkeys(("tokenizer", "source_lang", "target_lang"), "test_public_tokenizers"),
     **dict.fromkeys(("model", "freeze", "lora_rank", "lora_alpha", "lora_dropout", "to_hf"), "test_model_source"),
     **dict.fromkeys(("source_prefix", "no_repeat_ngram_size"), "test_summarization"),
+    "dry_run": "test_dry_run",
+    "validation_split": "test_held_out",
     **dict.fromkeys(("copied_targets", "separate_vocabularies", "overlong"), "test_translation"),
 }
 HERE = {

@@ -50,8 +50,10 @@ def file_rows(paths: list[str], columns: Columns, options: FileOptions) -> Itera
 
 
 def check_options(paths: Mapping[str, list[str]], options: FileOptions) -> None:
-    """Raises ValueError if options of tsv and csv files are given, but there is no such file."""
+    """Raises ValueError if options of tsv and csv files, or of plain text, are given, but there is no such file."""
     formats = {file_format(path, options) for given in paths.values() for path in given}
+    if options.documents != FileOptions.documents and "text" not in formats:
+        raise ValueError(f"documents={options.documents}: only for plain text files, and there are none")
     unused = [name for name in options.tabular() if name != "column_names" or "conll" not in formats]
     if unused and not formats & {"tsv", "csv"}:
         raise ValueError(f"{', '.join(unused)}: only for tsv and csv files, and there are none")

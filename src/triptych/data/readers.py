@@ -18,7 +18,12 @@ from .formats.rows import Columns, Row
 from .formats.squad import is_nested, read_squad
 from .formats.text import read_text
 
-CHOICES = {"quoting": ("standard", "none"), "surplus": ("error", "ignore"), "empty": ("error", "drop")}
+CHOICES = {
+    "quoting": ("standard", "none"),
+    "surplus": ("error", "ignore"),
+    "empty": ("error", "drop"),
+    "documents": ("lines", "blank_lines"),
+}
 
 
 def check_choice(option: str, word: str) -> None:
@@ -40,10 +45,12 @@ class FileOptions:
     delimiter: str | None = None
     quoting: str = "standard"
     surplus: str = "error"
+    documents: str = "lines"
 
     def __post_init__(self) -> None:
         check_choice("quoting", self.quoting)
         check_choice("surplus", self.surplus)
+        check_choice("documents", self.documents)
         if self.file_format is not None and self.file_format not in FORMATS:
             raise ValueError(f"file_format={self.file_format!r} is unknown; choose from {', '.join(FORMATS)}")
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):

@@ -24,7 +24,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-class QuestionAnsweringPipeline(TaskPipeline, ChunkPipeline):  # type: ignore[misc]
+class QuestionAnsweringPipeline(TaskPipeline, ChunkPipeline):
     """The task `question-answering`, with the interface and the outputs that it had in version 4 of transformers.
 
         pipe(question="Where is Kim?", context="Kim is in Oslo.")
@@ -157,14 +157,15 @@ class QuestionAnsweringPipeline(TaskPipeline, ChunkPipeline):  # type: ignore[mi
         null_score_threshold: float | None = None,
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """The answers to one question."""
-        scores = [
+        first, last = (
             [output[name][0][output["attention_mask"][0].bool()].float().numpy() for output in model_outputs]
             for name in ("start_logits", "end_logits")
-        ]
+        )
         found = find_answers(
             model_outputs[0]["context"],
             [output["window"] for output in model_outputs],
-            *scores,
+            first,
+            last,
             max_answer_len or self.said("max_answer_len"),
             max(top_k, 20),
         )

@@ -1,11 +1,11 @@
 """`Training`, a run of a task: puts the task, its data, its model and the loop together."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence, Sized
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
@@ -14,6 +14,7 @@ from ..conversion import to_hf
 from ..conversion.convert import destination
 from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
 from ..data.batching import token_lengths
+from ..data.cache import default_directory, fingerprint_of_rows, keeping
 from ..files import write_json, write_text
 from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
@@ -23,6 +24,7 @@ from .card import Run, write_card
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
 from .model_sizes import layers, parameters, vocabulary
+from .plan import dry_run, forecast, given_options, measure, plan_of_run, warnings
 from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
@@ -39,8 +41,15 @@ class Training:
     """
     A run of a task: what all tasks have in common.
 
+    Args:
+        task: what is learnt from which data.
+        arguments: the options of the loop.
+        given: the names of the options and fields that the user gave, which no plan changes; None: those that differ
+            from their defaults.
+
     Attributes:
         task: with its data, tokenizers and model.
+        plan: the options that were not given, where neither a preset nor a recipe decides them; else None.
         train_batches: the updates of an epoch.
         loop: the loop over them.
         finished: what the task did after the training, in lines for the user.
@@ -49,7 +58,7 @@ class Training:
         ValueError, FileNotFoundError, FileExistsError: see the parts; each message names the option and the remedy.
     """
 
-    def __init__(self, task: Task, arguments: LoopArguments) -> None:
+    def __init__(self, task: Task, arguments: LoopArguments, given: Collection[str] | None = None) -> None:
         self.finished: Sequence[str] = ()
         # Options are checked before the data are read, and everything before anything is written.
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
@@ -59,6 +68,7 @@ class Training:
         task.check()
         named = task.named_tokenizers()
         self.task, self.arguments = task, arguments
+        given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
 
         task.data, task.remarks = task.load_data(arguments.seed)
@@ -68,6 +78,15 @@ class Training:
         task.metrics = task.scores if has_validation and len(task.evaluation_rows()) else ()
         check_best_metric(arguments, metric_names(task, has_validation))
 
+        self.plan = None
+        if not task.arguments.preset:
+            given = {*given, *task.config_fields}
+            self.plan = on_main_process(
+                self.accelerator, lambda: plan_of_run(task, arguments, self.accelerator, given)
+            )
+            task.config_fields = self.plan.fields(task.arguments, arguments) | task.config_fields
+            task.arguments = self.plan.completed(task.arguments)
+            self.arguments = arguments = self.plan.completed(arguments)
         task.tokenizer, task.target_tokenizer = named or self.own_tokenizers()
         set_seed(arguments.seed)
         task.model = task.create_model()
@@ -84,6 +103,9 @@ class Training:
             identity=self.identity(),
             accelerator=self.accelerator,
         )
+        self.loop.progress.start_epoch(
+            self.train_batches
+        )  # refuses a stream without an end, before anything is written
 
     def choose_parameters(self) -> None:
         """Freezes parameters and adds adapters, as the options say."""
@@ -108,25 +130,38 @@ class Training:
             ValueError: a row cannot be used, or is larger than an update.
         """
         task, arguments, max_tokens = self.task, self.arguments, self.task.arguments.max_tokens
+        is_planned = self.plan is not None and "max_tokens" in self.plan.options
         accelerator = self.accelerator
+        is_pinned = accelerator.device.type == "cuda"
+        loading: dict[str, Any] = {"num_workers": arguments.dataloader_workers, "pin_memory": is_pinned}
         division = Division(
             accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps
         )
         try:
-            rows = task.rows(split)
+            rows = self.rows(split)
             if not isinstance(rows, Sized):
-                return StreamBatches(
-                    rows, task.sides, max_tokens, task.collator(), division, shuffle=shuffle, seed=arguments.seed
-                )
+                order: dict[str, Any] = {"shuffle": shuffle, "seed": arguments.seed}
+                return StreamBatches(rows, task.sides, max_tokens, task.collator(), division, **order, **loading)
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
+            if is_planned:  # an update holds at least the longest row
+                max_tokens = max(max_tokens, int(np.sum([*lengths.values()], axis=0).max()))
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
-        return DatasetBatches(rows, sampler, task.collator(), division, pin_memory=accelerator.device.type == "cuda")
+        return DatasetBatches(rows, sampler, task.collator(), division, **loading)
+
+    def rows(self, split: str) -> Any:
+        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`)."""
+        named = self.arguments.cache_dir
+        directory = None if named == "none" else named or default_directory()
+        with keeping(directory):
+            if directory is not None and self.accelerator.num_processes > 1:
+                on_main_process(self.accelerator, lambda: bool(self.task.rows(split)))  # the others find it there
+            return self.task.rows(split)
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the result beside the options of the loop; a resumed run must have the same."""
-        task, config = self.task, self.task.config
+        task, config, train = self.task, self.task.config, self.task.data["train"]
         values = config.to_dict()
         documented = type(config).__dataclass_fields__.keys() & values.keys() - {"transformers_version"}
         fields = {f"model.{name}": values[name] for name in documented if not name.startswith("_")}
@@ -140,8 +175,10 @@ class Training:
         return fields | {
             "tokenizer": fingerprint([fingerprint_of(task.tokenizer)]),
             "target_tokenizer": None if target is None else fingerprint([fingerprint_of(target)]),
-            "data.train": fingerprint_of_rows(task.data["train"]),
+            "data.train": fingerprint_of_rows(train) if isinstance(train, Sized) else None,  # a stream is read once
             "data.max_tokens": task.arguments.max_tokens,
+            "data.validation_split": task.arguments.validation_split,
+            "plan": None if self.plan is None else self.plan.record,
             **task.identity(),
         }
 
@@ -159,9 +196,10 @@ class Training:
         lines = {
             "device": self.device,
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
-            "model": f"{task.arguments.model or task.preset}: {parameters(model)}, {layers(model.config)} layers, "
-            f"d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
-            "update": f"{task.arguments.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
+            **({} if self.plan is None else {"plan": str(self.plan)}),
+            "model": f"{task.arguments.model or task.arguments.preset or 'planned'}: {parameters(model)}, "
+            f"{layers(model.config)} layers, d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
+            "update": f"{self.train_batches.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
             f"process; {epoch}",
             "training": f"until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
             **task.summary(),
@@ -177,6 +215,21 @@ class Training:
         divided = ", the model divided (FSDP2)" if is_divided(accelerator) else ""
         devices = f"{accelerator.num_processes} × {accelerator.device.type}"
         return f"{devices}, precision {accelerator.mixed_precision}{divided}"
+
+    def expectations(self) -> list[str]:
+        """Returns lines about how far the run will get, and warnings: a few updates are measured, and undone.
+
+        They are measured where a time is given, or for `--dry_run`, and not for a run that is resumed.
+        """
+        task, loop = self.task, self.loop
+        if not task.arguments.dry_run and (self.arguments.max_minutes is None or self.arguments.resume):
+            return []
+        measured = measure(loop)
+        expected = forecast(loop, measured.seconds)
+        told = warnings(loop, expected, is_new=task.arguments.model is None, is_planned=self.plan is not None)
+        if not task.arguments.dry_run:
+            return [f"{'forecast':<11} {expected} ({measured.seconds:.3g} seconds for an update)", *told]
+        return dry_run(self.train_batches, task.sides, task.model, measured, expected, told)
 
     def run(self) -> TrainingResult:
         """Trains to the end, and lets the task finish its model; see `TrainingLoop.run` and `Task.finish`."""
@@ -271,13 +324,6 @@ def fingerprint(values: Iterable[Any]) -> str:
     for value in values:
         digest.update((value if isinstance(value, str) else repr(value)).encode() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def fingerprint_of_rows(rows: Any) -> str | None:
-    """Returns the fingerprint of all columns of a data set; None for a stream, which is not read twice."""
-    if not hasattr(rows, "__len__"):
-        return None
-    return fingerprint(chain.from_iterable(rows[column] for column in rows.column_names))
 
 
 def check_apart(model: str | None, arguments: LoopArguments) -> None:

@@ -42,8 +42,8 @@ def body(run: Run, curve: str | None) -> str:
     title = plain(task.title or task.objective)
     sections = {
         f"# {plain(run.name)}": f"A model for {title}, trained with Triptych: "
-        f"{code(type(task.model).__name__)}, {parameters(task.model)}.",
-        "## How to use it": block(use(task.pipeline_tag, run.name, type(task.model).__name__), "python"),
+        f"{code(task.model_class.__name__)}, {parameters(task.model)}.",
+        "## How to use it": block(use(task.pipeline_tag, run.name, task.model_class.__name__), "python"),
         "## Results": "\n\n".join(results(run, curve)),
         "## Data": "\n\n".join(data(run)),
         "## Model": table(("", ""), model_rows(run)),
@@ -95,7 +95,7 @@ def model_rows(run: Run) -> Iterator[tuple[str, str]]:
         yield "started from", code(without_folders(options.model))
     else:
         yield "preset, with new weights", code(run.task.preset)
-    yield "class", code(type(model).__name__)
+    yield "class", code(run.task.model_class.__name__)
     yield "parameters", parameters(model).replace(" parameters", "")
     yield "layers", layers(config)
     yield "d_model", f"{config.hidden_size:,}"

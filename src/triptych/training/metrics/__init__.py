@@ -11,6 +11,7 @@ METRICS = {
     "matthews_correlation": ("classification", "MatthewsCorrelation"),
     "mse": ("classification", "MeanSquaredError"),
     "pearsonr": ("classification", "PearsonR"),
+    "perplexity": ("perplexity", "Perplexity"),
     "rouge": ("rouge", "Rouge"),
     "sacrebleu": ("translation", "SacreBleu"),
     "seqeval": ("tagging", "SeqEval"),

@@ -83,7 +83,7 @@ class ClassificationTask(Task):
     default_preset = "bert-base"
     objective = "classification"
     unit = "texts"
-    derived: ClassVar = {}  # a perplexity is about words
+    derived = {}  # a perplexity is about words
     predictions_file = "test_predictions.jsonl"
 
     arguments: ClassificationArguments

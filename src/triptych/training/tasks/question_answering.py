@@ -123,7 +123,7 @@ class QuestionAnsweringTask(Task):
     unit = "questions"
     text_columns = ("question", "context")
     scores = ("exact_match", "f1")
-    derived: ClassVar = {}  # the loss is not that of words, so it has no perplexity
+    derived = {}  # the loss is not that of words, so it has no perplexity
     predictions_file = "test_predictions.jsonl"
 
     arguments: QuestionAnsweringArguments

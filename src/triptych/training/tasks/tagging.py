@@ -61,7 +61,7 @@ class TaggingTask(Task):
     default_preset = "bert-base"
     objective = "tagging"
     unit = "sentences"
-    derived: ClassVar = {}  # a perplexity is about words
+    derived = {}  # a perplexity is about words
     predictions_file = "test_predictions.jsonl"
 
     arguments: TaggingArguments

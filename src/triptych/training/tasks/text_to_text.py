@@ -96,9 +96,9 @@ class TextToTextTask(Task):
 
     model_classes: ClassVar = {"encoder-decoder": TriptychForConditionalGeneration}
     default_preset = "transformer-base"
-    sides: ClassVar = {"source": "input_ids", "target": "labels"}
+    sides = {"source": "input_ids", "target": "labels"}
     losses = ("loss", "smoothed_loss")
-    text_columns: ClassVar[tuple[str, str]]
+    text_columns: tuple[str, str]
     decisive: ClassVar[str]
 
     arguments: TextToTextArguments
@@ -124,7 +124,7 @@ class TextToTextTask(Task):
         """Extends `Task.create_model`: the model knows how the finished model generates."""
         model = super().create_model()
         if self.arguments.model:
-            keep_what_is_said(read_config(self.arguments.model), model.config, self.pipeline_tag)
+            keep_what_is_said(read_config(self.arguments.model), model.config, str(self.pipeline_tag))
         if (model.config.origin or {}).get("model_type") in FAIRSEQ:
             keep_what_stays(model)
         self.set_generation(model)
