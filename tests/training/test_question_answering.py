@@ -60,7 +60,8 @@ def training(data):
             options = {"preset": "tiny-encoder", "tokenizer_model": "wordpiece", "vocab_size": 110} | options
         arguments = QuestionAnsweringArguments(**options)
         loop = LoopArguments(output_dir=str(output_dir), **LOOP | (loop or {}))
-        return Training(QuestionAnsweringTask(arguments, SILENT | (config or {})), loop)
+        everything = vars(arguments).keys() | vars(loop).keys()  # so that nothing is chosen by the plan
+        return Training(QuestionAnsweringTask(arguments, SILENT | (config or {})), loop, everything)
 
     return make
 
