@@ -131,6 +131,8 @@ class QuestionAnsweringTask(Task):
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
         """Extends `Task.load_data`: leaves out misplaced answers where that is wanted."""
         data, remarks = super().load_data(seed)
+        if self.arguments.misplaced == "error":  # then none is left, see `QuestionOptions.fault`
+            return data, remarks
         for split, rows in data.items():
             kept = [row for row, of_row in enumerate(rows) if not is_misplaced(of_row["context"], of_row["answers"])]
             if not kept:
