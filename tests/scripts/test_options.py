@@ -14,6 +14,11 @@ MISSPELT = {
     "convert": (["a", "b", "--model_typ", "gpt2"], "--model_type"),
     "demo": (["--num_epochs", "3"], "--num_train_epochs"),
     "evaluate_translation": (["a", "--test_files", "b.tsv"], "--test_file"),
+    "finetune_question_answering": (
+        ["--train_file", "a.json", "--max_lenght", "3", "--output_dir", "b"],
+        "--max_length",
+    ),
+    "train_summarization": (["--train_file", "a.tsv", "--num_beam", "3", "--output_dir", "b"], "--num_beams"),
     "train_tokenizer": (["--train_file", "a.tsv", "--vocab_sise", "300", "--output_dir", "b"], "--vocab_size"),
     "train_translation": (["--train_file", "a.tsv", "--num_epochs", "3", "--output_dir", "b"], "--num_train_epochs"),
     "translate": (["a", "--num_beam", "3"], "--num_beams"),
