@@ -87,6 +87,11 @@ def test_long_documents_are_cut_and_no_token_is_lost(wordpiece, block_size):
     assert wordpiece(TEXTS[2])["input_ids"] == [2, *whole[2], 3]  # the tokenizer itself still cuts nothing
 
 
+def test_a_row_holds_a_token_of_the_text(wordpiece):
+    with pytest.raises(ValueError, match="block_size=2 must be at least 3, to hold a token of the text"):
+        MaskedEncoder(wordpiece).pieces(TEXTS[:4], 2)
+
+
 def test_sentences_are_lines(wordpiece):
     found = MaskedEncoder(wordpiece).sentences(["the old cat\n \na dog\n", "\n"])
     expected = wordpiece(["the old cat", "a dog"], add_special_tokens=False)["input_ids"]

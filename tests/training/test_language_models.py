@@ -259,6 +259,16 @@ def test_two_processes_have_the_losses_of_one(files, tmp_path, kind):
     assert len((tmp_path / "two/test_predictions.jsonl").read_text().splitlines()) > 5
 
 
+def test_a_run_is_resumed_only_as_it_was(files, tmp_path):
+    options = streamed(files, CausalLMTask) | {"max_steps": 1, "test_file": None, "validation_file": None}
+    training(files, tmp_path / "run", CausalLMTask, **options).run()
+    changes = {"one_document_per_row": True, "shuffle_buffer": 3, "block_size": 12, "empty": "drop"}
+    with pytest.raises(ValueError, match="was") as refused:
+        training(files, tmp_path / "run", CausalLMTask, **(options | changes), resume=True).run()
+    for name in ("data.one_document_per_row", "data.shuffle_buffer", "data.block_size", "data.reading"):
+        assert f"{name} was " in str(refused.value)
+
+
 # ---- streams
 
 

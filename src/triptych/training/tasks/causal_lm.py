@@ -34,13 +34,19 @@ class CausalLMTask(LanguageModelTask):
 
     arguments: CausalLMArguments
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether several documents share a row."""
+        return not self.arguments.one_document_per_row
+
     def rows(self, split: str) -> "Dataset":
         """Extends `Task.rows`: documents, cut into rows or packed into rows; no token is lost."""
-        encode, size = CausalEncoder(self.tokenizer), self.block_size
+        # `datasets` takes the fingerprint of all that `make` refers to, which must not be the whole task.
+        encode, size, is_packed = CausalEncoder(self.tokenizer), self.block_size, self.is_packed
 
         def make(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
             documents = encode(batch["text"])
-            if not self.arguments.one_document_per_row:
+            if is_packed:
                 return pack(documents, size)
             return {"input_ids": [piece for document in documents for piece in pieces_of(document, size)]}
 
@@ -48,7 +54,7 @@ class CausalLMTask(LanguageModelTask):
 
     def collator(self) -> CausalLMCollator:
         """Extends `Task.collator`."""
-        return CausalLMCollator(int(self.config.pad_token_id or 0), not self.arguments.one_document_per_row)
+        return CausalLMCollator(int(self.config.pad_token_id or 0), self.is_packed)
 
     def test_collator(self) -> CausalLMCollator:
         """Extends `LanguageModelTask.test_collator`: each document has rows of its own."""
@@ -74,3 +80,7 @@ class CausalLMTask(LanguageModelTask):
         scores = load_metric("perplexity").compute(predictions=losses, tokens=tokens, references=rows["text"][:])
         right = sum(prediction["accuracy"] * prediction["tokens"] for prediction in predictions)
         return {**scores, "accuracy": right / sum(tokens)}
+
+    def identity(self) -> dict[str, Any]:
+        """Extends `LanguageModelTask.identity`."""
+        return super().identity() | {"data.one_document_per_row": self.arguments.one_document_per_row}

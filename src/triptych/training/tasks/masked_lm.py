@@ -100,7 +100,7 @@ class MaskedLMTask(LanguageModelTask):
             encoder.sentences, input_columns=["text"], batched=True, batch_size=AT_ONCE, remove_columns=["text"]
         )
         split = split.filter(lambda documents: list(map(bool, documents)), input_columns=["tokens"], batched=True)
-        return next_sentence_rows(split, self.tokenizer, self.block_size, self.seed)
+        return next_sentence_rows(split, self.tokenizer, self.block_size, self.config.type_vocab_size, self.seed)
 
     def collator(self) -> MaskedLMCollator:
         """Extends `Task.collator`."""
