@@ -62,7 +62,9 @@ TASKS = {  # what is trained, and its options
     "spans": (MaskedLMTask, {"masking": "span"}),
     "pairs": (MaskedLMTask, {"next_sentence": True}),
 }
-STREAMS = ("packed", "a document per row", "spans")
+SLOW = ("a document per row", "tokens", "words")  # the other kinds have all that differs
+KINDS = [pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW else []) for kind in TASKS]
+STREAMS = ["packed", pytest.param("a document per row", marks=pytest.mark.slow), "spans"]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def streamed(files, task_class):
 # ---- scores and predictions
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_test_agrees_with_the_losses_of_an_evaluation(files, tmp_path, kind):
     """The scores of documents are added up from single ones, those of an evaluation from (packed) batches."""
     task_class, options = TASKS[kind]
@@ -137,6 +139,7 @@ def test_the_test_agrees_with_the_losses_of_an_evaluation(files, tmp_path, kind)
         assert scores["word_perplexity"] > scores["perplexity"] > scores["byte_perplexity"]
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_document_is_that_of_the_model(files, tmp_path):
     run = training(files, tmp_path / "run", CausalLMTask, block_size=64)
     run.run()
@@ -184,7 +187,7 @@ def gradients(run, divisions):
     return loss.detach(), {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_does_not_depend_on_how_an_update_is_cut(files, tmp_path, kind):
     task_class, options = TASKS[kind]
     run = training(files, tmp_path / "run", task_class, **options, dropout=0.0, attention_dropout=0.0)

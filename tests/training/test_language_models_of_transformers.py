@@ -67,7 +67,9 @@ def with_documents_apart(piece):
     return piece | {"position_ids": position_ids, "attention_mask": mask, "labels": labels}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in ("gpt2", "bert, pairs") else pytest.mark.slow) for case in CASES]
+)
 def test_every_update_has_the_loss_of_transformers_own_class(case, tmp_path, monkeypatch):
     name, fields, task_class, options = CASES[case]
     theirs = checkpoint(tmp_path / "hf", name, fields, task_class).from_pretrained(tmp_path / "hf").train()
