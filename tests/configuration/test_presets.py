@@ -23,7 +23,7 @@ SIZES = {
     "palm": ("8b", "62b", "540b"),
     "tinyllama": ("1.1b",),
     "smollm": ("135m", "360m"),
-    "transformer": ("base", "big"),
+    "transformer": ("base", "big", "small", "tiny"),
 }
 NAMES = {"gpt1", "gpt2", *(f"{system}-{size}" for system, sizes in SIZES.items() for size in sizes)}
 RECIPE = {"optimizer", "schedule", "batch", "objective", "data", "steps", "dropout", "source"}
@@ -78,6 +78,15 @@ def test_a_recipe_says_only_what_differs_from_another():
         triptych.preset_recipe(n)["schedule"]["learning_rate"] for n in triptych.preset_names() if n.startswith("gpt3")
     ]
     assert rates == [6e-4, 3e-4, 2.5e-4, 2e-4, 1.6e-4, 1.2e-4, 1e-4, 0.6e-4]
+
+
+def test_the_tiny_transformer_is_the_small_one_at_half_its_width():
+    tiny, small = (TriptychConfig.from_preset(f"transformer-{size}") for size in ("tiny", "small"))
+    for config in (tiny, small):
+        assert (config.encoder_layers, config.decoder_layers, config.num_attention_heads) == (4, 4, 4)
+        assert (config.dropout, config.residual) == (0.3, "pre")
+    assert [(config.hidden_size, config.intermediate_size) for config in (tiny, small)] == [(128, 256), (256, 1024)]
+    assert triptych.preset_recipe("transformer-tiny") == triptych.preset_recipe("transformer-small")
 
 
 def test_overrides_replace_fields_of_the_preset():

@@ -101,6 +101,13 @@ def test_parameters_by_formula(name):
     assert round(model.num_parameters() / 1e9, 3) == BILLIONS[name]
 
 
+@pytest.mark.parametrize(("name", "layers"), [("transformer-small", 7_373_824), ("transformer-tiny", 1_325_568)])
+def test_the_small_transformers_without_their_embeddings(name, layers):
+    """The paper gives 7.37 million for the first."""
+    model = counted_model(name)
+    assert model.num_parameters() - model.get_input_embeddings().weight.numel() == layers
+
+
 def test_every_published_model_is_counted_here():
     table_3 = {name for name in triptych.preset_names("triptych") if name.startswith("transformer-")}
     tiny = {"tiny", "tiny-encoder", "tiny-decoder"}

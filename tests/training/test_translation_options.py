@@ -22,6 +22,8 @@ ELSEWHERE = {
     **dict.fromkeys(("train_file", "validation_file", "test_file", "corpus"), "test_data_options"),
     **dict.fromkeys(("tokenizer", "source_lang", "target_lang"), "test_public_tokenizers"),
     **dict.fromkeys(("model", "freeze", "lora_rank", "lora_alpha", "lora_dropout", "to_hf"), "test_model_source"),
+    "dry_run": "test_dry_run",
+    "validation_split": "test_held_out",
     **dict.fromkeys(("copied_targets", "separate_vocabularies", "overlong"), "test_translation"),
 }
 HERE = {

@@ -1,12 +1,14 @@
 """The updates of an epoch as one process sees them: of rows whose number is known, or of a stream."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler, get_worker_info
 
 from .batching import Division, TokenBudgetBatchSampler
 
@@ -18,6 +20,42 @@ def set_epoch_of(part: Any, epoch: int) -> None:
     """Calls `set_epoch` of a part that draws random numbers; another part has no such method."""
     if hasattr(part, "set_epoch"):
         part.set_epoch(epoch)
+
+
+def leave_the_group(worker: int) -> None:
+    """Lets a data worker not get the signals of the terminal or the launcher: the training ends it when it stops."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+
+
+class Divided:
+    """
+    What all batches have in common: how an update is divided, and who makes it.
+
+    Args:
+        division: which part of each update this process runs, and in how many pieces.
+        num_workers: processes that make the pieces ahead of time; 0: this process makes them. The result is the same.
+        pin_memory: as in `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, division: Division = WHOLE, num_workers: int = 0, pin_memory: bool = False) -> None:
+        self.division, self.num_workers, self.pin_memory = division, num_workers, pin_memory
+
+    def cut_into(self, pieces: int) -> None:
+        """Cuts the updates that are made from now on into so many pieces for each process."""
+        self.division = replace(self.division, accumulation_steps=pieces)
+
+    def loaded(self, dataset: Any, **options: Any) -> Iterator[Any]:
+        """Goes through a data set with torch's `DataLoader`."""
+        loader = DataLoader(
+            dataset,
+            generator=torch.Generator(),  # else creating the iterator draws from the global generator
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            worker_init_fn=leave_the_group,
+            **options,
+        )
+        return iter(loader)
 
 
 class PieceSampler(Sampler[list[int]]):
@@ -34,7 +72,7 @@ class PieceSampler(Sampler[list[int]]):
             yield from self.division.pieces(batch)
 
 
-class DatasetBatches:
+class DatasetBatches(Divided):
     """The batches of one process, an update at a time: what the training loop iterates over.
 
     Do not pass it through `accelerator.prepare`: the data are already divided, and moving a piece to the device is
@@ -46,8 +84,7 @@ class DatasetBatches:
         sampler: the global batches.
         collate: makes a dictionary of tensors of a list of rows, also of an empty list; see `PaddingCollator`. If
             it has `set_epoch`, that decides what it draws.
-        division: which part of each update this process runs, and in how many pieces.
-        num_workers, pin_memory: as in `torch.utils.data.DataLoader`.
+        division, num_workers, pin_memory: see `Divided`.
     """
 
     def __init__(
@@ -59,8 +96,13 @@ class DatasetBatches:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        super().__init__(division, num_workers, pin_memory)
         self.dataset, self.sampler, self.collate = dataset, sampler, collate
-        self.division, self.num_workers, self.pin_memory = division, num_workers, pin_memory
+
+    @property
+    def max_tokens(self) -> int:
+        """The budget of an update."""
+        return self.sampler.max_tokens
 
     def set_epoch(self, epoch: int) -> None:
         """Fixes the order of the updates, and what `collate` draws, by their seeds and `epoch` alone."""
@@ -73,38 +115,31 @@ class DatasetBatches:
 
     def updates(self, start: int = 0) -> Iterator[list[dict[str, Tensor]]]:
         """Gives the updates of the epoch from number `start` on, each as the pieces of this process."""
-        pieces = iter(
-            DataLoader(
-                self.dataset,
-                batch_sampler=PieceSampler(self.sampler, self.division, start),
-                collate_fn=self.collate,
-                generator=torch.Generator(),  # else creating the iterator draws from the global generator
-                num_workers=self.num_workers,
-                pin_memory=self.pin_memory,
-            )
-        )
-        while update := list(islice(pieces, self.division.accumulation_steps)):
+        sampler, size = PieceSampler(self.sampler, self.division, start), self.division.accumulation_steps
+        pieces = self.loaded(self.dataset, batch_sampler=sampler, collate_fn=self.collate)
+        while update := list(islice(pieces, size)):
             yield update
 
     def __iter__(self) -> Iterator[list[dict[str, Tensor]]]:
         return self.updates()
 
 
-class StreamBatches:
+class StreamBatches(Divided):
     """The batches of one process from a source without a length, such as a `datasets.IterableDataset`.
 
     Examples for about `window` updates at a time are read, sorted by length and cut into batches by the budget of
     tokens, as `TokenBudgetBatchSampler` does it for a whole data set. Every process reads the whole stream and takes
-    its pieces. The number of updates is not known, so there is no `__len__`. An epoch that is entered in its middle
-    reads the examples of the earlier updates and passes over them: it continues bit for bit, if the source gives the
-    same examples in the same order each time.
+    its pieces; so does every data worker, which makes the tensors of its share of the updates. The number of updates
+    is not known, so there is no `__len__`. An epoch that is entered in its middle reads the examples of the earlier
+    updates and passes over them: it continues bit for bit, if the source gives the same examples in the same order
+    each time.
 
     Args:
         source: gives examples, each time anew. Where it has `set_epoch`, that decides the order of an epoch.
         sides: side → the column of its tokens; the tokens of all sides count for the budget.
         max_tokens: the budget of one update over all sides, padding included.
         collate: see `DatasetBatches`.
-        division: see `DatasetBatches`.
+        division, num_workers, pin_memory: see `Divided`.
         window: the examples that are sorted together have so many times `max_tokens` tokens.
         shuffle, seed: see `TokenBudgetBatchSampler`.
     """
@@ -119,9 +154,12 @@ class StreamBatches:
         window: int = 100,
         shuffle: bool = True,
         seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool = False,
     ) -> None:
+        super().__init__(division, num_workers, pin_memory)
         self.source, self.sides, self.max_tokens, self.collate = source, sides, max_tokens, collate
-        self.division, self.window, self.shuffle, self.seed, self.epoch = division, window, shuffle, seed, 0
+        self.window, self.shuffle, self.seed, self.epoch = window, shuffle, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Fixes the order of the updates, and what `collate` draws, by their seeds and `epoch` alone."""
@@ -131,9 +169,12 @@ class StreamBatches:
 
     def updates(self, start: int = 0) -> Iterator[list[dict[str, Tensor]]]:
         """Gives the updates of the epoch from number `start` on, each as the pieces of this process."""
-        for examples in islice(self.global_batches(), start, None):
-            pieces = self.division.pieces(range(len(examples)))
-            yield [self.collate([examples[row] for row in piece]) for piece in pieces]
+        return self.loaded(StreamedUpdates(self, start), batch_size=None)
+
+    def pieces(self, examples: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
+        """Returns the pieces of this process of an update."""
+        pieces = self.division.pieces(range(len(examples)))
+        return [self.collate([examples[row] for row in piece]) for piece in pieces]
 
     def global_batches(self) -> Iterator[list[dict[str, Any]]]:
         """Gives the examples of each update, of all processes together."""
@@ -153,3 +194,19 @@ class StreamBatches:
             rows.append(row)
             tokens += sum(len(row[column]) for column in self.sides.values())
         return rows
+
+
+class StreamedUpdates(IterableDataset):
+    """The updates of `StreamBatches` from number `start` on; of several data workers, each makes every nth of them.
+
+    `DataLoader` takes an item from each worker in turn, so the order is that of the stream.
+    """
+
+    def __init__(self, batches: StreamBatches, start: int) -> None:
+        self.batches, self.start = batches, start
+
+    def __iter__(self) -> Iterator[list[dict[str, Tensor]]]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        for examples in islice(self.batches.global_batches(), self.start + first, None, step):
+            yield self.batches.pieces(examples)

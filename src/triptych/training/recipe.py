@@ -72,10 +72,14 @@ def recipe_options(preset: str, objective: str) -> dict[str, Any]:
 
 def add_recipe_option(
     parser: argparse.ArgumentParser, objective: str, default_preset: str, args: list[str] | None = None
-) -> None:
+) -> dict[str, Any]:
     """
     Adds the option `--recipe`. Where the command line has it, the values of the recipe become the defaults of the
-    other options. Therefore this is called after all others are added.
+    other options. Therefore this is called after all others are added. Where no model is named, it is that of the
+    recipe.
+
+    Returns:
+        The defaults that the recipe gives.
 
     Raises:
         ValueError: see `recipe_options`.
@@ -90,8 +94,13 @@ def add_recipe_option(
         "batch, steps, dropout, averaging and decoding stand in for all options that are not given.",
     )
     given, _ = parser.parse_known_args(args)
-    if "recipe" in given:
-        options = recipe_options(given.recipe or given.preset or default_preset, objective)
-        if given.save_steps is not None:  # two ways to say one thing
-            options.pop("save_minutes", None)
-        parser.set_defaults(**options)
+    if "recipe" not in given:
+        return {}
+    name = given.recipe or given.preset or default_preset
+    options = recipe_options(name, objective)
+    if given.save_steps is not None:  # two ways to say one thing
+        options.pop("save_minutes", None)
+    if given.model is None and given.preset is None:
+        options["preset"] = name
+    parser.set_defaults(**options)
+    return options

@@ -1,6 +1,10 @@
 """What every training script does: it reads the command line, trains, tests, and tells about it."""
 
 import argparse
+import os
+import re
+import sys
+from functools import partial
 from typing import Any
 
 import datasets
@@ -8,11 +12,14 @@ import transformers
 
 from ..tokenization import FAMILIES
 from .arguments import LoopArguments
+from .card.markdown import command
 from .command_line import OptionParser, add_config_options
 from .model_source import choose_family
 from .recipe import add_recipe_option
 from .task import Task
 from .training import Training
+
+SECRET = re.compile(r"\bhf_\w{20,}|(?<=://)[^/@\s]+(?=@)")  # a token of the Hub; the name and password of an address
 
 
 def train(task_class: type[Task], description: str | None = None, args: list[str] | None = None) -> None:
@@ -22,28 +29,65 @@ def train(task_class: type[Task], description: str | None = None, args: list[str
         description: what `--help` says; a script gives its docstring.
         args: the command line; None: that of the process.
     """
-    arguments, loop_arguments, config_fields = parse_options(task_class, description, args)
+    arguments, loop_arguments, config_fields, given = read_options(task_class, description, args)
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
-    training = Training(task_class(arguments, config_fields), loop_arguments)
-    say = training.accelerator.print
-    say("\n".join(training.summary()))
+    training = Training(task_class(arguments, config_fields), loop_arguments, given)
+    tell = training.accelerator.print  # the results, on standard output; all else goes to standard error
+    say = partial(training.accelerator.print, file=sys.stderr)
+    say("\n".join(training.summary()), flush=True)
+    expectations = training.expectations()
+    if arguments.dry_run:
+        return tell("\n".join(expectations))
+    for line in expectations:
+        say(line)
     result = training.run()
-    say(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
+    tell(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
+    for line in training.finished:
+        say(line)
     if native := training.write_hf():
-        say(f"the native class of transformers is in {native}")
+        tell(f"the native class of transformers is in {native}")
     scores = training.test()
     if scores is not None:
-        say("\n".join(training.task.report(scores)))
+        tell("\n".join(training.task.report(scores)))
+    for remark in training.write_card(result, scores, command_of(args)):
+        say(remark)
+
+
+def command_of(args: list[str] | None = None) -> str:
+    """Returns the command of this process as one types it to repeat the run, in lines that fit a page.
+
+    Words that look like a secret are hidden. A script is named without the folders above it, where these are a part of
+    an absolute path.
+
+    Args:
+        args: the options; None: those of the process.
+    """
+    program = sys.argv[0] if not os.path.isabs(sys.argv[0]) else os.path.basename(sys.argv[0])
+    start = ["python", program] if program.endswith(".py") else program.split()
+    words = [word for word in (sys.argv[1:] if args is None else args) if word not in ("--resume", "--overwrite")]
+    return command([*start, *(SECRET.sub("***", word) for word in words)])
 
 
 def parse_options(
     task_class: type[Task], description: str | None = None, args: list[str] | None = None
 ) -> tuple[Any, LoopArguments, dict[str, Any]]:
-    """Returns the options of a task, those of the loop, and the fields of the configuration that are given.
+    """Returns the first three parts of what `read_options` returns."""
+    arguments, loop_arguments, config_fields, _ = read_options(task_class, description, args)
+    return arguments, loop_arguments, config_fields
+
+
+def read_options(
+    task_class: type[Task], description: str | None = None, args: list[str] | None = None
+) -> tuple[Any, LoopArguments, dict[str, Any], set[str]]:
+    """Reads a command line.
 
     Args:
         args: the command line; None: that of the process.
+
+    Returns:
+        The options of the task, those of the loop, the fields of the configuration that are given, and the names of
+        all options and fields that the command line or its recipe gives.
 
     Raises:
         ValueError: a value is wrong. (An unknown option ends the process, as with argparse.)
@@ -52,10 +96,17 @@ def parse_options(
     family = family_that_is_named(task_class, args)
     config_class = task_class.model_classes[family].config_class
     names = add_config_options(parser, config_class, FAMILIES[family].config_fields)
-    add_recipe_option(parser, task_class.objective, task_class.default_preset, args)
+    followed = add_recipe_option(parser, task_class.objective, task_class.default_preset, args)
     arguments, loop_arguments, *others = parser.parse_args_into_dataclasses(args)  # no others where no field is given
     config_fields = {name: value for options in others for name, value in vars(options).items() if name in names}
-    return arguments, loop_arguments, config_fields
+    return arguments, loop_arguments, config_fields, {*given_words(parser, args), *followed}
+
+
+def given_words(parser: argparse.ArgumentParser, args: list[str] | None) -> set[str]:
+    """Returns the names of the options that the command line gives, also those that it gives their default value."""
+    nothing = argparse.Namespace(**{action.dest: None for action in parser._actions})
+    given, _ = parser.parse_known_args(args, nothing)
+    return {name for name, value in vars(given).items() if value is not None}
 
 
 def family_that_is_named(task_class: type[Task], args: list[str] | None) -> str:

@@ -1,6 +1,6 @@
 """`Task`, what is learnt from which data: the base class of all training tasks. docs/adding-a-task.md shows one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.sieve import told
+from ..data.splitting import split_off
 from ..tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
 from .model_source import choose_family, load_checkpoint
 from .objective import Objective
@@ -18,6 +19,8 @@ from .vocabulary import Tokenizers, fit_vocabulary
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+MOST_VALIDATION_ROWS = 1000  # that are held out: more would take long to evaluate, and tell little more
 
 
 class Task(Objective):
@@ -33,10 +36,14 @@ class Task(Objective):
         arguments_class: the options of the task, a dataclass.
         model_classes: family → the class of the model that is trained. A family is a key of
             `triptych.tokenization.FAMILIES`: encoder-decoder, encoder or decoder. The first one is the usual one.
-        default_preset: the preset that is trained where neither `--preset` nor `--model` says otherwise.
+        default_preset: the preset that says, where neither `--preset` nor `--model` is given, what the plan does not.
         objective: the word by which a published recipe names the task.
+        title: the task in words, for the model card ("translation"); without it, the card says `objective`.
+        pipeline_tag: the task of a pipeline that the trained model does, as the Hub names it; None: it does none.
         unit: what a row of the data is called in the summary.
         text_columns: the columns of the data on which a tokenizer is trained.
+        held_together: where rows are held out for validation, equal texts of this column stay together; None: of the
+            first of `text_columns`.
         sides: side of a row → the column of its tokens. The tokens of all sides count for `max_tokens`.
         scores: the names of the metrics that `score` gives, as numbers. Without any, the task is tested by its losses.
         predictions_file: where the predictions of the test data are written.
@@ -55,10 +62,13 @@ class Task(Objective):
     model_classes: ClassVar[Mapping[str, type[PreTrainedModel]]]
     default_preset: ClassVar[str]
     objective: ClassVar[str]
-    unit: ClassVar[str] = "rows"
-    text_columns: ClassVar[Sequence[str]] = ("text",)
-    sides: ClassVar[Mapping[str, str]] = {"text": "input_ids"}
-    scores: ClassVar[Sequence[str]] = ()
+    title: ClassVar[str] = ""
+    pipeline_tag: ClassVar[str | None] = None
+    unit: str = "rows"
+    text_columns: Sequence[str] = ("text",)
+    held_together: ClassVar[str | None] = None
+    sides: Mapping[str, str] = {"text": "input_ids"}
+    scores: Sequence[str] = ()
     predictions_file: ClassVar[str] = "test_predictions.txt"
 
     data: "DatasetDict"
@@ -115,7 +125,27 @@ class Task(Objective):
             FileNotFoundError, ValueError: a file is missing, or is not what its format says.
         """
         data, counts = self.arguments.read_data()
-        return data, told(counts)
+        return data, [*told(counts), *self.hold_out(data, seed)]
+
+    def hold_out(self, data: "DatasetDict", seed: int) -> list[str]:
+        """Makes a validation split of training data where there is none, and returns lines that say so.
+
+        Rows with the same text in `held_together` stay on one side.
+        """
+        part = self.arguments.validation_split
+        if "validation" in data or "train" not in data or not part:
+            return []
+        if not isinstance(data["train"], Sized):
+            return ["the training data are a stream, so none are held out for validation: give --validation_file"]
+        column = self.held_together or self.text_columns[0]
+        train, validation = split_off(data["train"], part, column, MOST_VALIDATION_ROWS, seed)
+        if not len(validation):
+            return [f"no rows are held out for validation: {len(train):,} are too few for --validation_split {part:g}"]
+        data["train"], data["validation"] = train, validation
+        return [
+            f"{len(validation):,} {self.unit} of the training data are held out for validation (drawn with --seed "
+            f"{seed}; --validation_split 0 holds out none)"
+        ]
 
     def train_tokenizers(self) -> Tokenizers:
         """Trains the tokenizers on the training data: here one on all `text_columns`. The main process calls it."""
@@ -199,6 +229,16 @@ class Task(Objective):
         scores = self.score(self.predict(model, rows, accelerator, final=False), rows)
         return {name: scores[name] for name in self.scores}
 
+    def finish(self, accelerator: Accelerator) -> Sequence[str]:
+        """Does what is left to do with the trained model, before it is tested; every process calls it.
+
+        It may change the model's generation configuration, which is written again afterwards.
+
+        Returns:
+            Lines that tell the user about it.
+        """
+        return []
+
     # ---- what is written and told --------------------------------------------------------------------------------
 
     def save_extras(self, directory: Path) -> None:
@@ -215,6 +255,10 @@ class Task(Objective):
     def summary(self) -> dict[str, str]:
         """Returns lines that are added to the summary of the run: a word of up to ten letters → text."""
         return {}
+
+    def language_codes(self) -> Sequence[str]:
+        """Returns the codes (ISO 639) of the languages of the data, for the model card; empty: they are not known."""
+        return ()
 
     def report(self, scores: dict[str, Any]) -> list[str]:
         """Returns the lines that tell the user the scores of the test data."""

@@ -28,13 +28,21 @@ class TaskArguments(DataOptions):
     validation_file: list[str] | None = field(default=None, metadata=several("Files to watch the training by."))
     test_file: list[str] | None = field(default=None, metadata=several("Files to score the result on."))
 
+    validation_split: float = option(
+        0.05,
+        "Part of the training data that is held out for validation where there are no validation data: at most 1,000 "
+        "rows; 0 for none.",
+    )
+
     model: str | None = option(
         None,
         "Checkpoint to start from: a directory or a repository, of Triptych or of any public architecture that it can "
         "convert. Its tokenizer is used, too.",
     )
     preset: str | None = option(
-        None, "Published size to start from, with new weights; every field of it can be given, too."
+        None,
+        "Published size to start from, with new weights; every field of it can be given, too. Without --preset, the "
+        "size, the update, the optimizer and the schedule suit the data, the device and the time.",
     )
     tokenizer: str | None = option(
         None,
@@ -59,6 +67,7 @@ class TaskArguments(DataOptions):
 
     max_tokens: int = option(8192, "Tokens of one update, padding included, over all processes and pieces.")
     evaluation_batch_size: int = option(64, "Rows that are predicted at a time.")
+    dry_run: bool = option(False, "Print sizes, updates, memory and a forecast; train and write nothing.")
 
     def __post_init__(self) -> None:
         files = self.train_file or self.validation_file or self.test_file
@@ -76,6 +85,8 @@ class TaskArguments(DataOptions):
                 f"--model {self.model} and --preset {self.preset} contradict each other: give one of them"
             )
         self.check_at_least(1, "vocab_size", "max_tokens", "evaluation_batch_size", "lora_rank")
+        if not 0 <= self.validation_split < 1:
+            raise ValueError(f"validation_split={self.validation_split} must lie in [0, 1)")
 
     def check_at_least(self, least: int, *names: str) -> None:
         """Raises ValueError if one of the options is given and smaller than `least`."""

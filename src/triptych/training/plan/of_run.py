@@ -1,0 +1,47 @@
+"""The plan of one run: a new one for its data, its devices and its limits, or the one with which it was started."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from ...conversion.loading import read_config
+from ..arguments import LoopArguments
+from ..run_directory.record import read_record
+from ..task import Task
+from .plan import Plan, make_plan, recorded_plan
+from .table import Resources
+from .tokens import estimated_tokens
+
+
+def plan_of_run(task: Task, arguments: LoopArguments, accelerator: Accelerator, given: Collection[str]) -> Plan:
+    """Returns the plan of the run that is resumed, or a new one.
+
+    Args:
+        task: with its data.
+        given: the names of the options and fields that the user gave.
+
+    Raises:
+        ValueError: the run that is resumed was started without a plan; see `recorded_plan`.
+    """
+    if arguments.resume:
+        return recorded_plan(read_record(Path(arguments.output_dir))["identity"].get("plan"), given)
+    resources = Resources(
+        estimated_tokens(task.data["train"], task.text_columns, task.arguments.tokenizer_model),
+        accelerator.device.type,
+        accelerator.num_processes,
+        torch.get_num_threads(),
+        arguments.max_minutes,
+        arguments.num_train_epochs,
+        arguments.max_steps,
+    )
+    values = {**vars(arguments), **vars(task.arguments), **task.config_fields}
+    return make_plan(
+        task.family, resources, {n: values[n] for n in given if n in values}, width_of(task.arguments.model)
+    )
+
+
+def width_of(model: str | None) -> int | None:
+    """Returns the width of the checkpoint from which a run starts; None where there is none."""
+    return None if model is None else int(getattr(read_config(model), "hidden_size", 0))
