@@ -8,7 +8,7 @@ from ...data.objectives.causal import CausalLMCollator, pack, pieces_of
 from ...modeling import TriptychDecoderForCausalLM
 from ..arguments import option
 from ..metrics import load_metric
-from .language_model import AT_ONCE, DocumentArguments, LanguageModelTask
+from .language_model import DocumentArguments, LanguageModelTask, in_batches
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,6 +30,8 @@ class CausalLMTask(LanguageModelTask):
     model_classes: ClassVar = {"decoder": TriptychDecoderForCausalLM}
     default_preset = "gpt2"
     objective = "language-modelling"
+    title = "language modelling"
+    pipeline_tag = "text-generation"
     scores = ("loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "accuracy")
 
     arguments: CausalLMArguments
@@ -41,7 +43,6 @@ class CausalLMTask(LanguageModelTask):
 
     def rows(self, split: str) -> "Dataset":
         """Extends `Task.rows`: documents, cut into rows or packed into rows; no token is lost."""
-        # `datasets` takes the fingerprint of all that `make` refers to, which must not be the whole task.
         encode, size, is_packed = CausalEncoder(self.tokenizer), self.block_size, self.is_packed
 
         def make(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
@@ -50,7 +51,7 @@ class CausalLMTask(LanguageModelTask):
                 return pack(documents, size)
             return {"input_ids": [piece for document in documents for piece in pieces_of(document, size)]}
 
-        return self.data[split].map(make, batched=True, batch_size=AT_ONCE, remove_columns=["text"])
+        return in_batches(self.data[split], make, encode, size, is_packed)
 
     def collator(self) -> CausalLMCollator:
         """Extends `Task.collator`."""
@@ -71,7 +72,7 @@ class CausalLMTask(LanguageModelTask):
                 "document": [n for n, of_document in zip(numbers, pieces, strict=True) for _ in of_document],
             }
 
-        return rows.map(make, with_indices=True, batched=True, batch_size=AT_ONCE, remove_columns=["text"])
+        return in_batches(rows, make, encode, size, numbered=True)
 
     def score(self, predictions: list[dict[str, Any]], rows: "Dataset") -> dict[str, Any]:
         """Extends `Task.score`: perplexities, and how many tokens were the most probable one."""

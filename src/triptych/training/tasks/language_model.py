@@ -1,17 +1,19 @@
 """What the tasks of language modelling have in common: documents, read at once or as a stream, cut to rows."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from accelerate import Accelerator
 
+from ...data.cache import mapped
 from ...data.data_sets import files_of_directory
 from ...data.file_rows import names
 from ...data.formats.rows import typed
 from ...data.readers import FileOptions
+from ...data.sieve import told
 from ...data.streams import read_all, stream_data_set, stream_files, stream_of_texts
 from ..arguments import option
 from ..data_options import TextOptions
@@ -78,14 +80,15 @@ class LanguageModelTask(Task):
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
         """Extends `Task.load_data`: leaves out blank documents; the training data may be a stream."""
         if self.arguments.streaming:
-            return self.load_stream(seed), []
-        data, remarks = super().load_data(seed)
-        remarks = list(remarks)
+            data = self.load_stream(seed)
+            return data, self.hold_out(data, seed)
+        data, counts = self.arguments.read_data()
+        remarks = told(counts)
         for split, rows in data.items():
             data[split] = with_text(rows, split)
             if blank := len(rows) - len(data[split]):
                 remarks.append(f"{split}: blank documents left out: {blank:,} of {len(rows):,}")
-        return data, remarks
+        return data, [*remarks, *self.hold_out(data, seed)]
 
     def load_stream(self, seed: int) -> Any:
         """Returns the training data as a stream, in a new order in each epoch, and the other splits read at once."""
@@ -164,6 +167,18 @@ class LanguageModelTask(Task):
             "data.reading": [arguments.text_column, arguments.empty, *asdict(arguments.file_options()).values()],
             "data.shuffle_buffer": arguments.shuffle_buffer,
         }
+
+
+def in_batches(rows: Any, make: Callable[..., dict[str, list[Any]]], *depends_on: Any, numbered: bool = False) -> Any:
+    """Returns the rows that `make` makes of documents, in batches; a stream is mapped while it is read.
+
+    Args:
+        depends_on: what decides the result besides the documents; see `mapped`. `make` must not refer to the task: the
+            fingerprint of a function covers all that it refers to.
+        numbered: whether `make` is also given the numbers of the documents.
+    """
+    options = {"batched": True, "batch_size": AT_ONCE, "remove_columns": ["text"], "with_indices": numbered}
+    return mapped(rows, make, depends_on, **options) if isinstance(rows, Sized) else rows.map(make, **options)
 
 
 def with_text(rows: "Dataset", split: str) -> "Dataset":
