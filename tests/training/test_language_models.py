@@ -102,7 +102,8 @@ def training(files, output_dir, task_class, **options):
 
 def streamed(files, task_class):
     """The options of a stream: the tokenizer is given."""
-    return {"streaming": True, "tokenizer": files / ("decoder" if task_class is CausalLMTask else "encoder")}
+    named = files / ("decoder" if task_class is CausalLMTask else "encoder")
+    return {"streaming": True, "tokenizer": named, "vocab_size": None}
 
 
 # ---- scores and predictions
@@ -340,10 +341,14 @@ def test_a_tokenizer_without_padding_token(files, tmp_path):
         ("packed", {"block_size": 1}, "block_size=1 must be at least 2"),
         ("packed", {"shuffle_buffer": 0}, "shuffle_buffer=0 must be at least 1"),
         ("tokens", {"mlm_probability": 1.5}, r"mlm_probability=1.5 must be in \(0, 1\]"),
-        ("pairs", {"streaming": True, "tokenizer": "x"}, "--next_sentence takes sentences from any document"),
+        (
+            "pairs",
+            {"streaming": True, "tokenizer": "encoder", "vocab_size": None},
+            "--next_sentence takes sentences from any",
+        ),
         (
             "packed",
-            {"streaming": True, "tokenizer": "decoder", "max_steps": None},
+            {"streaming": True, "tokenizer": "decoder", "vocab_size": None, "max_steps": None},
             "are a stream.*: give max_steps or",
         ),
         ("pairs", {"documents": None}, "train data: next_sentence needs .*--documents blank_lines"),
@@ -365,4 +370,4 @@ def test_blank_documents_are_left_out_and_told(files, tmp_path):
     assert "train: blank documents left out: 2 of 4" in "\n".join(run.summary())
     (tmp_path / "train.txt").write_text(" \n\n")
     with pytest.raises(ValueError, match="train data: there is no text; all documents are blank"):
-        training(files, tmp_path / "other", CausalLMTask, **options)
+        training(files, tmp_path / "other", CausalLMTask, **options, vocab_size=None)
