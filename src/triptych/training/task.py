@@ -88,8 +88,8 @@ class Task(Objective):
         Raises:
             ValueError: an option is wrong; the message names it with the remedy.
         """
-        if not self.arguments.model:
-            self.config_class.from_preset(self.preset, **self.config_fields)
+        if self.arguments.preset:
+            self.config_class.from_preset(self.arguments.preset, **self.config_fields)
 
     @property
     def preset(self) -> str:

@@ -22,7 +22,7 @@ from .adapters import adapter_layers, add_adapters, check_peft, fingerprint_of_f
 from .arguments import LoopArguments
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
-from .plan import dry_run, forecast, given_options, measure, plan_of_run, warnings
+from .plan import check_fields, dry_run, forecast, given_options, measure, plan_of_run, warnings
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
@@ -61,6 +61,8 @@ class Training:
         if task.arguments.lora_rank:
             check_peft()
         task.check()
+        if not (task.arguments.preset or task.arguments.model):
+            check_fields(task)
         named = task.named_tokenizers()
         self.task, self.arguments = task, arguments
         given = given_options(task.arguments, arguments) if given is None else given

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 
 from triptych.training import LoopArguments
@@ -186,6 +187,22 @@ def test_a_recorded_plan_leaves_out_what_is_given_and_stays_recorded():
     recorded = {"optimizer": "muon", "max_tokens": 1000}
     plan = recorded_plan(recorded, {"optimizer"})
     assert (plan.options, plan.record) == ({"max_tokens": 1000}, recorded)
+
+
+def test_a_limit_that_is_given_later_replaces_the_planned_epochs():
+    recorded = make_plan("encoder", LAPTOP, {}, hidden_size=768).options
+    assert recorded_plan(dict(recorded), {"seed"}).options["num_train_epochs"] == 3.0
+    assert "num_train_epochs" not in recorded_plan(dict(recorded), {"max_steps"}).options
+
+
+def test_fields_are_checked_before_the_data_are_read(make, file):
+    file.unlink()
+    with pytest.raises(StrictDataclassError, match="dropout"):
+        make(config={"dropout": 7.0})
+    with pytest.raises(ValueError, match="is not a multiple of num_attention_heads=7"):
+        make(config={"num_attention_heads": 7})
+    with pytest.raises(FileNotFoundError):  # three heads suit the width of some rows, though not that of the preset
+        make(config={"num_attention_heads": 3})
 
 
 def test_options_of_a_caller_without_a_command_line():

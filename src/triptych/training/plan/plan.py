@@ -103,10 +103,13 @@ def chosen(row: Row, given: Mapping[str, Any]) -> dict[str, Any]:
         options["learning_rate"] *= table()["learning rate of another optimizer"]
     if given.get("lora_rank"):
         options["learning_rate"] *= table()["learning rate of adapters"]
-    needless = {name for option in given for name in INSTEAD.get(option, ())}
-    if given.get("lr_scheduler") == "noam":
-        needless |= set(NOT_WITH_NOAM)
-    return {name: value for name, value in options.items() if name not in needless and name not in given}
+    without = needless(given) | set(NOT_WITH_NOAM if given.get("lr_scheduler") == "noam" else ())
+    return {name: value for name, value in options.items() if name not in without}
+
+
+def needless(given: Collection[str]) -> set[str]:
+    """Returns the options that are not planned beside the given ones: these themselves, and what they stand for."""
+    return {*given, *(name for option in given for name in INSTEAD.get(option, ()))}
 
 
 def recorded_plan(options: Any, given: Collection[str]) -> Plan:
@@ -132,7 +135,8 @@ def recorded_plan(options: Any, given: Collection[str]) -> Plan:
                 f"run.json: the plan says {name}={value!r}, which no plan says; name another output_dir, or start "
                 "over with --overwrite"
             )
-    return Plan({n: v for n, v in options.items() if n not in given}, "as at the start of the run", recorded=options)
+    without = needless(given)
+    return Plan({n: v for n, v in options.items() if n not in without}, "as at the start of the run", recorded=options)
 
 
 def planned_types() -> dict[str, type]:
