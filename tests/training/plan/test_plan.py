@@ -87,6 +87,8 @@ def test_what_is_given_wins_also_where_it_is_the_usual_value(make):
         ({"lr_scheduler": "noam"}, {"warmup_ratio", "learning_rate"}, {"optimizer"}),
         ({"tokenizer": "directory"}, {"vocab_size"}, {"max_tokens"}),
         ({"lr_scheduler": "cosine"}, set(), {"warmup_ratio", "learning_rate"}),
+        ({"evaluation_steps": 7}, {"evaluation_minutes"}, {"save_minutes"}),
+        ({"save_steps": 7}, {"save_minutes"}, {"evaluation_minutes"}),
     ],
 )
 def test_options_that_are_another_way_to_say_the_same(given, absent, kept):
@@ -95,6 +97,12 @@ def test_options_that_are_another_way_to_say_the_same(given, absent, kept):
     assert options.keys() >= kept
     loop = {**{k: v for k, v in given.items() if k != "tokenizer"}, **options}
     LoopArguments("run", **{k: v for k, v in loop.items() if k in LoopArguments.__dataclass_fields__})
+
+
+def test_a_time_is_divided_by_evaluations_and_checkpoints():
+    options = make_plan("encoder", LAPTOP, {}).options
+    assert (options["evaluation_minutes"], options["save_minutes"]) == (3.0, 3.0)
+    assert "save_minutes" not in make_plan("encoder", Resources(480_000, "cpu", epochs=3.0), {}).options
 
 
 def test_the_plan_of_a_checkpoint():

@@ -4,7 +4,7 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +14,6 @@ from accelerate.utils import broadcast_object_list
 
 from ..loop import TrainingLoop
 from ..measurements import Measurements
-from ..objective import Piece
 from ..run_directory.random_numbers import random_state, set_random_state
 
 # With fewer updates, no model with new weights learns anything of use.
@@ -48,25 +47,33 @@ def measure(loop: TrainingLoop) -> Measured:
     """
     with undone(loop):
         loop.progress.start_epoch(loop.train_batches)
-        updates = loop.train_batches.updates()
-        seconds = timed(loop, islice(updates, 1))
-        number = int(agreed(loop, max(1, min(MOST_MEASURED, round(MEASURED_SECONDS / seconds)))))
-        seconds = timed(loop, islice(updates, number)) or seconds
+        seconds = seconds_of_an_update(loop)
         state = [value for values in loop.optimizer.state.values() for value in values.values()]
         parts = [part_of_process(value) for value in state if torch.is_tensor(value)]
         state_bytes = sum(part.numel() * part.element_size() for part in parts)
-        return Measured(agreed(loop, seconds), state_bytes, peak_memory(loop.accelerator.device))
+        return Measured(seconds, state_bytes, peak_memory(loop.accelerator.device))
 
 
-def timed(loop: TrainingLoop, updates: Iterable[list[Piece]]) -> float:
-    """Makes updates, and returns the seconds that each took, with the work of making its batch; 0 without any."""
-    began, made = time.monotonic(), 0
-    for pieces in updates:
+def seconds_of_an_update(loop: TrainingLoop) -> float:
+    """Makes updates, and returns the mean time that they took on the main process, with the work of making batches.
+
+    The first one does not count where there are more, because many things are done only once.
+    """
+    times: list[float] = []
+    began = time.monotonic()
+    for pieces in islice(loop.train_batches.updates(), 1 + MOST_MEASURED):
         loop.update(pieces)
-        made += 1
-    if loop.accelerator.device.type != "cpu":
-        torch.accelerator.synchronize()
-    return (time.monotonic() - began) / made if made else 0.0
+        if loop.accelerator.device.type != "cpu":
+            torch.accelerator.synchronize()
+        now = time.monotonic()
+        times.append(agreed(loop, now - began))
+        began = now
+        if sum(times[1:]) >= MEASURED_SECONDS:
+            break
+    if not times:
+        raise ValueError("the training data give no update: they are empty")
+    counted = times[1:] or times
+    return sum(counted) / len(counted)
 
 
 def part_of_process(tensor: torch.Tensor) -> torch.Tensor:
