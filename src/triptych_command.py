@@ -1,14 +1,24 @@
 """The console command `triptych`: lists the commands, and hands the rest of the line to the one that is named.
 
 It lies beside the package and not in it, because an import from the package imports torch first, which takes seconds.
+For the same reason, the help of a command is a file that `scripts/write_help.py` writes.
 """
 
+import os
 import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from textwrap import wrap
 
 COMMANDS = {
+    "finetune-classification": "Train a model that classifies texts or pairs of texts.",
+    "finetune-tagging": "Train a model that tags the words of sentences.",
     "train-translation": "Train a translation model on pairs of sentences.",
+    "train-summarization": "Train a model that writes summaries of texts.",
+    "finetune-question-answering": "Train a model that finds answers in texts, as in SQuAD.",
+    "pretrain-causal-lm": "Train a language model that continues texts.",
+    "pretrain-masked-lm": "Train an encoder to fill in masked words.",
     "translate": "Translate sentences, or standard input line by line.",
     "evaluate-translation": "Score a translation model by BLEU and chrF.",
     "train-tokenizer": "Train a tokenizer, or one for each side of pairs.",
@@ -39,10 +49,23 @@ def main(args: list[str] | None = None) -> None:
         print(f"triptych {version('triptych')}")
     elif name not in COMMANDS:
         sys.exit(refuse(name))
+    elif options in (["-h"], ["--help"]) and (page := help_file(name)).is_file():
+        sys.stdout.write(page.read_text(encoding="utf-8"))
     else:
         sys.argv = [f"triptych {name}", *options]  # as in a process of its own, for usage, errors and records
-        command = import_module(f"triptych.commands.{name.replace('-', '_')}")
-        import_module("triptych.training.command_line").run_script(command.main)
+        import_module("triptych.training.command_line").run_script(import_module(module_of(name)).main)
+
+
+def module_of(name: str) -> str:
+    """Returns the name of the module of a command."""
+    return f"triptych.commands.{name.replace('-', '_')}"
+
+
+def help_file(name: str) -> Path:
+    """Returns the path of the help page of a command; it looks for the package, but does not import it."""
+    spec = find_spec("triptych")
+    folders = spec.submodule_search_locations if spec is not None else None
+    return Path(*(folders or ())[:1], "commands", "help", f"{name}.txt")
 
 
 def overview() -> str:
@@ -61,6 +84,8 @@ def refuse(name: str) -> int:
     """Says on standard error that there is no such command, and which one is nearest; returns the exit status."""
     from difflib import get_close_matches
 
+    if os.environ.get("RANK", "0") != "0":
+        return 2  # the first of several processes says it
     if name:
         plain = name.lower().replace("_", "-")
         near = get_close_matches(plain, COMMANDS, n=1) or [known for known in COMMANDS if plain in known]

@@ -1,7 +1,9 @@
 """The console command `triptych`: its list, what it hands on, and what it refuses."""
 
 import ast
+import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +13,8 @@ import pytest
 import tomllib
 
 import triptych
-from triptych_command import COMMANDS, WIDTH, main
+from console import search_path
+from triptych_command import COMMANDS, WIDTH, help_file, main
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = REPOSITORY / "src" / "triptych" / "commands"
@@ -36,7 +39,7 @@ def command(monkeypatch, capsys):
 def test_the_table_is_complete():
     """Each command has its module, its script, and a docstring that `--help` can show."""
     modules = {path.stem for path in MODULES.glob("*.py")} - {"__init__"}
-    scripts = {path.stem for path in (REPOSITORY / "scripts").glob("*.py")} - {"build_corpus", "demo"}
+    scripts = {path.stem for path in (REPOSITORY / "scripts").glob("*.py")} - {"build_corpus", "demo", "write_help"}
     assert modules == scripts == {name.replace("-", "_") for name in COMMANDS}
     for name in modules:
         module = ast.parse((MODULES / f"{name}.py").read_text(encoding="utf-8"))
@@ -60,6 +63,30 @@ print(json.dumps([name for name in ("torch", "transformers", "triptych") if name
     assert json.loads(loaded) == []
     assert re.findall(r"^  ([a-z-]+) {2,}\S", "\n".join(shown), re.MULTILINE) == [*COMMANDS]
     assert all(len(line) <= WIDTH for line in shown)
+
+
+def test_the_help_of_a_command_comes_without_torch(tmp_path):
+    program = """
+import json, sys
+import triptych_command
+for name in triptych_command.COMMANDS:
+    triptych_command.main([name, "--help"])
+print(json.dumps([name for name in ("torch", "transformers", "triptych") if name in sys.modules]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
+    *shown, loaded = done.stdout.splitlines()
+    assert json.loads(loaded) == []
+    assert [line.split()[2] for line in shown if line.startswith("usage: ")] == [*COMMANDS]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="argparse writes two names of an option in another way")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_page_says_what_the_options_are(name):
+    spec = importlib.util.spec_from_file_location("write_help", REPOSITORY / "scripts" / "write_help.py")
+    write_help = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(write_help)
+    shown = help_file(name).read_text(encoding="utf-8")
+    assert shown == write_help.page(name), "run: python scripts/write_help.py"
 
 
 def test_help_goes_to_standard_output(command):
@@ -123,3 +150,29 @@ def test_it_is_installed():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["scripts"] == {"triptych": "triptych_command:main"}
     assert "triptych_command" in project["tool"]["setuptools"]["py-modules"]
+
+
+def blocks(language: str) -> list[str]:
+    """The blocks of docs/commands.md in a language, without those that are not to be run."""
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_shows_the_list(command):
+    assert blocks("text") == [command("--help")[1]]
+
+
+@pytest.mark.slow
+def test_the_blocks_of_the_page_run(tmp_path):
+    [block] = blocks("bash")
+    environment = {**os.environ, "PATH": search_path(tmp_path / "bin"), "HF_HUB_OFFLINE": "1"}
+    (tmp_path / "work").mkdir()
+    line = ["bash", "-euo", "pipefail", "-c", block]
+    done = subprocess.run(line, cwd=tmp_path / "work", env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results, translations = ((tmp_path / "work" / name).read_text() for name in ("results.txt", "translations.txt"))
+    assert "2 updates in " in results
+    assert "test BLEU" in results
+    assert len(translations.splitlines()) == 1
+    assert "8 train, 8 test pairs" in (tmp_path / "work" / "progress.txt").read_text()
+    assert (tmp_path / "work" / "translator" / "README.md").is_file()

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"datasets", "evaluate", "matplotlib", "pandas", "peft", "pyarrow", "sacrebleu", "sklearn", "tensorboard"}
+HEAVY = {
+    "datasets",
+    "evaluate",
+    "matplotlib",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "rouge_score",
+    "sacrebleu",
+    "sklearn",
+    "tensorboard",
+}
 OURS = "-- what transformers itself imports may say something, torchao for one --"
 
 PROGRAM = """

@@ -82,12 +82,15 @@ def order_violations(source: Path) -> list[str]:
     return found
 
 
+IMPORTED_AS = {"scikit-learn": "sklearn"}
+
+
 def declared() -> set[str]:
     """The libraries that pyproject.toml names, except for development, under the names they are imported by."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [requirements for extra, requirements in project["optional-dependencies"].items() if extra != "dev"]
     names = {re.match(r"[\w.-]+", requirement)[0] for requirement in sum(extras, project["dependencies"])}
-    return {name.replace("-", "_").lower() for name in names} | WITH_TRANSFORMERS
+    return {IMPORTED_AS.get(name, name.replace("-", "_").lower()) for name in names} | WITH_TRANSFORMERS
 
 
 def test_every_area_has_a_level():

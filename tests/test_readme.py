@@ -18,6 +18,9 @@ from typing import NamedTuple
 
 import pytest
 
+from console import search_path
+from triptych_command import COMMANDS
+
 REPOSITORY = Path(__file__).parents[1]
 README = REPOSITORY / "README.md"
 
@@ -68,17 +71,18 @@ def test_every_block_is_of_a_known_kind():
     assert len([block for block in blocks() if not block.flags]) >= 5
 
 
-def test_commands_exist():
-    """Targets of make, scripts and programs, also in the blocks that are not run."""
+def test_commands_exist(tmp_path: Path):
+    """Targets of make, commands of triptych, scripts and programs, also in the blocks that are not run."""
     targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    beside_python = Path(sys.executable).parent
+    path = search_path(tmp_path)
     for line, words in commands():
         program, *arguments = [word for word in words if not re.fullmatch(r"\w+=.*", word)]
         if program == "make":
             assert arguments[0] in targets, f"README.md:{line}: make {arguments[0]}"
         else:
-            path = os.pathsep.join([str(beside_python), os.environ["PATH"]])
             assert shutil.which(program, path=path) or program in ("cd", "source"), f"README.md:{line}: {program}"
+        if program == "triptych":
+            assert arguments[0] in COMMANDS, f"README.md:{line}: triptych {arguments[0]}"
         for script in (argument for argument in arguments if re.fullmatch(r"scripts/\w+\.py", argument)):
             assert (REPOSITORY / script).is_file(), f"README.md:{line}: {script}"
 
@@ -100,10 +104,9 @@ def test_blocks_run(tmp_path: Path):
     program = [[block.line, block.language, block.code] for block in blocks() if can_run(block)]
     (tmp_path / "blocks.json").write_text(json.dumps(program))
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "scripts").symlink_to(REPOSITORY / "scripts")
     environment = {
         **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": search_path(tmp_path / "bin"),
         "HF_HOME": str(tmp_path / "hub"),
         "HF_HUB_OFFLINE": "1",
     }

@@ -201,6 +201,38 @@ def test_equal_rows_are_counted(tmp_path):
     assert counts["train"].duplicates == 2
 
 
+def read_pairs(files, **options) -> list[str]:
+    """The columns of the rows, where `text_pair` is optional."""
+    columns = {"text_column": "text", "text_pair_column": Column("text_pair", optional=True), "label_column": "label"}
+    splits, _ = read_splits({"train": files} if files else {"train": None}, columns, FileOptions(), **options)
+    return splits["train"].column_names
+
+
+@pytest.mark.parametrize("name", [*TYPED, "a.tsv"])
+def test_an_optional_column_is_there_or_not(tmp_path, name):
+    single, pair = [{"text": "a", "label": "x"}], [{"text": "a", "text_pair": "b", "label": "x"}]
+    assert read_pairs(write(tmp_path / name, single)) == ["text", "label"]
+    assert read_pairs(write(tmp_path / name, pair)) == ["text", "text_pair", "label"]
+    with pytest.raises(ValueError, match=rf"{name}.* has no column 'text_pair'"):
+        read_pairs([write(tmp_path / "other.jsonl", pair), write(tmp_path / name, single)])
+
+
+def test_an_optional_column_of_a_data_set(tmp_path):
+    for number, row in enumerate([{"text": "a", "label": "x"}, {"text": "a", "text_pair": "b", "label": "x"}]):
+        folder = tmp_path / str(number)
+        Dataset.from_list([row]).save_to_disk(folder)
+        assert read_pairs(None, dataset_name=str(folder)) == list(row)
+
+
+def test_a_row_that_lacks_an_optional_value_is_empty(tmp_path):
+    path = write(
+        tmp_path / "a.tsv",
+        [{"text": "a", "text_pair": "b", "label": "x"}, {"text": "a", "text_pair": "", "label": "x"}],
+    )
+    with pytest.raises(ValueError, match=r"line 3 \(no text_pair\)"):
+        read_pairs(path)
+
+
 def test_a_plain_text_file_has_no_labels(tmp_path):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("a\nb\n")

@@ -5,6 +5,7 @@ import torch
 
 import tiny
 from triptych import TriptychEncoderConfig, TriptychEncoderForPreTraining
+from triptych.modeling import vocabulary_head
 from triptych.modeling.labels import next_token_labels
 from triptych.modeling.vocabulary_head import VocabularyHead
 
@@ -83,11 +84,57 @@ def test_every_model_with_a_map_to_a_vocabulary_is_here():
 def test_the_loss_without_the_logits(language_model, language_batch, gradients, assert_close_trees):
     """Same loss, same gradients, and nothing as wide as the vocabulary is returned."""
     both, alone = language_model(**language_batch), language_model(**language_batch, skip_logits=True)
-    assert torch.equal(alone.loss, both.loss)
+    torch.testing.assert_close(alone.loss, both.loss, rtol=1e-6, atol=0)
     assert alone.get("logits") is None
     assert not any(tensor.shape[-1:] == (97,) for tensor in alone.values() if torch.is_tensor(tensor))
     assert any(tensor.shape[-1:] == (97,) for tensor in both.values() if torch.is_tensor(tensor))
     assert_close_trees(gradients(language_model, alone.loss), gradients(language_model, both.loss), rtol=1e-6)
+
+
+def test_only_what_has_a_label_is_mapped_to_the_vocabulary(language_model, language_batch):
+    mapped = []
+    language_model.lm_head.register_forward_hook(lambda module, inputs, logits: mapped.append(logits.shape[:-1]))
+    labels = language_batch["labels"]
+    labels[:, 2:] = -100
+    labels[0, 1] = -100
+    counted = language_model.count_items(language_batch)["num_items_in_batch"]
+    language_model(**language_batch, skip_logits=True)
+    assert mapped == [(counted,)]
+
+
+def test_a_batch_without_labels_adds_nothing_and_has_gradients(language_model, language_batch, gradients):
+    """Data parallelism waits for a gradient of every parameter, also from a process without rows."""
+    if "next_sentence_label" in language_batch:
+        language_batch["next_sentence_label"].fill_(-100)
+    language_batch["labels"].fill_(-100)
+    loss = language_model(**language_batch, skip_logits=True).loss
+    assert loss.item() == 0
+    found = gradients(language_model, loss)
+    assert found.keys() == {name for name, parameter in language_model.named_parameters()}
+    assert not any(gradient.any() for gradient in found.values())
+
+
+@torch.no_grad()
+def test_the_prediction_of_each_label(language_model, monkeypatch):
+    """One position at a time, or all at once, with and without labels that do not count."""
+    hidden, labels = torch.randn(2, 5, 32), torch.randint(5, 97, (2, 5))
+    log_p = language_model.logits(hidden).log_softmax(-1)
+    labels[0] = log_p[0].argmax(-1)
+    for ignored in ([], [(0, 1), (1, 4)]):
+        for row, position in ignored:
+            labels[row, position] = -100
+        counts = labels != -100
+        expected = -log_p.gather(-1, labels.clamp(min=0)[..., None])[..., 0] * counts
+        for chunk in (1, 2**20):
+            monkeypatch.setattr(vocabulary_head, "CHUNK", chunk)
+            losses, right = language_model.predictions_of_labels(hidden, labels)
+            torch.testing.assert_close(losses, expected)
+            assert torch.equal(right, (log_p.argmax(-1) == labels) & counts)
+
+
+def test_labels_of_another_shape_are_refused(language_model):
+    with pytest.raises(ValueError, match=r"labels have the shape \(2, 4\), but there are logits for \(2, 5\)"):
+        language_model.token_loss(torch.randn(2, 5, 32), torch.ones(2, 4, dtype=torch.long))
 
 
 def test_neither_logits_nor_loss_is_refused(language_model, language_batch):

@@ -5,7 +5,6 @@
 """
 
 import ast
-import os
 import re
 import runpy
 import subprocess
@@ -20,6 +19,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 import triptych
+from console import search_path
 from triptych.tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
 
 from . import running
@@ -112,6 +112,13 @@ def check_corpus(output: str) -> None:
     assert {path.name: path.read_bytes() for path in corpora.iterdir()} == shipped
 
 
+def check_pages(output: str) -> None:
+    folder = Path("src", "triptych", "commands", "help")
+    shipped = {path.name: path.read_bytes() for path in (REPOSITORY / folder).iterdir()}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == shipped
+    assert f"{len(shipped)} pages" in output
+
+
 def check_demo(output: str) -> None:
     assert re.search(r"BLEU \d+\.\d, chrF \d+\.\d on \d+ held-out pairs", output)
     assert "The window is open. -> " in output
@@ -164,6 +171,7 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
         "triptych translate runs/demo < sentences.txt > translations.txt": check_file_of_translations,
         'echo "Good morning." | triptych translate runs/demo': check_one_line,
     },
+    "write_help": {"python scripts/write_help.py": check_pages},
     "zoo": {"triptych zoo": check_zoo, "triptych zoo --notes gpt3-xl gpt3-13b": check_notes},
 }
 # What bounds a command, and stands for its `...`.
@@ -193,11 +201,10 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "scripts" / script.name).write_bytes(script.read_bytes())
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
-    programs = tmp_path / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    for name, options in (("python", ""), ("triptych", "-m triptych_command")):
-        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {options} "$@"\n')
-        (programs / name).chmod(0o755)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     (tmp_path / ".venv" / "installed-train-dev").touch()
 
     for name, rows in (("pairs", 60), ("validation", 4), ("test", 6)):
@@ -261,7 +268,7 @@ def test_help_shows_the_commands(script, monkeypatch, capsys):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_shown_commands_run(script, directory):
     make_models(script)
-    path = os.pathsep.join([str(directory / ".venv" / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = search_path(directory / ".venv" / "bin")
     environment = {**running.ENVIRONMENT, "PATH": path, "HF_HOME": str(directory / "hub")}
     for command, check in USES[script].items():
         line = ["bash", "-euo", "pipefail", "-c", bounded(command)]

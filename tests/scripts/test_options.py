@@ -15,6 +15,7 @@ MISSPELT = {
     "train_tokenizer": (["--train_file", "a.tsv", "--vocab_sise", "300", "--output_dir", "b"], "--vocab_size"),
     "train_translation": (["--train_file", "a.tsv", "--num_epochs", "3", "--output_dir", "b"], "--num_train_epochs"),
     "translate": (["a", "--num_beam", "3"], "--num_beams"),
+    "write_help": (["--helpp"], "--help"),
     "zoo": (["--note"], "--notes"),
 }
 

@@ -23,11 +23,12 @@ class TinyRun:
         arguments = self.module.LoopArguments(output_dir=str(output_dir), **(OPTIONS | options))
         return self.module.make_loop(arguments, dropout, rows, **(extras or {}))
 
-    def program(self, output_dir, *launcher, **options):
+    def program(self, output_dir, *launcher, env=None, **options):
         options = {"output_dir": output_dir, **OPTIONS, **options}
         command = [*(launcher or [sys.executable]), program.__file__]
         command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | (env or {})
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 
     @staticmethod
     def weights(directory):

@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+import triptych.commands as commands
 from triptych import TriptychEncoderForSequenceClassification
 from triptych.tokenization import train_tokenizer
 from triptych.training import LoopArguments, tasks
+from triptych.training.command_line import run_script
 from triptych.training.training import Training
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-task.md"
-TASK, SCRIPT = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+TASK, COMMAND = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 NAME = f"{tasks.__name__}.classification"
 OPTIONS = {
     "preset": "tiny-encoder",
@@ -64,17 +67,20 @@ def data(tmp_path):
     return files
 
 
-def run_script(monkeypatch, **options):
+def run_command(monkeypatch, **options):
+    """Runs the command of the page, as if its module lay in commands/."""
     words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    monkeypatch.setattr(sys, "argv", ["finetune_classification.py", *words])
-    exec(compile(SCRIPT, str(PAGE), "exec"), {"__name__": "__main__", "__doc__": "A script."})
+    monkeypatch.setattr(sys, "argv", ["triptych finetune-classification", *words])
+    module = {"__name__": f"{commands.__name__}.finetune_classification", "__package__": commands.__name__}
+    exec(compile(COMMAND, str(PAGE), "exec"), module)
+    run_script(module["main"])
 
 
 def test_the_page_adds_a_task(task_class, data, tmp_path, monkeypatch, capsys):
-    run_script(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "run")
-    output = capsys.readouterr().out
-    assert "data        400 train, 20 validation, 30 test texts, vocabulary" in output
-    assert "tiny-encoder: " in output
+    run_command(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "run")
+    output, said = capsys.readouterr()
+    assert "data        400 train, 20 validation, 30 test texts, vocabulary" in said
+    assert "tiny-encoder: " in said
     scores = json.loads((tmp_path / "run/test_metrics.json").read_text())
     assert scores["accuracy"] > 0.9
     assert f"test accuracy {scores['accuracy']:.4g}" in output
@@ -82,13 +88,17 @@ def test_the_page_adds_a_task(task_class, data, tmp_path, monkeypatch, capsys):
     records = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in records if {"accuracy", "validation_loss"} <= r.keys()] == [30, 60]
 
+    card = ModelCard.load(tmp_path / "run/README.md")
+    assert (card.data.pipeline_tag, card.data.metrics) == ("text-classification", ["loss", "perplexity", "accuracy"])
+    assert "\ntriptych finetune-classification --preset tiny-encoder" in card.text
+
     model = TriptychEncoderForSequenceClassification.from_pretrained(tmp_path / "run")
     inputs = AutoTokenizer.from_pretrained(tmp_path / "run")(["a red owl ran"], return_tensors="pt")
     assert model.config.id2label[model(**inputs).logits.argmax().item()] == "owl"
 
 
 def test_a_resumed_run_equals_an_unbroken_one(task_class, data, tmp_path, monkeypatch):
-    run_script(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "unbroken")
+    run_command(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "unbroken")
     updates = iter(range(100))
 
     def loss_until_the_kill(self, model, piece, items):
@@ -99,9 +109,9 @@ def test_a_resumed_run_equals_an_unbroken_one(task_class, data, tmp_path, monkey
     with monkeypatch.context() as patches:
         patches.setattr(task_class, "loss", loss_until_the_kill)
         with pytest.raises(SystemExit):
-            run_script(patches, **OPTIONS, **data, output_dir=tmp_path / "killed")
+            run_command(patches, **OPTIONS, **data, output_dir=tmp_path / "killed")
     assert (tmp_path / "killed/checkpoint-15").is_dir()
-    run_script(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "killed", resume=True)
+    run_command(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "killed", resume=True)
     unbroken, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("unbroken", "killed"))
     assert all(torch.equal(tensor, killed[name]) for name, tensor in unbroken.items())
     metrics = [(tmp_path / name / "test_metrics.json").read_text() for name in ("unbroken", "killed")]
@@ -111,7 +121,7 @@ def test_a_resumed_run_equals_an_unbroken_one(task_class, data, tmp_path, monkey
 def test_a_label_that_was_not_learnt_is_named(task_class, data, tmp_path, monkeypatch, capsys):
     data["validation_file"].write_text("text\tlabel\nthe old cow\tcow\n")
     with pytest.raises(SystemExit):
-        run_script(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "run")
+        run_command(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "run")
     assert "error: validation data: the label 'cow' is not among those of the training data" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -160,4 +170,4 @@ def test_a_task_can_have_a_stream(streamed, data, tmp_path):
 
 def test_a_task_fits_on_a_page():
     assert len(TASK.splitlines()) <= 100
-    assert len(SCRIPT.splitlines()) <= 40
+    assert len(COMMAND.splitlines()) <= 40

@@ -1,11 +1,16 @@
 import argparse
+import dataclasses
+import re
 
 import pytest
 
 from triptych import TriptychConfig
 from triptych.tokenization import FAMILIES
+from triptych.training import LoopArguments
 from triptych.training.command_line import OptionParser, add_config_options, positive, run_script
+from triptych.training.help import GROUPS, OWN
 from triptych.training.script import parse_options
+from triptych.training.task_arguments import TaskArguments
 from triptych.training.tasks.translation import TranslationTask
 
 
@@ -150,9 +155,107 @@ def test_a_size_is_a_whole_number_of_at_least_one(size, capsys):
     assert f"argument --size: must be a whole number of at least 1, got '{size}'" in capsys.readouterr().err
 
 
-def test_help_says_what_an_option_does(capsys):
+@pytest.fixture
+def help_text(capsys, monkeypatch):
+    """What --help shows, on a terminal that is wide enough for every line."""
+    monkeypatch.setenv("COLUMNS", "400")
     with pytest.raises(SystemExit):
         parse_options(TranslationTask, args=["--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    assert "Switches --progress_bar off." in text
-    assert "(default: once per epoch). (default" not in text
+    return capsys.readouterr().out
+
+
+def test_help_says_what_an_option_does(help_text):
+    shown = {
+        "--progress_bar, --no_progress_bar": "Show a progress bar where stderr is a terminal. (default: yes)",
+        "--greater_is_better, --no_greater_is_better": "Whether a greater best_metric is better (default: yes, unless",
+        "--cpu": "Train on the CPU even where there is a GPU.\n",
+        "--max_steps N": "Stop after this many updates.\n",
+        "--train_file FILE [FILE ...]": "Pairs to learn from",
+        "--positions {none,learned,sinusoidal,rotary,relative,alibi}": "How the order of tokens enters the model. (",
+        "--hidden_size N": "Width of the residual stream, d_model. (default: 512)",
+        "--norm_bias {true,false}": "Whether a layer norm has a bias. (default: true)",
+        "--head_dim N": "Width of a query and a key, d_k; None: d_model / h. (default: none)",
+        "--rope_parameters JSON": "Rotary positions",
+        "--attention_dropout NUMBER": "Dropout on attention weights. (default: 0.0)",
+    }
+    for option, text in shown.items():
+        assert re.search(rf"^  {re.escape(option)}\s+{re.escape(text)}", help_text, re.MULTILINE), option
+    assert "VALUE" not in help_text
+    assert "-steps" not in help_text  # names with dashes mean the same, and are shown nowhere
+    assert "(default: once per epoch). (default" not in help_text
+    assert help_text.startswith("usage: ")
+    assert help_text.splitlines()[0].endswith(" --output_dir DIR [options]")
+
+
+def test_help_has_groups_in_which_every_option_stands_once(help_text):
+    titles = re.findall(r"^(\w.*):$", help_text, re.MULTILINE)
+    assert titles[:-1] == [*GROUPS, OWN, "help"]
+    assert titles[-1].startswith("fields of TriptychConfig")
+    general = {field.name for part in (LoopArguments, TaskArguments) for field in dataclasses.fields(part)}
+    assert general == {name for names in GROUPS.values() for name in names} - {"corpus", "recipe"}
+    for name in general:
+        assert len(re.findall(rf"^  --{name}\b", help_text, re.MULTILINE)) == 1, name
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--cpu", "true"], "--cpu takes no value, got 'true': give --cpu, or leave it out"),
+        (["--cpu=no"], "--cpu takes no value, got 'no': give --cpu, or leave it out"),
+        (
+            ["--progress_bar", "no"],
+            "--progress_bar takes no value, got 'no': give --progress_bar or --no_progress_bar",
+        ),
+        (
+            ["--no_progress_bar=1"],
+            "--no_progress_bar takes no value, got '1': give --progress_bar or --no_progress_bar",
+        ),
+        (
+            ["--greater_is_better", "False"],
+            "--greater_is_better takes no value, got 'False': give --greater_is_better or --no_greater_is_better",
+        ),
+    ],
+)
+def test_a_value_for_an_option_that_takes_none_is_refused(words, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", "new", *words])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize("dashes", ["_", "-"])
+def test_options_that_say_yes_or_no(dashes):
+    def read(*words):
+        words = [word.replace("_", dashes) for word in words]
+        return parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", "new", *words])[1]
+
+    assert (read().cpu, read().progress_bar, read().greater_is_better) == (False, True, False)
+    assert read("--cpu").cpu
+    assert not read("--no_progress_bar").progress_bar
+    assert read("--greater_is_better", "--seed", "3").greater_is_better
+    assert not read("--best_metric", "bleu", "--no_greater_is_better").greater_is_better
+    assert read("--best_metric", "bleu").greater_is_better
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--learning_rate 0.1", "--learning_rate has no effect with lr_scheduler=noam .*--learning_rate_scale"),
+        (
+            "--lr_scheduler linear --warmup_ratio 0.1 --warmup_steps 3",
+            "--warmup_steps has no effect with --warmup_rat",
+        ),
+        ("--tokenizer t --vocab_size 9", "--vocab_size has no effect with --tokenizer"),
+        ("--tokenizer t --tokenizer_model word", "--tokenizer_model has no effect with --tokenizer"),
+        ("--tokenizer t --separate-vocabularies", "--separate_vocabularies has no effect with --tokenizer"),
+        ("--best_metric none --greater_is_better", "--greater_is_better has no effect without --best_metric"),
+    ],
+)
+def test_an_option_without_effect_is_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", "new", *words.split()])
+
+
+def test_the_values_of_a_recipe_are_not_said_to_be_without_effect():
+    words = "--corpus en-de --output_dir new --recipe transformer-base --tokenizer t --warmup_steps 3"
+    assert parse_options(TranslationTask, args=words.split())[1].warmup_steps == 3

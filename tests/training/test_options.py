@@ -170,13 +170,31 @@ def test_the_learning_rate_follows_the_clock(timed_loop, tmp_path):
     assert logged(tmp_path, "learning_rate") == pytest.approx({s: 0.05 * (1 - (s - 1) / 5) for s in range(1, 6)})
 
 
-def test_tokens_per_second(timed_loop, tiny_run, tmp_path):
-    timed_loop(10, max_steps=4, logging_steps=2).run()
+def test_speed_padding_memory_and_utilisation(timed_loop, tiny_run, tmp_path, monkeypatch):
+    """All of the log, against the formulas of docs/training/running.md for the two layers of the tiny model."""
+    monkeypatch.setattr(measurements, "peak_rate", lambda *_: 1e6)
+    sides = {"source": "input_ids", "target": "labels"}
+    timed_loop(10, max_steps=4, logging_steps=2, extras={"sides": sides}).run()
     batches = tiny_run.module.TinyBatches(5)
     batches.set_epoch(0)
-    tokens = [int((piece["labels"] != -100).sum()) for (piece,) in batches.updates()]
+    pieces = [piece for (piece,) in batches.updates()]
+    sources = [piece["attention_mask"].sum(dim=1) for piece in pieces]
+    targets = [(piece["labels"] != -100).sum(dim=1) for piece in pieces]
+    tokens = [int(source.sum() + target.sum()) for source, target in zip(sources, targets, strict=True)]
+    places = [piece["input_ids"].numel() + piece["labels"].numel() for piece in pieces]
     speeds = {2: sum(tokens[:2]) / 20, 4: sum(tokens[2:4]) / 20}
     assert logged(tmp_path, "tokens_per_second") == pytest.approx(speeds)
+    assert logged(tmp_path, "padding")[2] == pytest.approx(1 - sum(tokens[:2]) / sum(places[:2]))
+    assert 0.05 < logged(tmp_path, "memory_gb")[2] < 100
+
+    width, inner, vocabulary = 16, 32, 20
+    encoder = 4 * width**2 + 2 * width * inner  # q, k, v and o; two maps of the feed-forward
+    decoder = 8 * width**2 + 2 * width * inner
+    operations = sum(
+        6 * (encoder * s.sum() + (decoder + vocabulary * width) * t.sum()) + 12 * width * (s * s + t * t + s * t).sum()
+        for s, t in zip(sources[:2], targets[:2], strict=True)
+    )
+    assert logged(tmp_path, "mfu")[2] == pytest.approx(float(operations) / 20 / 1e6, rel=1e-6)
 
 
 @pytest.mark.parametrize(("epochs", "updates"), [(1, 5), (2.4, 12)])
@@ -376,6 +394,12 @@ ELSEWHERE = {
     "cpu_threads": "test_accelerator",
     "report_to": "test_reporting",
     "progress_bar": "test_reporting",
+    "early_stopping_patience": "test_early_stopping",
+    "find_batch_size": "test_memory",
+    "gradient_checkpointing": "test_memory",
+    "torch_compile": "test_memory",
+    "dataloader_workers": "test_data_workers",
+    "cache_dir": "test_cache",
 }
 HERE = {
     *CASES.keys() - {"nothing", "linear"},

@@ -1,5 +1,6 @@
 """The commands of docs/training/ run as they are shown, on small files and tiny models with the names of a page."""
 
+import json
 import os
 import re
 import shlex
@@ -15,20 +16,26 @@ from accelerate.state import AcceleratorState
 
 import triptych_command
 from tiny import word_tokenizer
-from triptych.tokenization import load_tokenizers
+from triptych.tokenization import load_tokenizers, train_tokenizer
 
 PAGES = Path(__file__).parents[2] / "docs" / "training"
-# What bounds a training that would take an hour.
+# What bounds a training that would take an hour, and the size of a new model.
 BOUNDS = "--max_steps 2 --logging_steps 1 --cpu --cpu_threads 1 --report_to none"
 PAIRS = [(f"the house {i}", f"das Haus {i}") for i in range(12)]
+SIZES = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --encoder_layers 1 --decoder_layers 1"
+SIZES += " --tokenizer_model word --vocab_size 60"
 WORDS = sorted({word for pair in PAIRS for text in pair for word in text.split()})
 
 
-def commands(page: str) -> list[str]:
-    """The command lines in the blocks of a page that are called bash."""
+def blocks(page: str, language: str) -> list[str]:
+    """The blocks of a page that are called `bash` or `python`."""
     text = (PAGES / f"{page}.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    """The command lines of a page."""
+    return [line for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
 
 
 def write_pairs(*names: str) -> None:
@@ -61,6 +68,127 @@ def check_checkpoints() -> None:
         assert load_tokenizers(name)[0]("the house").input_ids
 
 
+def prepare_summarization() -> None:
+    tokenizer = word_tokenizer(WORDS)
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 32}
+    tokens = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 3}
+    torch.manual_seed(0)
+    config = transformers.BartConfig(**sizes, **heads, **tokens)
+    transformers.BartForConditionalGeneration(config).save_pretrained("facebook/bart-base")
+    tokenizer.save_pretrained("facebook/bart-base")
+    Path("news").mkdir()
+    for columns, names in (
+        (("text", "summary"), ("train.jsonl", "validation.jsonl", "test.jsonl")),
+        (("article", "highlights"), ("news/train.jsonl",)),
+    ):
+        rows = "".join(json.dumps(dict(zip(columns, pair, strict=True))) + "\n" for pair in PAIRS)
+        for name in names:
+            Path(name).write_text(rows, encoding="utf-8")
+
+
+def check_summarization() -> None:
+    assert len(Path("summarizer/test_predictions.txt").read_text(encoding="utf-8").splitlines()) == len(PAIRS)
+    assert {"rouge1", "rouge2", "rougeL", "rougeLsum"} <= json.loads(
+        Path("summarizer/test_metrics.json").read_text()
+    ).keys()
+    options = transformers.GenerationConfig.from_pretrained("news-summarizer")
+    assert (options.num_beams, options.max_new_tokens) == (4, 256)
+
+
+def prepare_translation() -> None:
+    write_pairs("pairs.tsv", "validation.tsv", "test.tsv", "more.tsv")
+
+
+def check_translation() -> None:
+    assert len(Path("translator/test_translations.txt").read_text(encoding="utf-8").splitlines()) == len(PAIRS)
+    names = ("num_beams", "gnmt_length_penalty", "max_length_beyond_source")
+    first, second = (transformers.GenerationConfig.from_pretrained(name) for name in ("translator", "better"))
+    assert [getattr(first, name) for name in names] == [getattr(second, name) for name in names]
+
+
+def prepare_question_answering() -> None:
+    contexts = [f"Kim {number} is in Oslo." for number in range(8)]
+    rows = [
+        {
+            "id": f"q{number}",
+            "question": "Where is Kim?",
+            "answers": [{"text": "Oslo", "answer_start": 12}] if number % 2 else [],
+            "is_impossible": not number % 2,
+        }
+        for number in range(8)
+    ]
+    paragraphs = [{"context": context, "qas": [row]} for context, row in zip(contexts, rows, strict=True)]
+    whole = {"version": "v2.0", "data": [{"title": "Kim", "paragraphs": paragraphs}]}
+    for name in ("train-v2.0.json", "dev-v2.0.json"):
+        Path(name).write_text(json.dumps(whole), encoding="utf-8")
+    answers = {"text": ["Oslo"], "answer_start": [12]}
+    lines = [{"question": "Where is Kim?", "context": context, "answers": answers} for context in contexts]
+    Path("questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    tokenizer = train_tokenizer([*contexts, "Where is Kim?"] * 9, "wordpiece", 90, "encoder")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.BertConfig(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    torch.manual_seed(0)
+    transformers.BertForMaskedLM(config).save_pretrained("google-bert/bert-base-uncased")
+    tokenizer.save_pretrained("google-bert/bert-base-uncased")
+
+
+def check_question_answering() -> None:
+    assert {"HasAns_f1", "NoAns_f1", "exact_match", "f1"} <= json.loads(
+        Path("reader/test_metrics.json").read_text()
+    ).keys()
+    assert json.loads(Path("better/test_metrics.json").read_text()).keys() == {"exact_match", "f1"}
+    assert json.loads(Path("predictions.json").read_text()).keys() == {f"q{number}" for number in range(8)}
+
+
+TEXTS = [f"the old house {i} is near the river\nit has {i} windows\na tree stands before it" for i in range(12)]
+
+
+def make_language_model(name: str, model: transformers.PreTrainedModel, kind: str, family: str) -> None:
+    """A tiny language model of transformers, with a tokenizer that is trained."""
+    model.save_pretrained(name)
+    train_tokenizer(TEXTS, kind, 300, family).save_pretrained(name)
+
+
+def prepare_texts() -> None:
+    for split in ("train", "validation", "test"):
+        Path(f"{split}.txt").write_text("\n".join(TEXTS).replace("\n", " . "), encoding="utf-8")
+    Path("documents.txt").write_text("\n\n".join(TEXTS), encoding="utf-8")
+
+
+def prepare_causal_lm() -> None:
+    prepare_texts()
+    config = transformers.GPT2Config(vocab_size=300, n_embd=16, n_layer=1, n_head=2, n_positions=128)
+    make_language_model("openai-community/gpt2", transformers.GPT2LMHeadModel(config), "bpe", "decoder")
+
+
+def check_causal_lm() -> None:
+    for name in ("gpt", "gpt2", "streamed"):
+        [output] = transformers.pipeline("text-generation", model=name)("the old", max_new_tokens=2)
+        assert output["generated_text"].startswith("the old")
+    scores = json.loads(Path("gpt/test_metrics.json").read_text())
+    page = (PAGES / "pretrain-causal-lm.md").read_text(encoding="utf-8")
+    assert {name for name in scores if f"`{name}`" not in page} == set()
+
+
+def prepare_masked_lm() -> None:
+    prepare_texts()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.BertConfig(vocab_size=300, max_position_embeddings=128, **sizes)
+    name = "google-bert/bert-base-uncased"
+    make_language_model(name, transformers.BertForMaskedLM(config), "wordpiece", "encoder")
+
+
+def check_masked_lm() -> None:
+    for name in ("bert", "adapted"):
+        assert len(transformers.pipeline("fill-mask", model=name)("the old [MASK]", top_k=2)) == 2
+    model = transformers.AutoModelForPreTraining.from_pretrained("pairs")
+    assert type(model).__name__ == "TriptychEncoderForPreTraining"
+    scores = json.loads(Path("pairs/test_metrics.json").read_text())
+    page = (PAGES / "pretrain-masked-lm.md").read_text(encoding="utf-8")
+    assert {name for name in scores if f"`{name}`" not in page} == set()
+
+
 def prepare_sizes() -> None:
     write_pairs("pairs.tsv")
 
@@ -71,10 +199,27 @@ def check_sizes() -> None:
     assert (config.encoder_layers, config.hidden_size) == (2, 128)  # the first row of the table
 
 
+def prepare_running() -> None:
+    make_marian("Helsinki-NLP/opus-mt-en-de")
+    write_pairs("pairs.tsv", "validation.tsv")
+
+
+def check_running() -> None:
+    for name in ("translator", "patient", "small", "cached"):
+        assert transformers.AutoModelForSeq2SeqLM.from_pretrained(name).config.hidden_size == 16
+    assert list(Path("cache").glob("*.arrow"))
+
+
 # Page → what makes the files that it names, and what looks at the results.
 USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "checkpoints": (prepare_checkpoints, check_checkpoints),
+    "finetune-question-answering": (prepare_question_answering, check_question_answering),
+    "train-summarization": (prepare_summarization, check_summarization),
+    "train-translation": (prepare_translation, check_translation),
+    "pretrain-causal-lm": (prepare_causal_lm, check_causal_lm),
+    "pretrain-masked-lm": (prepare_masked_lm, check_masked_lm),
     "sizes": (prepare_sizes, check_sizes),
+    "running": (prepare_running, check_running),
 }
 
 
@@ -93,7 +238,7 @@ def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch):
     lines = commands(page)
     assert lines
     for line in lines:
-        words = [*shlex.split(line), *BOUNDS.split()]
+        words = [*shlex.split(line), *BOUNDS.split(), *(SIZES.split() if " --preset " in line else [])]
         if words[0] == "triptych":  # in this process, which has loaded torch already
             AcceleratorState._reset_state(True)
             triptych_command.main(words[1:])
@@ -102,4 +247,6 @@ def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch):
             environment = os.environ | {"PATH": path, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
             done = subprocess.run(words, capture_output=True, text=True, env=environment)
             assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+    for block in blocks(page, "python"):
+        exec(compile(block, page, "exec"), {})
     check()

@@ -91,7 +91,7 @@ def test_half_written_files_of_a_killed_run_are_removed(tiny_run, tmp_path, caps
     with open(tmp_path / "run/metrics.jsonl", "a") as file:
         file.write('{"step": 5, "lo')
     tiny_run.loop(tmp_path / "run", resume=True, **options).run()
-    assert "removed checkpoint-6.tmp" in capsys.readouterr().out
+    assert "removed checkpoint-6.tmp" in capsys.readouterr().err
     assert not list((tmp_path / "run").glob("*.tmp"))
     assert sorted(tiny_run.metrics(tmp_path / "run")) == [1, 2, 3, 4, 5, 6]
     tiny_run.assert_equal(tiny_run.weights(tmp_path / "run"), tiny_run.weights(tmp_path / "unbroken"))

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import torch
 from safetensors.torch import save_file
 from transformers import HfArgumentParser
+from transformers.utils import logging
 
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.data import TranslationCollator, shard
 from triptych.training import LoopArguments, Objective, TrainingLoop, create_accelerator
+from triptych.training.command_line import run_script
 from triptych.training.plan import measure
 from triptych.training.sharding import plain_names, whole
 
@@ -32,6 +34,9 @@ class TinyBatches:
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def cut_into(self, pieces: int) -> None:
+        self.division = (*self.division[:2], pieces)
 
     def __len__(self) -> int:
         return self.size
@@ -83,25 +88,33 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--gradients", help="where each process writes its first gradients")
-    parser.add_argument("--die_at", type=int, help="kill -9 oneself when this many updates are made")
+    parser.add_argument("--die_at", type=int, help="send oneself a signal when this many updates are made")
     parser.add_argument("--measured", type=bool, default=False, help="measure a few updates before the run")
+    parser.add_argument("--signal", type=int, default=9)
+    parser.add_argument("--signalled", type=int, default=0, help="the process that sends it to itself")
     arguments, options = parser.parse_args_into_dataclasses(sys.argv[1:])
     loop = make_loop(arguments, options.dropout, options.rows)
     if options.measured:
         measure(loop)
     if options.gradients:
         save_first_gradients(loop, f"{options.gradients}-{loop.accelerator.process_index}")
-    if options.die_at is not None:
-        loss = loop.objective.loss
-
-        def die(model, piece, items):
-            if model.training and loop.state.step == options.die_at:
-                os.kill(os.getpid(), 9)
-            return loss(model, piece, items)
-
-        loop.objective.loss = die
+    if options.die_at is not None and loop.accelerator.process_index == options.signalled:
+        signal_at(loop, options.die_at, options.signal)
     loop.run()
 
 
+def signal_at(loop: TrainingLoop, step: int, number: int) -> None:
+    """Lets this process send itself a signal, once, in the middle of the update after `step`."""
+    loss, waiting = loop.objective.loss, [number]
+
+    def interrupted(model, piece, items):
+        if waiting and model.training and loop.state.step == step:
+            os.kill(os.getpid(), waiting.pop())
+        return loss(model, piece, items)
+
+    loop.objective.loss = interrupted
+
+
 if __name__ == "__main__":
-    main()
+    logging.disable_progress_bar()
+    run_script(main)

@@ -9,9 +9,15 @@ from typing import Any
 LARGEST_SIZE = 2**31 - 1  # the largest 32-bit index; a larger size is a mistake, or an attack
 
 
-def field(default: Any, help: str, check: Callable[[Any], None] | None = None) -> Any:
-    """A dataclass field with a sentence of help, which the command line shows, and a check at every assignment."""
-    metadata: dict[str, Any] = {"help": help}
+def field(
+    default: Any, help: str, check: Callable[[Any], None] | None = None, choices: Iterable[str] | None = None
+) -> Any:
+    """A dataclass field with a sentence of help, which the command line shows, and a check at every assignment.
+
+    Args:
+        choices: the words that are allowed, where the value is one of several; for the command line.
+    """
+    metadata: dict[str, Any] = {"help": help} | ({} if choices is None else {"choices": choices})
     if check is not None:
         metadata["validator"] = check
     if isinstance(default, (dict, list)):
@@ -86,9 +92,8 @@ def word(default: str, help: str, choices: Iterable[str]) -> Any:
                 f"one of: {', '.join(choices)}"
             )
 
-    return field(
-        default, f"{help} One of: {', '.join(choices) if len(tuple(choices)) < 9 else 'ACT2FN names'}.", check
-    )
+    shown = ", ".join(choices) if len(tuple(choices)) < 9 else "ACT2FN names"
+    return field(default, f"{help} One of: {shown}.", check, choices)
 
 
 def pattern(help: str) -> Any:

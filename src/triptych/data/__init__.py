@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from .copies import add_copies as add_copies
     from .corpus import available_corpora as available_corpora
     from .corpus import load_corpus as load_corpus
+    from .objectives.causal import CausalLMCollator as CausalLMCollator
+    from .objectives.masked import MaskedLMCollator as MaskedLMCollator
     from .pairs import load_pairs as load_pairs
     from .tokenize import tokenize_pairs as tokenize_pairs
 
 MODULES = {
+    "CausalLMCollator": "objectives.causal",
     "DatasetBatches": "batches",
     "Division": "batching",
+    "MaskedLMCollator": "objectives.masked",
     "PaddingCollator": "collators",
     "StreamBatches": "batches",
     "TokenBudgetBatchSampler": "batching",

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .formats.classes import class_names
 from .formats.kinds import Column
 from .formats.rows import Columns, Row, checked, missing_column, typed
@@ -27,7 +29,9 @@ def numbered_rows(rows: "Dataset", columns: Mapping[str, Column], origin: str) -
     wanted = [(column, class_names(rows.features, name)) for name, column in columns.items()]
     number = 0
     for table in rows.with_format("arrow").iter(batch_size=CHUNK):
-        for values in zip(*(table[name].to_pylist() for name in columns), strict=True):
+        nothing = [None] * len(table)  # in an optional column that is not there
+        found = [table[name].to_pylist() if name in rows.column_names else nothing for name in columns]
+        for values in zip(*found, strict=True):
             number += 1
             place = f"{origin}: row {number}"
             yield (
@@ -38,18 +42,25 @@ def numbered_rows(rows: "Dataset", columns: Mapping[str, Column], origin: str) -
             )
 
 
+def is_absent(column: Column, rows: "Dataset") -> bool:
+    """Whether an optional column is not there."""
+    return (
+        column.optional and column.name.split(".")[0] not in rows.column_names and column.name not in rows.column_names
+    )
+
+
 def wanted_columns(rows: "Dataset", columns: Mapping[str, Column | str], origin: str) -> "Dataset":
     """The wanted columns, under the names of the sides; raises ValueError if one is missing or lacks texts."""
-    columns = typed(columns)
-    if not {column.name for column in columns.values()} <= set(rows.column_names):
+    present = {option: column for option, column in typed(columns).items() if not is_absent(column, rows)}
+    if not {column.name for column in present.values()} <= set(rows.column_names):
         rows = rows.flatten()  # "translation.en" of a nested column
-    for option, column in columns.items():
+    for option, column in present.items():
         if column.name not in rows.column_names:
             raise missing_column(origin, column.name, option, rows.column_names)
         kind = rows.features[column.name]
         if column.kind == "text" and getattr(kind, "dtype", None) not in ("string", "large_string"):
             raise ValueError(f"{origin}: column {column.name!r} holds {getattr(kind, 'dtype', kind)}, not text")
-    wanted = {column.name: option.removesuffix("_column") for option, column in columns.items()}
+    wanted = {column.name: option.removesuffix("_column") for option, column in present.items()}
     rows = rows.select_columns(list(wanted))
     # Two steps, so that names do not clash with source_column="target" and target_column="source".
     rows = rows.rename_columns({column: f"side {side}" for column, side in wanted.items()})
@@ -60,10 +71,10 @@ def kept_rows(sieve: Sieve, rows: "Dataset", columns: Columns, origin: str, spli
     """The rows of a data set that a sieve keeps, with the wanted columns under the names of the sides."""
     rows = wanted_columns(rows, columns, origin)
     of_sides = dict(zip(sieve.sides, columns.values(), strict=True))
+    kept = sieve.kept([(origin, "row", numbered_rows(rows, of_sides, origin))])
     if any(column.kind != "text" for column in columns.values()):
-        kept = sieve.kept([(origin, "row", numbered_rows(rows, of_sides, origin))])
         return write_rows(kept, of_sides, split)
-    keep = [sieve.rows - 1 for _ in sieve.kept([(origin, "row", numbered_rows(rows, of_sides, origin))])]
+    keep = np.fromiter((sieve.rows - 1 for _ in kept), dtype=np.int64)
     return rows if len(keep) == len(rows) else rows.select(keep)
 
 

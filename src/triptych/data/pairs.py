@@ -9,8 +9,8 @@ from .data_sets import files_of_directory, load_data_set
 from .file_rows import Files, check_options, file_rows, names
 from .formats.kinds import Column
 from .formats.rows import typed
-from .labels import resolve_labels
 from .readers import FileOptions, check_choice
+from .resolving import resolve_columns
 from .sieve import Counts, Sieve, told
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def read_splits(
         files: the files of each split; None: not given.
         columns: the wanted columns, by the option that names each (`source_column`); a `Column` says what it holds,
             and a name alone is the name of a column of texts. The column of the result has the name of the option
-            without `_column`. A column of the kind `label` becomes what all rows allow: `name`, `names` or `number`.
+            without `_column`. `resolve_columns` says what becomes of an optional column and of the kind `label`.
         empty: as in `load_pairs`. Where there is only one column, only null is an empty row, and a blank text is not.
         fault: says what is wrong with a row (name of the column of the result → value), or None where nothing is.
 
@@ -116,7 +116,7 @@ def read_splits(
     for given in paths.values():
         file_rows(given, columns, options)
     check_options(paths, options)
-    columns = resolve_labels(columns, paths, options, loaded, dataset_name)
+    columns = resolve_columns(columns, paths, options, loaded, dataset_name)
     sources = {split: file_rows(given, columns, options) for split, given in paths.items()}
 
     splits, sieves = {}, {}

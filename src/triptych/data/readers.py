@@ -9,14 +9,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .formats.conll import read_conll, read_conllu
 from .formats.delimited import read_delimited
 from .formats.json_objects import read_json, read_jsonl
 from .formats.lines import OPENERS
 from .formats.parquet import read_parquet
 from .formats.rows import Columns, Row
+from .formats.squad import is_nested, read_squad
 from .formats.text import read_text
 
-CHOICES = {"quoting": ("standard", "none"), "surplus": ("error", "ignore"), "empty": ("error", "drop")}
+CHOICES = {
+    "quoting": ("standard", "none"),
+    "surplus": ("error", "ignore"),
+    "empty": ("error", "drop"),
+    "documents": ("lines", "blank_lines"),
+}
 
 
 def check_choice(option: str, word: str) -> None:
@@ -38,10 +45,12 @@ class FileOptions:
     delimiter: str | None = None
     quoting: str = "standard"
     surplus: str = "error"
+    documents: str = "lines"
 
     def __post_init__(self) -> None:
         check_choice("quoting", self.quoting)
         check_choice("surplus", self.surplus)
+        check_choice("documents", self.documents)
         if self.file_format is not None and self.file_format not in FORMATS:
             raise ValueError(f"file_format={self.file_format!r} is unknown; choose from {', '.join(FORMATS)}")
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
@@ -68,20 +77,28 @@ FORMATS: dict[str, Callable[[str, Columns, FileOptions], Iterator[Row]]] = {
     "jsonl": read_jsonl,
     "json": read_json,
     "parquet": read_parquet,
+    "squad": read_squad,
+    "conll": read_conll,
+    "conllu": read_conllu,
     "text": read_text,
 }
-"""The reader of each format, by the word for the format. Except for text, the word is also the end of a name."""
+"""The reader of each format, by the word for it. Except for text and squad, the word is also the end of a name."""
 
 
 def file_format(path: str, options: FileOptions) -> str:
-    """The format of a file: the given one, or the one that its name says (`pairs.tsv`, `pairs.TSV.gz`), or text."""
+    """The format of a file: the given one, or the one that its name says (`pairs.tsv`, `pairs.TSV.gz`), or text.
+
+    A file whose name says `json` is looked into: the articles of SQuAD are a format of their own.
+    """
     name = Path(path).name.lower()
     for compression in OPENERS:
         name = name.removesuffix(compression)
     word = options.file_format or Path(name).suffix[1:]
     if word == "parquet" and name != Path(path).name.lower():
         raise ValueError(f"{path}: parquet compresses its columns by itself; uncompress the file")
-    return word if word in FORMATS else "text"
+    if word == "json" and options.file_format is None and Path(path).is_file() and is_nested(path):
+        return "squad"
+    return word if word in FORMATS and (word != "squad" or options.file_format) else "text"
 
 
 def check_file(path: str) -> None:

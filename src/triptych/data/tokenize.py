@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .cache import mapped
 from .targets import missing_end
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def tokenize_pairs(
             columns[side.length] = [len(row) for row in columns[side.ids]]
         return columns
 
-    encoded = dataset.map(encode, batched=True, remove_columns=dataset.column_names, desc="tokenizing")
+    depends_on = ["pairs", *((side.encoder.tokenizer, side.encoder.end) for side in sides)]
+    options = {"batched": True, "remove_columns": dataset.column_names, "desc": "tokenizing"}
+    encoded = mapped(dataset, encode, depends_on, **options)
     too_long = np.zeros(len(encoded), dtype=bool)
     for side in sides:
         if side.limit is not None:

@@ -63,6 +63,14 @@ def divide(total: Tensor, number: Tensor | int | None, own_number: Tensor | int)
     return total / (number.to(total.device) if torch.is_tensor(number) else number)
 
 
+def check_shapes(labels: Tensor, vectors: Tensor) -> None:
+    """Raises ValueError unless there is one vector, of logits or of a hidden state, for each label."""
+    if vectors.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"labels have the shape {tuple(labels.shape)}, but there are logits for {tuple(vectors.shape[:-1])}"
+        )
+
+
 def summed_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """The sum of the cross-entropies of all labels that are not -100: logits (…, V), labels (…) → scalar.
 
@@ -70,10 +78,7 @@ def summed_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float 
         ValueError: labels and logits have different shapes.
         IndexError: a label is neither -100 nor in [0, V).
     """
-    if logits.shape[:-1] != labels.shape:
-        raise ValueError(
-            f"labels have the shape {tuple(labels.shape)}, but there are logits for {tuple(logits.shape[:-1])}"
-        )
+    check_shapes(labels, logits)
     flat, labels = logits.flatten(0, -2), labels.flatten().to(logits.device)
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula by itself
         return F.cross_entropy(

@@ -42,6 +42,7 @@ class TriptychEncoderForMaskedLM(VocabularyHead):
 
     config: TriptychEncoderConfig
     auto_classes = ("AutoModelForMaskedLM",)
+    has_few_labels = True
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
@@ -139,6 +140,7 @@ class TriptychEncoderForPreTraining(VocabularyHead):
 
     config: TriptychEncoderConfig
     auto_classes = ("AutoModelForPreTraining",)
+    has_few_labels = True
 
     def __init__(self, config: TriptychEncoderConfig):
         super().__init__(config)
@@ -151,6 +153,11 @@ class TriptychEncoderForPreTraining(VocabularyHead):
         """Extends `TriptychPreTrainedModel.count_items`: counts tokens and pairs of sentences separately."""
         names = {"num_items_in_batch": "labels", "num_sequences_in_batch": "next_sentence_label"}
         return {number: count_labels(inputs[name]) for number, name in names.items() if inputs.get(name) is not None}
+
+    def sentence_logits(self, outputs: Any, attention_mask: Tensor | None = None) -> Tensor:
+        """The scores of the two classes of each row, for what the body returns: (B, 2)."""
+        logits: Tensor = self.next_sentence(sequence_vector(outputs, attention_mask))
+        return logits
 
     def sentence_loss(
         self,
@@ -209,7 +216,7 @@ class TriptychEncoderForPreTraining(VocabularyHead):
         hidden, token_logits, loss = outputs.last_hidden_state, None, None
         if labels is not None or next_sentence_label is None or not skip_logits:  # else the sentences make up the loss
             token_logits, loss = self.logits_and_loss(hidden, labels, num_items_in_batch, skip_logits=skip_logits)
-        sentence_logits = self.next_sentence(sequence_vector(outputs, attention_mask))
+        sentence_logits = self.sentence_logits(outputs, attention_mask)
         if next_sentence_label is not None:
             numbers = num_items_in_batch, num_sequences_in_batch
             of_sentences = self.sentence_loss(sentence_logits, next_sentence_label.view(-1), labels, *numbers)

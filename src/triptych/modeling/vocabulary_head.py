@@ -3,11 +3,16 @@
 Shapes: B batch, T positions, d residual width, V tokens of the vocabulary.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.utils.import_utils import is_tracing
 
 from .base import TriptychPreTrainedModel
-from .losses import token_cross_entropy
+from .labels import IGNORED
+from .losses import CHUNK, check_shapes, row_slices, token_cross_entropy
 
 
 def keep_positions(hidden: Tensor, logits_to_keep: int | Tensor) -> Tensor:
@@ -31,8 +36,13 @@ class VocabularyHead(TriptychPreTrainedModel):
     No other class turns hidden states into logits over a vocabulary, or into a loss over tokens. So a subclass that
     computes one of them in another way, for example a loss over pieces of the vocabulary, overrides only `logits` or
     `token_loss`.
+
+    Class attributes:
+        has_few_labels: whether most positions have no label, as in masked language modelling. Then the positions that
+            have one are looked up on an accelerator, too, for which the CPU waits: to map all positions takes longer.
     """
 
+    has_few_labels: ClassVar[bool] = False
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
 
@@ -68,7 +78,8 @@ class VocabularyHead(TriptychPreTrainedModel):
             num_items_in_batch: the number by which the sum is divided; by default the number of labels that count.
             label_smoothing: by default the value of the configuration in training mode (section 5.4), and 0 in
                 evaluation mode. There the loss is the negative log-likelihood, by which models can be compared.
-            logits: (…, V), the result of `logits(hidden)`, if the caller has computed it already.
+            logits: (…, V), the result of `logits(hidden)`, if the caller has computed it already. Otherwise only the
+                hidden states that have a label are mapped to the vocabulary, where that saves work; see `labelled`.
 
         Raises:
             ValueError: labels and hidden states have different shapes.
@@ -77,8 +88,54 @@ class VocabularyHead(TriptychPreTrainedModel):
         if label_smoothing is None:
             label_smoothing = self.config.label_smoothing if self.training else 0.0
         if logits is None:
+            hidden, labels = self.labelled(hidden, labels)
             logits = self.logits(hidden)
         return token_cross_entropy(logits, labels, label_smoothing, num_items_in_batch)
+
+    def labelled(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The hidden states that have a label other than -100, and these labels: (…, d), (…) → (N, d), (N,).
+
+        What has no label adds nothing to the loss, so it need not be mapped to the vocabulary. Everything is returned
+        as it is where looking up the labels costs more than it saves (on an accelerator, unless `has_few_labels`), and
+        in a compiled model, whose shapes must not depend on values.
+
+        Raises:
+            ValueError: labels and hidden states have different shapes.
+        """
+        looks_up = labels.device.type == "cpu" or (self.has_few_labels and labels.device.type != "meta")
+        if not looks_up or is_tracing(labels):
+            return hidden, labels
+        check_shapes(labels, hidden)
+        hidden, labels = hidden.flatten(0, -2), labels.flatten()
+        places = (labels != IGNORED).nonzero()[:, 0]
+        if len(places) == len(labels):
+            return hidden, labels
+        return hidden.index_select(0, places.to(hidden.device)), labels.index_select(0, places)
+
+    @torch.no_grad()
+    def predictions_of_labels(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """How well hidden states predict labels: the negative log-likelihoods (…), and whether each label is the most
+        probable token (…). Where the label is -100 they are 0 and False. There is no gradient.
+
+        The logits of a few positions at a time are in memory, never those of all.
+
+        Args:
+            hidden, labels: see `token_loss`.
+        """
+        found, known = self.labelled(hidden, labels.to(hidden.device))
+        known = known.flatten()
+        losses = torch.zeros(len(known), dtype=torch.float32, device=hidden.device)
+        right = torch.zeros(len(known), dtype=torch.bool, device=hidden.device)
+        for rows in row_slices(len(known), max(1, CHUNK // self.lm_head.out_features)):
+            logits = self.logits(found.flatten(0, -2)[rows]).float()
+            losses[rows] = F.cross_entropy(logits, known[rows], ignore_index=IGNORED, reduction="none")
+            right[rows] = logits.argmax(-1) == known[rows]
+        places = (labels != IGNORED).to(hidden.device)
+        counts = known != IGNORED
+        return (
+            torch.zeros(labels.shape, device=hidden.device).masked_scatter(places, losses[counts]),
+            torch.zeros_like(places).masked_scatter(places, right[counts]),
+        )
 
     def logits_and_loss(
         self,

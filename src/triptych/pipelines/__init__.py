@@ -1,4 +1,4 @@
-"""`triptych.pipeline`: transformers' pipelines, and the text-to-text tasks that transformers v5 removed.
+"""`triptych.pipeline`: transformers' pipelines, and the tasks on texts that transformers v5 removed.
 
 transformers' own pipelines are imported at the first call, so that importing this package is fast.
 """

@@ -24,11 +24,11 @@ def pipeline(
     trust_remote_code: bool = False,
     **kwargs: Any,
 ) -> "Pipeline":
-    """Extends `transformers.pipeline`: brings back the text-to-text tasks of version 4.
+    """Extends `transformers.pipeline`: brings back the tasks on texts that version 4 had.
 
     `translation`, `translation_xx_to_yy`, `summarization` and `text2text-generation` work with every
-    encoder-decoder model of this package or of transformers. Every other task goes to `transformers.pipeline` as it
-    is.
+    encoder-decoder model of this package or of transformers, and `question-answering` with every model that has a head
+    for it. Every other task goes to `transformers.pipeline` as it is.
 
     Args:
         task: the name of the task; None: transformers finds it from the model.
@@ -43,7 +43,8 @@ def pipeline(
             `model.generate()`, which then hold for every call.
 
     Returns:
-        A callable on a string, a list, a generator or a data set; see `text_to_text.TextToTextPipeline`.
+        A callable on a string, a list, a generator or a data set; see `text_to_text.TextToTextPipeline` and
+        `question_answering.QuestionAnsweringPipeline`.
 
     Raises:
         ValueError: the task is unknown; the model is missing or is not an encoder-decoder; the target tokenizer or

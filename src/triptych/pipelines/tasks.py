@@ -7,9 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
 
 from .base import TaskPipeline
+from .question_answering import QuestionAnsweringPipeline
 from .text_to_text import SummarizationPipeline, Text2TextGenerationPipeline
 from .translation import TranslationPipeline
 
@@ -30,6 +31,7 @@ class Task:
 TASKS: dict[str, Task] = {
     "translation": Task(TranslationPipeline, AutoModelForSeq2SeqLM),
     "summarization": Task(SummarizationPipeline, AutoModelForSeq2SeqLM),
+    "question-answering": Task(QuestionAnsweringPipeline, AutoModelForQuestionAnswering),
     "text2text-generation": Task(Text2TextGenerationPipeline, AutoModelForSeq2SeqLM),
 }
 

@@ -1,13 +1,15 @@
 """The devices and processes of a run."""
 
-import importlib.util
 import os
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedType, parse_flag_from_env
+
+from .launchers import wished_threads
 
 UNSUPPORTED = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
@@ -27,19 +29,19 @@ def create_accelerator(
         mixed_precision: no, bf16 or fp16; by default what `accelerate launch` says.
         cpu: use the CPU even where there is a faster device.
         cpu_threads: the number of threads of each process on a CPU; by default its share of the cores.
-        tracker, tracker_directory: the name of a tracker of accelerate, and the directory where it may write.
+        tracker: names of trackers of accelerate, with commas between them; see `tracker_names`.
+        tracker_directory: where they may write.
 
     Raises:
-        ValueError: the tracker is not installed; the device lacks the precision; or the training is sharded, for which
-            the loop has no checkpoints.
+        ValueError: there is no such tracker, or it is not installed; the device lacks the precision; or the training
+            is sharded, for which the loop has no checkpoints.
     """
-    if tracker != "none" and importlib.util.find_spec(tracker) is None:
-        raise ValueError(f"report_to={tracker}: that package is not installed; pip install {tracker} or give none")
+    trackers = tracker_names(tracker)
     accelerator = Accelerator(
         mixed_precision=mixed_precision,
         # Without this, processes started on a machine without a GPU would each train alone, unaware of the others.
         cpu=cpu or not torch.accelerator.is_available(),
-        log_with=None if tracker == "none" else tracker,
+        log_with=trackers or None,
         project_dir=None if tracker_directory is None else str(tracker_directory),
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
@@ -67,17 +69,37 @@ def create_accelerator(
     return accelerator
 
 
-def available_threads() -> int:
+def tracker_names(report_to: str) -> list[str]:
     """
-    Returns the number of threads for this process: its share of the cores that the processes of this machine may use.
+    Returns the trackers that a list such as `tensorboard,wandb` names; `all` are those that are installed.
 
-    `accelerate launch` and torchrun set OMP_NUM_THREADS=1 where the user has set nothing, which leaves all cores but
-    one idle. Therefore a 1 does not count as the user's wish (`cpu_threads=1` is the way to say it); any other number
-    does.
+    Raises:
+        ValueError: accelerate has no such tracker, or it is not installed.
     """
-    wish = os.environ.get("OMP_NUM_THREADS", "")
-    if wish.isdigit() and int(wish) > 1:
-        return int(wish)
+    known, installed = list(LOGGER_TYPE_TO_CLASS), [str(tracker) for tracker in get_available_trackers()]
+    words = [word.strip() for word in report_to.split(",") if word.strip()]
+    if words in ([], ["none"]):
+        return []
+    if words == ["all"]:
+        return installed
+    for word in words:
+        if word not in known:
+            raise ValueError(
+                f"report_to={report_to}: there is no tracker {word}; choose from {', '.join(known)}, several with "
+                "commas, or all, or none"
+            )
+        if word not in installed:
+            package = word.replace("_", "-")
+            raise ValueError(f"report_to={report_to}: {word} is not installed; pip install {package} or leave it out")
+    return list(dict.fromkeys(words))
+
+
+def available_threads() -> int:
+    """Returns the number of threads for this process: the number in OMP_NUM_THREADS where the user has set it (see
+    `wished_threads`), else its share of the cores that the processes of this machine may use."""
+    wish = wished_threads()
+    if wish is not None:
+        return wish
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = min(allowed, psutil.cpu_count(logical=False) or allowed)
     return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)

@@ -39,9 +39,18 @@ POSITIVE = (
     "save_steps",
     "save_minutes",
     "keep_checkpoints",
+    "early_stopping_patience",
 )
 
-NOT_NEGATIVE = ("max_grad_norm", "weight_decay", "learning_rate", "learning_rate_scale", "adam_epsilon", "seed")
+NOT_NEGATIVE = (
+    "max_grad_norm",
+    "weight_decay",
+    "learning_rate",
+    "learning_rate_scale",
+    "adam_epsilon",
+    "seed",
+    "dataloader_workers",
+)
 
 # A resumed run may change these fields; all others decide what is learnt.
 FREE_ON_RESUME = frozenset(POSITIVE) | {
@@ -54,6 +63,11 @@ FREE_ON_RESUME = frozenset(POSITIVE) | {
     "final_weights",
     "report_to",
     "progress_bar",
+    "find_batch_size",
+    "gradient_checkpointing",
+    "torch_compile",
+    "dataloader_workers",
+    "cache_dir",
 }
 
 
@@ -78,6 +92,13 @@ class LoopArguments:
     gradient_accumulation_steps: int = option(
         1, "Pieces into which a process cuts its share of an update, to save memory; the result stays the same."
     )
+    find_batch_size: bool = option(
+        False, "Where the memory is too small for an update, cut it into twice as many pieces and make it again."
+    )
+    gradient_checkpointing: bool = option(
+        False, "Compute each layer twice instead of keeping what is inside it: less memory, the same result."
+    )
+    torch_compile: bool = option(False, "Compile the model with torch.compile; the first updates then take long.")
 
     optimizer: str = option(
         "adamw",
@@ -102,6 +123,12 @@ class LoopArguments:
     cpu: bool = option(False, "Train on the CPU even where there is a GPU.")
     cpu_threads: int | None = option(None, "Threads per process on a CPU; by default the cores shared by processes.")
     seed: int = option(0, "Seed of initialisation, order of the data and dropout.")
+    dataloader_workers: int = option(
+        0, "Processes beside each training process that make its batches; the result stays the same."
+    )
+    cache_dir: str | None = option(
+        None, "Directory where tokenised data are kept for later runs (default: that of `datasets`); none keeps none."
+    )
 
     logging_steps: int = option(100, "Updates between two log lines.")
     evaluation_steps: int | None = option(None, "Updates between two evaluations (default: once per epoch).")
@@ -113,11 +140,18 @@ class LoopArguments:
     greater_is_better: bool | None = option(
         None, "Whether a greater best_metric is better (default: yes, unless its name says loss or perplexity)."
     )
+    early_stopping_patience: int | None = option(
+        None, "Stop after this many evaluations in a row in which best_metric has not become better."
+    )
     final_weights: Literal["last", "best", "average"] = option(
         "last", "Weights that output_dir holds at the end: the last, the best, or the mean of the kept checkpoints."
     )
-    report_to: str = option("tensorboard", "Tracker of accelerate that also gets the metrics, or none.")
-    progress_bar: bool = option(True, "Show a progress bar where the output is a terminal.")
+    report_to: str = option(
+        "tensorboard",
+        "Trackers of accelerate that also get the metrics, with commas between them; or all that are installed; or "
+        "none.",
+    )
+    progress_bar: bool = option(True, "Show a progress bar where stderr is a terminal.")
 
     def __post_init__(self) -> None:
         check_words(self)
@@ -143,8 +177,13 @@ class LoopArguments:
             self.best_metric = None
         if self.greater_is_better is None:
             self.greater_is_better = not any(word in (self.best_metric or "") for word in ("loss", "perplexity"))
-        if self.final_weights == "best" and self.best_metric is None:
-            raise ValueError("final_weights=best needs best_metric, which is none")
+        if self.best_metric is None:
+            for name, is_given in (
+                ("final_weights=best", self.final_weights == "best"),
+                ("early_stopping_patience", self.early_stopping_patience is not None),
+            ):
+                if is_given:
+                    raise ValueError(f"{name} needs best_metric, which is none")
         if self.max_steps is None and self.num_train_epochs is None and self.max_minutes is None:
             self.num_train_epochs = 10.0
 

@@ -32,13 +32,13 @@ class DataOptions:
 
     dataset_name: str | None = option(None, "Instead of files: a data set of the Hub, or a directory with files.")
     dataset_config_name: str | None = option(None, "Configuration of the data set.")
-    file_format: Literal["tsv", "csv", "jsonl", "json", "parquet", "text"] | None = option(
+    file_format: Literal["tsv", "csv", "jsonl", "json", "parquet", "conll", "conllu", "squad", "text"] | None = option(
         None, "Format of the files, where their names do not say it."
     )
     column_names: list[str] | None = field(
         default=None,
         metadata=several(
-            "Names of all columns, for tsv and csv files without a header, such as: source target licence."
+            "Names of all columns, for tsv and csv files without a header, and for conll files: source target licence."
         ),
     )
     delimiter: str | None = option(None, "Character between the fields of tsv and csv files, such as ';' or '\\t'.")
@@ -125,3 +125,34 @@ class TextOptions(DataOptions):
     def columns(self) -> dict[str, Column | str]:
         """Extends `DataOptions.columns`."""
         return {"text_column": self.text_column}
+
+
+@dataclass(kw_only=True)
+class TaggedOptions(DataOptions):
+    """Sentences: a list of words and a list of their tags."""
+
+    tokens_column: str = option(
+        "tokens", "Column of the words: a name; in CoNLL files a number, from 1 (by default the first, or form)."
+    )
+    tags_column: str = option(
+        "tags",
+        "Column of the tags: a name; in CoNLL files a number, or upos, xpos, … (by default the last, or upos).",
+        aliases=["--tag_column"],
+    )
+
+    def columns(self) -> dict[str, Column | str]:
+        """Extends `DataOptions.columns`: the two columns must differ."""
+        if self.tokens_column == self.tags_column:
+            raise ValueError(f"tokens_column and tags_column are both {self.tags_column!r}; two columns are needed")
+        return {
+            "tokens_column": Column(self.tokens_column, "texts"),
+            "tags_column": Column(self.tags_column, "names"),
+        }
+
+    def fault(self, row: dict[str, Any]) -> str | None:
+        """Extends `DataOptions.fault`: every word has a tag, and is not blank."""
+        tokens, tags = row["tokens"], row["tags"]
+        if len(tokens) != len(tags):
+            return f"{len(tokens)} words, but {len(tags)} tags"
+        blank = next((number for number, token in enumerate(tokens, start=1) if not token.strip()), None)
+        return f"word {blank} is blank" if blank else None

@@ -26,11 +26,13 @@ def check_best_metric(arguments: LoopArguments, names: Sequence[str]) -> None:
         names: what `metric_names` returned.
 
     Raises:
-        ValueError: they will not give it, or there are no evaluations and the best weights are wanted.
+        ValueError: they will not give it, or there are no evaluations and an option needs them.
     """
     if not names:
         if arguments.final_weights == "best":
             raise ValueError("final_weights=best needs validation data by which the best are known")
+        if arguments.early_stopping_patience is not None:
+            raise ValueError("early_stopping_patience needs validation data by which the best is known")
     elif arguments.best_metric is not None and arguments.best_metric not in names:
         raise ValueError(
             f"best_metric={arguments.best_metric!r} is not among the metrics of an evaluation: {', '.join(names)}"

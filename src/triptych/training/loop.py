@@ -1,31 +1,32 @@
 """The training loop. It knows no model and no task: it gets updates, a model, and an `Objective`."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from accelerate import Accelerator
-from accelerate.utils import send_to_device, set_seed
+from accelerate.utils import set_seed
 from torch import nn
 
 from ..files import reading
-from .accelerator import create_accelerator
+from .accelerator import create_accelerator, tracker_names
 from .arguments import FREE_ON_RESUME, LoopArguments
-from .evaluation import Evaluation, check_best_metric, total_items
+from .evaluation import Evaluation, check_best_metric
+from .interruption import Interruption
 from .measurements import Measurements
 from .objective import Batches, Objective, Piece
-from .optimizer import create_optimizer
 from .progress import Progress
 from .reporting import Reporter
 from .run_directory import CheckpointManager, LoopState, check_identity, check_output_dir
 from .run_directory.checkpoints import last_checkpoint, remedy_for
 from .run_directory.checks import read_state_file
-from .run_directory.record import RUN_FILE, STATE, STATE_FILE, TRACKER_DIRECTORY
-from .schedule import Schedule
+from .run_directory.loop_state import is_better
+from .run_directory.record import RUN_FILE, STATE, STATE_FILE
 from .sharding import DividedModel, WholeModel, is_divided
+from .updater import Updater
 
 T = TypeVar("T")
 
@@ -60,8 +61,10 @@ class TrainingLoop:
 
     Raises:
         ValueError, FileExistsError, FileNotFoundError: the output directory may not be used (see `check_output_dir`
-            and `check_identity`), or the evaluations do not give `best_metric`.
+            and `check_identity`), or the evaluations do not give `best_metric`; or the model, the batches or the
+            number of processes do not allow an option.
         FloatingPointError: the loss is not finite any more; the last checkpoint stays.
+        Interrupted: a signal has stopped the run; its checkpoint is saved.
     """
 
     def __init__(
@@ -81,22 +84,17 @@ class TrainingLoop:
         self.objective = objective or Objective()
         fixed = {f"arguments.{k}": v for k, v in asdict(arguments).items() if k not in FREE_ON_RESUME}
         self.identity = json.loads(json.dumps(fixed | (identity or {})))
-        self.schedule = Schedule(
-            name=arguments.lr_scheduler,
-            learning_rate=arguments.learning_rate,
-            warmup_steps=arguments.warmup_steps,
-            warmup_ratio=arguments.warmup_ratio,
-            hidden_size=getattr(getattr(model, "config", None), "hidden_size", None),
-            scale=arguments.learning_rate_scale,
-        )
         self.bare_model = model.to(self.accelerator.device)
         self.evaluation = Evaluation(self.objective, self.bare_model, validation_batches, self.accelerator)
         check_best_metric(arguments, self.evaluation.names)
+        self.check_find_batch_size()
         self.weights = DividedModel(model) if is_divided(self.accelerator) else WholeModel(model)
-        self.model, self.optimizer = self.prepare(self.weights.trained)
         self.state = LoopState()
         self.progress = Progress(arguments, self.state, self.accelerator)
-        self.measurements = Measurements(self.accelerator)
+        self.measurements = self.new_measurements()
+        self.updater = Updater(self.weights, arguments, self.objective, self.measurements, self.accelerator)
+        self.model, self.optimizer = self.updater.model, self.updater.optimizer
+        self.interruption = Interruption(self.accelerator)
         self.checkpoints = CheckpointManager(
             self.output_dir,
             self.weights,
@@ -106,51 +104,74 @@ class TrainingLoop:
             self.objective.save_extras,
         )
         self.logged = self.saved = 0  # the updates after which this was last done
-        self.reporter = Reporter(self.accelerator, self.output_dir, arguments.progress_bar)
+        trackers = tracker_names(arguments.report_to)
+        self.reporter = Reporter(self.accelerator, self.output_dir, arguments.progress_bar, trackers)
 
-    def prepare(self, model: nn.Module) -> tuple[nn.Module, Any]:
-        """Makes the optimizer, and lets accelerate wrap it and the model."""
-        arguments = self.arguments
-        optimizer = create_optimizer(
-            model,
-            arguments.optimizer,
-            betas=(arguments.adam_beta1, arguments.adam_beta2),
-            eps=arguments.adam_epsilon,
-            weight_decay=arguments.weight_decay,
-        )
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        wrapped, optimizer = self.accelerator.prepare(model, optimizer)
-        # The wrapper of accelerate copies all outputs, logits too, to float32. The loop opens autocast itself instead.
-        # (accelerate's function that removes the wrapper also removes decorators of `forward` that generation needs.)
-        for name in ("forward", "_original_forward"):
-            vars(model).pop(name, None)
-        return wrapped, optimizer
+    def new_measurements(self) -> Measurements:
+        """Returns what measures the updates from now on."""
+        return Measurements(self.accelerator, self.bare_model, self.objective.sides)
+
+    def check_find_batch_size(self) -> None:
+        """Raises ValueError if `find_batch_size` is given where it cannot work."""
+        if not self.arguments.find_batch_size:
+            return
+        if self.accelerator.num_processes > 1:
+            # A process without memory would leave the update, and the others would wait for its gradients for ever.
+            raise ValueError("find_batch_size works in one process: for several, give gradient_accumulation_steps")
+        if not hasattr(self.train_batches, "cut_into"):
+            kind = type(self.train_batches).__name__
+            raise ValueError(f"find_batch_size needs batches with a method cut_into, which {kind} lacks; leave it out")
 
     # ---- the run -------------------------------------------------------------------------------------------------
 
     def run(self) -> TrainingResult:
         """Trains to the end, and leaves in `output_dir` (and in the model) the weights that `final_weights` names."""
         self.open()
-        state = self.state
         self.progress.start_clock()
         self.measurements.start_clock()
+        self.warn_of_warmup()
         self.reporter.begin(self.progress.fraction)
         self.model.train()
-        while self.progress.fraction < 1:
+        try:
+            with self.interruption.watched():
+                self.train()
+            return self.finish()
+        finally:
+            self.reporter.close()
+
+    def train(self) -> None:
+        """Makes updates until a limit is reached, or an evaluation or a signal ends the run."""
+        state = self.state
+        while not self.is_over:
             self.progress.start_epoch(self.train_batches)
             start = state.updates
             for pieces, is_last in with_last(self.train_batches.updates(start)):
-                self.update(pieces)
+                if not self.update(pieces):
+                    break  # the update is made again, in smaller pieces
                 epoch_ended = self.epoch_has_ended(is_last)
                 if epoch_ended:
                     state.epoch, state.updates = state.epoch + 1, 0
                 self.progress.tick()
                 self.after_update(epoch_ended)
-                if epoch_ended or self.progress.fraction >= 1:
+                if epoch_ended or self.is_over:
                     break
             else:
                 raise ValueError(f"the training data give no update from number {start} of the epoch on")
-        return self.finish()
+
+    @property
+    def is_over(self) -> bool:
+        """Says whether a limit is reached, or the metric has not become better for as long as the options allow."""
+        patience = self.arguments.early_stopping_patience
+        return self.progress.fraction >= 1 or (patience is not None and self.state.stale >= patience)
+
+    def warn_of_warmup(self) -> None:
+        """Tells where the whole training lies within the warmup, as far as this is known before."""
+        steps, warmup = self.progress.expected_steps, self.updater.schedule.warmup_steps
+        if self.updater.schedule.warmup_ratio is None and steps is not None and steps < warmup:
+            self.reporter.say(
+                f"warning: the training ends after {steps:,} updates, within the warmup of {warmup:,}: the learning "
+                "rate never reaches its peak. Give --warmup_steps a smaller number, or train longer"
+            )
 
     def epoch_has_ended(self, is_last: bool) -> bool:
         """Says whether the update that was made is the last one of its epoch.
@@ -181,9 +202,7 @@ class TrainingLoop:
         if checkpoint is not None:
             self.load(checkpoint)
         self.reporter.forget_after(self.state.step)
-        if self.arguments.report_to != "none":
-            local = self.arguments.report_to == "tensorboard"
-            self.accelerator.init_trackers(TRACKER_DIRECTORY if local else self.output_dir.name)
+        self.reporter.start_trackers()
 
     def check_checkpoint(self, checkpoint: Path) -> None:
         """Compares the state in a checkpoint with the data and the precision of this run; changes nothing on disk.
@@ -200,50 +219,60 @@ class TrainingLoop:
             if state["scaler"] is None and self.accelerator.scaler is not None:
                 raise ValueError("scaler=None, but the run has a loss scale")
 
-    # ---- one update ----------------------------------------------------------------------------------------------
+    # ---- updates -------------------------------------------------------------------------------------------------
 
-    def update(self, pieces: list[Piece]) -> None:
-        """Runs all pieces forward and backward, then the optimizer once; waits for nothing on the device."""
-        accelerator = self.accelerator
-        if accelerator.device.type != "cpu":
-            pieces = send_to_device(pieces, accelerator.device, non_blocking=True)
-        items = total_items(self.objective, self.bare_model, pieces, accelerator)
-        weight = next(iter(items.values()))
-        for number, piece in enumerate(pieces, start=1):
-            # Gradients travel between the processes once per update, with those of the last piece.
-            with nullcontext() if number == len(pieces) else accelerator.no_sync(self.model):
-                with accelerator.autocast():
-                    loss = self.objective.loss(self.model, piece, items)
-                # Data parallelism takes the mean over the processes; the loss of the update is their sum.
-                accelerator.backward(loss * accelerator.num_processes)
-            self.measurements.add_loss(loss.detach(), weight)
-        self.measurements.add_items(weight)
-        self.step()
+    def update(self, pieces: list[Piece]) -> bool:
+        """Makes an update; where the memory is too small for it, sees to it that it comes in smaller pieces next time.
 
-    def step(self) -> None:
-        """Changes the weights by the gradients, at the learning rate of this update."""
-        if self.arguments.max_grad_norm > 0:
-            self.measurements.gradient_norm = self.accelerator.clip_grad_norm_(
-                self.parameters, self.arguments.max_grad_norm
+        Returns:
+            Whether the update was made.
+        """
+        state = self.state
+        if not self.updater.update(pieces, state.step + 1, self.progress.fraction):
+            self.cut_finer(pieces)
+            return False
+        state.step += 1
+        state.updates += 1
+        return True
+
+    def cut_finer(self, pieces: list[Piece]) -> None:
+        """Lets all updates from now on come in twice as many pieces.
+
+        Raises:
+            ValueError: the pieces are single rows already.
+        """
+        if max(len(next(iter(piece.values()))) for piece in pieces) <= 1:
+            raise ValueError(
+                "the memory is too small for an update of one row at a time: take a smaller model, shorter rows, "
+                "gradient_checkpointing or another precision"
             )
-        learning_rate = self.schedule(self.state.step + 1, self.progress.fraction)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.measurements.learning_rate = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.state.step += 1
-        self.state.updates += 1
+        self.cut_into(2 * len(pieces))
+        self.reporter.say(f"out of memory: updates are now made in {self.state.pieces} pieces, with the same result")
+
+    def cut_into(self, pieces: int) -> None:
+        """Sets into how many pieces the updates and the evaluations are cut."""
+        self.state.pieces = pieces
+        for batches in (self.train_batches, self.evaluation.batches):
+            if batches is not None and hasattr(batches, "cut_into"):
+                batches.cut_into(pieces)
 
     def after_update(self, epoch_ended: bool) -> None:
-        """Logs, evaluates and saves where it is time to."""
-        self.reporter.advance(self.progress.fraction)
+        """Logs, evaluates and saves where it is time to, and stops where a signal asks for it.
+
+        Raises:
+            Interrupted: the run was asked to stop, and its checkpoint is saved.
+        """
+        self.reporter.advance(self.progress.fraction, self.measurements.so_far)
         if self.state.step % self.arguments.logging_steps == 0:
             self.log()
         if self.progress.evaluation_is_due(epoch_ended):
             self.evaluate()
         if self.progress.checkpoint_is_due(epoch_ended):
             self.save()
+        if self.interruption.wanted():
+            if self.saved < self.state.step:
+                self.save(scheduled=False)
+            self.interruption.stop(self.output_dir / f"checkpoint-{self.state.step}")
 
     # ---- what happens between updates ----------------------------------------------------------------------------
 
@@ -264,11 +293,20 @@ class TrainingLoop:
             self.weights.gather()
             state.metrics = self.metrics()
             self.reporter.report(state.step, {"minutes": state.seconds / 60} | state.metrics, self.progress.fraction)
-            if self.accelerator.is_main_process and arguments.best_metric is not None:
-                greater_is_better = bool(arguments.greater_is_better)
-                self.checkpoints.keep_if_best(state.step, state.metrics, arguments.best_metric, greater_is_better)
+            if arguments.best_metric is not None:
+                self.compare(arguments.best_metric, bool(arguments.greater_is_better))
         self.progress.tick()
         state.evaluated_at = state.seconds
+
+    def compare(self, metric: str, greater_is_better: bool) -> None:
+        """Compares the metrics with the best so far: keeps better weights, and counts evaluations without any."""
+        state = self.state
+        if self.accelerator.is_main_process:
+            self.checkpoints.keep_if_best(state.step, state.metrics, metric, greater_is_better)
+        if is_better(state.metrics[metric], state.best.get(metric, math.nan), greater_is_better):
+            state.best, state.stale = {metric: state.metrics[metric]}, 0
+        else:
+            state.stale += 1
 
     def metrics(self) -> dict[str, float]:
         """Returns the metrics of the present weights.
@@ -281,19 +319,23 @@ class TrainingLoop:
             raise ValueError(f"best_metric={metric!r} is not among the metrics: {', '.join(values)}")
         return values
 
-    def save(self) -> None:
-        """Writes a checkpoint."""
+    def save(self, scheduled: bool = True) -> None:
+        """Writes a checkpoint; one that is not `scheduled` changes nothing in what the run does later."""
         with self.measurements.paused():
-            self.saved = self.state.step
-            self.state.saved_at = self.state.seconds
-            self.state.window = list(self.measurements.totals(self.state.step))
+            self.saved, self.state.scheduled = self.state.step, scheduled
+            if scheduled:
+                self.state.saved_at = self.state.seconds
+            self.state.window = self.measurements.totals(self.state.step)
             self.checkpoints.save(self.state.step, asdict(self.state))
 
     def load(self, checkpoint: Path) -> None:
         """Restores everything as it was when `checkpoint` was written."""
         state, processes = self.checkpoints.load(checkpoint)
         vars(self.state).update(state)
-        self.logged = self.saved = self.state.step
+        self.saved = self.state.step
+        self.logged = self.state.step - bool(self.state.window[1])  # what is not yet logged will be
+        if self.state.pieces and self.arguments.find_batch_size:
+            self.cut_into(self.state.pieces)
         self.measurements.restore(self.state.window)
         self.reporter.say(f"continuing from {checkpoint}")
         if processes != self.accelerator.num_processes:
@@ -305,11 +347,15 @@ class TrainingLoop:
     def finish(self) -> TrainingResult:
         """Leaves the final weights in `output_dir` and in the model, and returns their metrics."""
         state, choice = self.state, self.arguments.final_weights
+        if self.progress.fraction < 1:
+            self.reporter.say(
+                f"stopped early: {state.stale} evaluations without a better {self.arguments.best_metric}"
+            )
         if self.logged < state.step:
             self.log()
         if state.evaluated < state.step:
             self.evaluate()
-        if self.saved < state.step:
+        if self.saved < state.step or not state.scheduled:
             self.save()
         self.checkpoints.finish(choice)
         if choice != "last" and self.evaluation.names:
@@ -319,7 +365,6 @@ class TrainingLoop:
         best = self.checkpoints.best()
         if best is not None:
             self.reporter.say(f"best {best['metric']}: {best['value']:.4g} at step {best['step']}")
-        self.reporter.close()
         return TrainingResult(self.output_dir, state.step, state.seconds / 60, dict(state.metrics), best)
 
 

@@ -44,7 +44,8 @@ def perplexity(loss: float) -> float:
 
 def without_logits(model: nn.Module) -> dict[str, bool]:
     """Returns the argument of `forward` with which a model returns its loss alone; empty for a model without it."""
-    unwrapped = getattr(model, "module", model)  # data parallelism wraps a model
+    compiled = getattr(model, "_orig_mod", model)  # torch.compile wraps a model
+    unwrapped = getattr(compiled, "module", compiled)  # and so does data parallelism
     accepted = inspect.signature(type(unwrapped).forward).parameters
     return {"skip_logits": True} if "skip_logits" in accepted else {}
 
@@ -61,11 +62,13 @@ class Objective:
         losses: the names that `validation_losses` gives; the metric `validation_NAME` is computed for each.
         derived: further metrics of the validation data: name → function of the mean of the first of `losses`.
         metrics: the names that `evaluate` gives. Where there are none, `evaluate` is not called.
+        sides: side of a row → the column of a piece that holds its tokens; these count for the speed that is logged.
     """
 
     losses: Sequence[str] = ("loss",)
     derived: Mapping[str, Callable[[float], float]] = {"perplexity": perplexity}
     metrics: Sequence[str] = ()
+    sides: Mapping[str, str] = {"text": "input_ids"}
 
     def count_items(self, model: nn.Module, piece: Piece) -> dict[str, Tensor]:
         """Counts what the losses of a piece are means over.
@@ -75,7 +78,7 @@ class Objective:
 
         Returns:
             Name of an argument of the model's `forward` → the number in this piece, a scalar tensor of integers. The
-            first one is the weight of an update in the mean losses and in the speed that are logged.
+            first one is the weight of an update in the mean losses that are logged.
         """
         if hasattr(model, "count_items"):
             counts: dict[str, Tensor] = model.count_items(piece)  # type: ignore[operator]

@@ -1,11 +1,14 @@
-"""Predicting many rows, a batch at a time, on all processes."""
+"""Predicting many rows, a batch at a time, on all processes; and writing the predictions, a line for each."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+
+from .translate import one_line
 
 
 @torch.no_grad()
@@ -23,3 +26,8 @@ def predict_in_batches(
     if accelerator.num_processes > 1:
         found = gather_object(found)
     return [prediction for _, predictions in sorted(found, key=lambda batch: batch[0]) for prediction in predictions]
+
+
+def prediction_line(prediction: Any) -> str:
+    """Returns a prediction as one line of a file: a text as it stands, without line breaks, and all else as JSON."""
+    return one_line(prediction) if isinstance(prediction, str) else json.dumps(prediction, ensure_ascii=False)

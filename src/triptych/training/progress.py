@@ -1,5 +1,6 @@
 """How far a run has come on the way to its limits, and when something is due."""
 
+import math
 import time
 from collections.abc import Sized
 
@@ -73,6 +74,16 @@ class Progress:
         if arguments.max_minutes is not None:
             fractions.append(state.seconds / (60 * arguments.max_minutes))
         return max(fractions)
+
+    @property
+    def expected_steps(self) -> int | None:
+        """The updates at which the run will end, by max_steps and num_train_epochs; None where the time decides."""
+        limits = []
+        if self.arguments.max_steps is not None:
+            limits.append(self.arguments.max_steps)
+        if self.arguments.num_train_epochs is not None and self.epoch_size is not None:
+            limits.append(math.ceil(self.arguments.num_train_epochs * self.epoch_size))
+        return min(limits, default=None)
 
     def evaluation_is_due(self, epoch_ended: bool) -> bool:
         """Says whether it is time for an evaluation: by steps, or by minutes, or at the end of every epoch."""

@@ -1,6 +1,10 @@
 """What every training script does: it reads the command line, trains, tests, and tells about it."""
 
 import argparse
+import os
+import re
+import sys
+from functools import partial
 from typing import Any
 
 import datasets
@@ -8,11 +12,14 @@ import transformers
 
 from ..tokenization import FAMILIES
 from .arguments import LoopArguments
+from .card.markdown import command
 from .command_line import OptionParser, add_config_options
 from .model_source import choose_family
 from .recipe import add_recipe_option
 from .task import Task
 from .training import Training
+
+SECRET = re.compile(r"\bhf_\w{20,}|(?<=://)[^/@\s]+(?=@)")  # a token of the Hub; the name and password of an address
 
 
 def train(task_class: type[Task], description: str | None = None, args: list[str] | None = None) -> None:
@@ -26,19 +33,40 @@ def train(task_class: type[Task], description: str | None = None, args: list[str
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
     training = Training(task_class(arguments, config_fields), loop_arguments, given)
-    say = training.accelerator.print
-    say("\n".join(training.summary()))
-    for line in training.expectations():
-        say(line)
+    tell = training.accelerator.print  # the results, on standard output; all else goes to standard error
+    say = partial(training.accelerator.print, file=sys.stderr)
+    say("\n".join(training.summary()), flush=True)
+    expectations = training.expectations()
     if arguments.dry_run:
-        return
+        return tell("\n".join(expectations))
+    for line in expectations:
+        say(line)
     result = training.run()
-    say(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
+    tell(f"{result.step:,} updates in {result.minutes:.1f} minutes; the model is in {result.output_dir}")
+    for line in training.finished:
+        say(line)
     if native := training.write_hf():
-        say(f"the native class of transformers is in {native}")
+        tell(f"the native class of transformers is in {native}")
     scores = training.test()
     if scores is not None:
-        say("\n".join(training.task.report(scores)))
+        tell("\n".join(training.task.report(scores)))
+    for remark in training.write_card(result, scores, command_of(args)):
+        say(remark)
+
+
+def command_of(args: list[str] | None = None) -> str:
+    """Returns the command of this process as one types it to repeat the run, in lines that fit a page.
+
+    Words that look like a secret are hidden. A script is named without the folders above it, where these are a part of
+    an absolute path.
+
+    Args:
+        args: the options; None: those of the process.
+    """
+    program = sys.argv[0] if not os.path.isabs(sys.argv[0]) else os.path.basename(sys.argv[0])
+    start = ["python", program] if program.endswith(".py") else program.split()
+    words = [word for word in (sys.argv[1:] if args is None else args) if word not in ("--resume", "--overwrite")]
+    return command([*start, *(SECRET.sub("***", word) for word in words)])
 
 
 def parse_options(

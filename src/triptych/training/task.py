@@ -38,10 +38,13 @@ class Task(Objective):
             `triptych.tokenization.FAMILIES`: encoder-decoder, encoder or decoder. The first one is the usual one.
         default_preset: the preset that says, where neither `--preset` nor `--model` is given, what the plan does not.
         objective: the word by which a published recipe names the task.
+        title: the task in words, for the model card ("translation"); without it, the card says `objective`.
+        pipeline_tag: the task of a pipeline that the trained model does, as the Hub names it; None: it does none.
         unit: what a row of the data is called in the summary.
         text_columns: the columns of the data on which a tokenizer is trained.
         held_together: where rows are held out for validation, equal texts of this column stay together; None: of the
             first of `text_columns`.
+        covered: the column of the labels, each of which then stays in the training data; None: there are none.
         sides: side of a row → the column of its tokens. The tokens of all sides count for `max_tokens`.
         scores: the names of the metrics that `score` gives, as numbers. Without any, the task is tested by its losses.
         predictions_file: where the predictions of the test data are written.
@@ -60,11 +63,14 @@ class Task(Objective):
     model_classes: ClassVar[Mapping[str, type[PreTrainedModel]]]
     default_preset: ClassVar[str]
     objective: ClassVar[str]
-    unit: ClassVar[str] = "rows"
-    text_columns: ClassVar[Sequence[str]] = ("text",)
+    title: ClassVar[str] = ""
+    pipeline_tag: ClassVar[str | None] = None
+    unit: str = "rows"
+    text_columns: Sequence[str] = ("text",)
     held_together: ClassVar[str | None] = None
-    sides: ClassVar[Mapping[str, str]] = {"text": "input_ids"}
-    scores: ClassVar[Sequence[str]] = ()
+    covered: ClassVar[str | None] = None
+    sides: Mapping[str, str] = {"text": "input_ids"}
+    scores: Sequence[str] = ()
     predictions_file: ClassVar[str] = "test_predictions.txt"
 
     data: "DatasetDict"
@@ -134,7 +140,7 @@ class Task(Objective):
         if not isinstance(data["train"], Sized):
             return ["the training data are a stream, so none are held out for validation: give --validation_file"]
         column = self.held_together or self.text_columns[0]
-        train, validation = split_off(data["train"], part, column, MOST_VALIDATION_ROWS, seed)
+        train, validation = split_off(data["train"], part, column, MOST_VALIDATION_ROWS, seed, self.covered)
         if not len(validation):
             return [f"no rows are held out for validation: {len(train):,} are too few for --validation_split {part:g}"]
         data["train"], data["validation"] = train, validation
@@ -225,6 +231,16 @@ class Task(Objective):
         scores = self.score(self.predict(model, rows, accelerator, final=False), rows)
         return {name: scores[name] for name in self.scores}
 
+    def finish(self, accelerator: Accelerator) -> Sequence[str]:
+        """Does what is left to do with the trained model, before it is tested; every process calls it.
+
+        It may change the model's generation configuration, which is written again afterwards.
+
+        Returns:
+            Lines that tell the user about it.
+        """
+        return []
+
     # ---- what is written and told --------------------------------------------------------------------------------
 
     def save_extras(self, directory: Path) -> None:
@@ -241,6 +257,10 @@ class Task(Objective):
     def summary(self) -> dict[str, str]:
         """Returns lines that are added to the summary of the run: a word of up to ten letters → text."""
         return {}
+
+    def language_codes(self) -> Sequence[str]:
+        """Returns the codes (ISO 639) of the languages of the data, for the model card; empty: they are not known."""
+        return ()
 
     def report(self, scores: dict[str, Any]) -> list[str]:
         """Returns the lines that tell the user the scores of the test data."""

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence, Sized
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,23 +14,27 @@ from ..conversion import to_hf
 from ..conversion.convert import destination
 from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
 from ..data.batching import token_lengths
+from ..data.cache import default_directory, fingerprint_of_rows, keeping
 from ..files import write_json, write_text
 from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
 from .adapters import adapter_layers, add_adapters, check_peft, fingerprint_of_frozen, freeze
 from .arguments import LoopArguments
+from .card import Run, write_card
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
+from .model_sizes import layers, parameters, vocabulary
 from .plan import check_fields, dry_run, forecast, given_options, measure, plan_of_run, warnings
+from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
 from .sharding import is_divided
 from .task import Task
-from .translate import one_line
 from .vocabulary import Tokenizers
 
 T = TypeVar("T")
+GENERATION_FILE = "generation_config.json"
 
 
 class Training:
@@ -49,12 +52,14 @@ class Training:
         plan: the options that were not given, where neither a preset nor a recipe decides them; else None.
         train_batches: the updates of an epoch.
         loop: the loop over them.
+        finished: what the task did after the training, in lines for the user.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: see the parts; each message names the option and the remedy.
     """
 
     def __init__(self, task: Task, arguments: LoopArguments, given: Collection[str] | None = None) -> None:
+        self.finished: Sequence[str] = ()
         # Options are checked before the data are read, and everything before anything is written.
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
         check_apart(task.arguments.model, arguments)
@@ -100,6 +105,9 @@ class Training:
             identity=self.identity(),
             accelerator=self.accelerator,
         )
+        self.loop.progress.start_epoch(
+            self.train_batches
+        )  # refuses a stream without an end, before anything is written
 
     def choose_parameters(self) -> None:
         """Freezes parameters and adds adapters, as the options say."""
@@ -126,26 +134,36 @@ class Training:
         task, arguments, max_tokens = self.task, self.arguments, self.task.arguments.max_tokens
         is_planned = self.plan is not None and "max_tokens" in self.plan.options
         accelerator = self.accelerator
+        is_pinned = accelerator.device.type == "cuda"
+        loading: dict[str, Any] = {"num_workers": arguments.dataloader_workers, "pin_memory": is_pinned}
         division = Division(
             accelerator.process_index, accelerator.num_processes, arguments.gradient_accumulation_steps
         )
         try:
-            rows = task.rows(split)
+            rows = self.rows(split)
             if not isinstance(rows, Sized):
-                return StreamBatches(
-                    rows, task.sides, max_tokens, task.collator(), division, shuffle=shuffle, seed=arguments.seed
-                )
+                order: dict[str, Any] = {"shuffle": shuffle, "seed": arguments.seed}
+                return StreamBatches(rows, task.sides, max_tokens, task.collator(), division, **order, **loading)
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
             if is_planned:  # an update holds at least the longest row
                 max_tokens = max(max_tokens, int(np.sum([*lengths.values()], axis=0).max()))
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
-        return DatasetBatches(rows, sampler, task.collator(), division, pin_memory=accelerator.device.type == "cuda")
+        return DatasetBatches(rows, sampler, task.collator(), division, **loading)
+
+    def rows(self, split: str) -> Any:
+        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`)."""
+        named = self.arguments.cache_dir
+        directory = None if named == "none" else named or default_directory()
+        with keeping(directory):
+            if directory is not None and self.accelerator.num_processes > 1:
+                on_main_process(self.accelerator, lambda: bool(self.task.rows(split)))  # the others find it there
+            return self.task.rows(split)
 
     def identity(self) -> dict[str, Any]:
         """Returns what decides the result beside the options of the loop; a resumed run must have the same."""
-        task, config = self.task, self.task.config
+        task, config, train = self.task, self.task.config, self.task.data["train"]
         values = config.to_dict()
         documented = type(config).__dataclass_fields__.keys() & values.keys() - {"transformers_version"}
         fields = {f"model.{name}": values[name] for name in documented if not name.startswith("_")}
@@ -159,7 +177,7 @@ class Training:
         return fields | {
             "tokenizer": fingerprint([fingerprint_of(task.tokenizer)]),
             "target_tokenizer": None if target is None else fingerprint([fingerprint_of(target)]),
-            "data.train": fingerprint_of_rows(task.data["train"]),
+            "data.train": fingerprint_of_rows(train) if isinstance(train, Sized) else None,  # a stream is read once
             "data.max_tokens": task.arguments.max_tokens,
             "data.validation_split": task.arguments.validation_split,
             "plan": None if self.plan is None else self.plan.record,
@@ -168,7 +186,7 @@ class Training:
 
     def summary(self) -> list[str]:
         """Returns what is about to happen, in a few lines."""
-        accelerator, loop, task, model = self.accelerator, self.arguments, self.task, self.task.model
+        loop, task, model = self.arguments, self.task, self.task.model
         sizes = ", ".join(
             f"{len(rows):,} {split}" if isinstance(rows, Sized) else f"a stream to {split}"
             for split, rows in task.data.items()
@@ -178,8 +196,7 @@ class Training:
             f"{len(self.train_batches):,} updates an epoch" if isinstance(self.train_batches, Sized) else "streamed"
         )
         lines = {
-            "device": f"{accelerator.num_processes} × {accelerator.device.type}, precision "
-            f"{accelerator.mixed_precision}{', the model divided (FSDP2)' if is_divided(accelerator) else ''}",
+            "device": self.device,
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
             **({} if self.plan is None else {"plan": str(self.plan)}),
             "model": f"{task.arguments.model or task.arguments.preset or 'planned'}: {parameters(model)}, "
@@ -193,6 +210,14 @@ class Training:
         indented = {name: text.replace("\n", "\n" + " " * 12) for name, text in lines.items()}
         return [f"{name:<11} {text}" for name, text in indented.items()]
 
+    @property
+    def device(self) -> str:
+        """The processes, devices and precision in words."""
+        accelerator = self.accelerator
+        divided = ", the model divided (FSDP2)" if is_divided(accelerator) else ""
+        devices = f"{accelerator.num_processes} × {accelerator.device.type}"
+        return f"{devices}, precision {accelerator.mixed_precision}{divided}"
+
     def expectations(self) -> list[str]:
         """Returns lines about how far the run will get, and warnings: a few updates are measured, and undone.
 
@@ -203,14 +228,23 @@ class Training:
             return []
         measured = measure(loop)
         expected = forecast(loop, measured.seconds)
-        told = warnings(loop, expected, is_new=task.arguments.model is None, is_planned=self.plan is not None)
-        if not task.arguments.dry_run:
+        is_dry = task.arguments.dry_run
+        told = warnings(
+            loop, expected, is_new=task.arguments.model is None, is_planned=self.plan is not None, is_dry=is_dry
+        )
+        if not is_dry:
             return [f"{'forecast':<11} {expected} ({measured.seconds:.3g} seconds for an update)", *told]
         return dry_run(self.train_batches, task.sides, task.model, measured, expected, told)
 
     def run(self) -> TrainingResult:
-        """Trains to the end; see `TrainingLoop.run`."""
-        return self.loop.run()
+        """Trains to the end, and lets the task finish its model; see `TrainingLoop.run` and `Task.finish`."""
+        result, model = self.loop.run(), self.task.model
+        with torch.no_grad(), self.accelerator.autocast():
+            self.finished = self.task.finish(self.accelerator)
+        if self.finished and model.can_generate() and self.accelerator.is_main_process:
+            write_text(result.output_dir / GENERATION_FILE, model.generation_config.to_json_string())
+        self.accelerator.wait_for_everyone()
+        return result
 
     def write_hf(self) -> Path | None:
         """Writes the trained model as the native class of transformers, where `to_hf` wants it; returns the place."""
@@ -249,10 +283,28 @@ class Training:
             claim(output_dir, TEST_METRICS_FILE, task.predictions_file)
             write_json(output_dir / TEST_METRICS_FILE, scores)
             if predictions:
-                lines = "".join(f"{one_line(str(prediction))}\n" for prediction in predictions)
+                lines = "".join(f"{prediction_line(prediction)}\n" for prediction in predictions)
                 write_text(output_dir / task.predictions_file, lines)
         self.accelerator.wait_for_everyone()
         return scores
+
+    def write_card(self, result: TrainingResult, scores: dict[str, Any] | None, command: str) -> list[str]:
+        """Writes the model card and its curve; see `write_card`.
+
+        Args:
+            result: what `run` returned.
+            scores: what `test` returned.
+            command: what one types to repeat the run.
+
+        Returns:
+            Remarks for the user, on the main process.
+        """
+        remarks: list[str] = []
+        if self.accelerator.is_main_process:
+            run = Run(self.task, self.arguments, result, scores, command, self.device)
+            remarks = write_card(run)
+        self.accelerator.wait_for_everyone()
+        return remarks
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:
@@ -279,13 +331,6 @@ def fingerprint(values: Iterable[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def fingerprint_of_rows(rows: Any) -> str | None:
-    """Returns the fingerprint of all columns of a data set; None for a stream, which is not read twice."""
-    if not hasattr(rows, "__len__"):
-        return None
-    return fingerprint(chain.from_iterable(rows[column] for column in rows.column_names))
-
-
 def check_apart(model: str | None, arguments: LoopArguments) -> None:
     """Raises ValueError if a run would write into the directory of the checkpoint from which it starts."""
     if model is not None and Path(model).resolve() == Path(arguments.output_dir).resolve():
@@ -295,25 +340,6 @@ def check_apart(model: str | None, arguments: LoopArguments) -> None:
         )
 
 
-def parameters(model: Any) -> str:
-    """Returns the number of parameters, and of those that are trained, where some are not."""
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
-    return f"{total:,} parameters" + ("" if trained == total else f" ({trained:,} of them trained)")
-
-
 def new_weights(names: Sequence[str]) -> str:
     """Returns a line that names the weights that a checkpoint did not give; empty where it gave all."""
     return f"\nnew weights: {', '.join(names)}" if names else ""
-
-
-def vocabulary(config: Any) -> str:
-    """Returns the size of the vocabulary, or of both."""
-    sizes = [config.vocab_size, getattr(config, "decoder_vocab_size", None)]
-    return " + ".join(f"{size:,}" for size in sizes if size is not None)
-
-
-def layers(config: Any) -> str:
-    """Returns the number of layers, of the encoder and of the decoder where there are both."""
-    both = hasattr(config, "encoder_layers") and hasattr(config, "decoder_layers")
-    return f"{config.encoder_layers}+{config.decoder_layers}" if both else str(config.num_hidden_layers)

@@ -28,6 +28,7 @@ def translate(
     *,
     batch_size: int = 64,
     accelerator: Accelerator | None = None,
+    max_source_length: int | None = None,
     **generate_options: Any,
 ) -> list[str]:
     """
@@ -42,6 +43,8 @@ def translate(
         tokenizer: with language codes, it reads the sources in its `src_lang`, and the model writes its `tgt_lang`.
         target_tokenizer: the tokenizer of the target, where that has its own vocabulary.
         batch_size: the number of sentences that are translated at a time.
+        max_source_length: the number of tokens to which a source is cut without a warning; None: only the number of
+            positions cuts it.
         **generate_options: arguments of `model.generate`; by default those of the model's generation_config.
 
     Raises:
@@ -52,7 +55,7 @@ def translate(
     limit = position_limit(model.config, "encoder")
     encode, decoder = Encoder(tokenizer), target_tokenizer or tokenizer
     generate_options = language_options(model, decoder) | generate_options
-    ids = encode(list(sources))
+    ids = encode(list(sources), max_source_length)
     too_long = [row for row, tokens in enumerate(ids) if limit is not None and len(tokens) > limit]
     if too_long:
         logger.warning(

@@ -10,6 +10,21 @@ from ..warm_starts import replace_vocabulary
 Tokenizers = tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]  # of the source, and of the target
 
 
+PADDING = "<pad>"
+
+
+def complete_for_batches(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Gives a tokenizer a padding token, if it has none: its end token (GPT-2, Llama), or else a new token `<pad>`.
+
+    It is changed, and saved with this. What is padded is masked, so no text loses its end.
+    """
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is not None:
+            tokenizer.pad_token = tokenizer.eos_token
+        else:
+            tokenizer.add_special_tokens({"pad_token": PADDING})
+
+
 def fit_vocabulary(
     model: PreTrainedModel, family: str, tokenizers: Tokenizers, former: Tokenizers | None = None
 ) -> PreTrainedModel:

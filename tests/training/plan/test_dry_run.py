@@ -52,7 +52,7 @@ def test_padding_is_counted(command, tmp_path, capsys):
 
 def test_where_a_time_is_given_the_run_begins_with_a_forecast(command, tmp_path, capsys):
     command("--max_minutes 0.004 --preset tiny")
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     forecast = told.index("forecast    about ")
     assert told.index("output_dir") < forecast < told.index("step ")
     assert "epochs, in the 0.004 minutes" in told

@@ -22,7 +22,7 @@ def class_names(features: Mapping[str, Any] | None, column: str) -> Callable[[An
     of_items = getattr(getattr(feature, "feature", None), "names", None)
 
     def named(number: int | None) -> str | None:
-        return None if number is None or number == NO_CLASS else (names or of_items)[number]
+        return None if number is None or number == NO_CLASS else (names or of_items or [])[number]
 
     if names:
         return named

@@ -91,7 +91,13 @@ def read_delimited(path: str, columns: Columns, options: "FileOptions", delimite
             raise ValueError(f"{path}: line 1 holds the column names already; leave out --column_names")
         rows = chain([first], rows)
     picks = [
-        (header_position(path, column.name, option, header, delimiter), column) for option, column in columns.items()
+        (
+            None
+            if column.optional and column.name not in header
+            else header_position(path, column.name, option, header, delimiter),
+            column,
+        )
+        for option, column in columns.items()
     ]
     blank: list[int] = []
     wrong: list[str] = []
@@ -106,7 +112,10 @@ def read_delimited(path: str, columns: Columns, options: "FileOptions", delimite
         if blank:
             yield from ((line, (None,) * len(picks)) for line in blank)
             blank = []
-        yield place, tuple([parsed(fields[pick], column, path, place) for pick, column in picks])
+        yield (
+            place,
+            tuple([None if pick is None else parsed(fields[pick], column, path, place) for pick, column in picks]),
+        )
     if wrong:
         raise ValueError(
             f"{path}: {counted(wrong)} another number of fields than the {len(header)} of the "

@@ -64,6 +64,8 @@ def record_value(record: dict[str, Any], column: Column, option: str, path: str,
     for key in [column.name] if column.name in record else column.name.split("."):
         if value is None:
             return None
+        if column.optional and isinstance(value, dict) and key not in value:
+            return None
         if not isinstance(value, dict) or key not in value:
             raise missing_column(f"{path}: line {line}", column.name, option, record)
         value = value[key]

@@ -179,7 +179,7 @@ KINDS = {
         of_json(answers, "answers"),
         lambda pa: pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int64()))]),
     ),
-    # Only in `columns()`: `resolve_labels` replaces it by name, names or number, whichever all rows allow.
+    # Only in `columns()`: `resolve_columns` replaces it by name, names or number, whichever all rows allow.
     "label": Kind(label_evidence, label_evidence_of_text, lambda pa: pa.string()),
 }
 """The kinds of columns, by the word for each."""
@@ -220,10 +220,17 @@ def kind_of_labels(seen: Mapping[str, str], column: str) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A wanted column: its name in the file, and the kind of its values, a key of `KINDS`."""
+    """A wanted column.
+
+    Attributes:
+        name: its name in the file.
+        kind: what it holds, a key of `KINDS`.
+        optional: whether a file may lack it; then its values are None. (In `columns()`, `resolve_columns` decides it.)
+    """
 
     name: str
     kind: str = "text"
+    optional: bool = False
 
     @property
     def values(self) -> Kind:

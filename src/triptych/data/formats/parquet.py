@@ -21,12 +21,18 @@ def read_parquet(path: str, columns: Columns, options: "FileOptions") -> Iterato
             table = parquet.ParquetFile(file)
             for option, column in columns.items():
                 check_parquet_column(path, table.schema_arrow, column, option)
+            present = {
+                option: column for option, column in columns.items() if not is_absent(column, table.schema_arrow)
+            }
             features = features_of(table.schema_arrow)
-            names = list(dict.fromkeys(column.name for column in columns.values()))
+            names = list(dict.fromkeys(column.name for column in present.values()))
             wanted = [(column, class_names(features, column.name)) for column in columns.values()]
             row = 0
             for batch in table.iter_batches(batch_size=10_000, columns=names):
-                found = [arrow_values(nested(batch, column.name), path, row) for column in columns.values()]
+                found = [
+                    arrow_values(nested(batch, column.name), path, row) if option in present else [None] * len(batch)
+                    for option, column in columns.items()
+                ]
                 for values in zip(*found, strict=True):
                     row += 1
                     place = f"{path}: row {row}"
@@ -63,6 +69,11 @@ def features_of(schema: Any) -> Any:
     return Features.from_arrow_schema(schema)
 
 
+def is_absent(column: Column, schema: Any) -> bool:
+    """Whether an optional column is not there."""
+    return column.optional and column.name not in dict(field_types(schema))
+
+
 def check_parquet_column(path: str, schema: Any, column: Column, option: str) -> None:
     """Raises ValueError unless exactly one column has this name, and it holds text if texts are wanted."""
     import pyarrow as pa
@@ -70,6 +81,8 @@ def check_parquet_column(path: str, schema: Any, column: Column, option: str) ->
     if len(set(schema.names)) < len(schema.names):
         raise ValueError(f"{path} has two columns of the same name; it has {', '.join(map(repr, schema.names))}")
     kinds = dict(field_types(schema))
+    if is_absent(column, schema):
+        return
     if column.name not in kinds:
         raise missing_column(path, column.name, option, kinds)
     kind = kinds[column.name]

@@ -1,7 +1,7 @@
-"""Reading plain text, a sentence on each line."""
+"""Reading plain text: a sentence or a document on each line, or documents between blank lines."""
 
-from collections.abc import Iterator
-from itertools import zip_longest
+from collections.abc import Callable, Iterator
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING
 
 from .lines import content, text_lines
@@ -11,16 +11,34 @@ if TYPE_CHECKING:
     from ..readers import FileOptions
 
 
+def lines_of(path: str) -> Iterator[tuple[int, str]]:
+    """The number and the text of each line."""
+    for number, line in text_lines(path):
+        yield number, content(line)
+
+
+def blocks_of(path: str) -> Iterator[tuple[int, str]]:
+    """Each run of lines that are not blank, with its line ends, and the number of its first line."""
+    for has_text, block in groupby(lines_of(path), key=lambda line: bool(line[1].strip())):
+        if has_text:
+            (first, text), *others = block
+            yield first, "\n".join([text, *(line for _, line in others)])
+
+
+DOCUMENTS: dict[str, Callable[[str], Iterator[tuple[int, str]]]] = {"lines": lines_of, "blank_lines": blocks_of}
+"""What reads the texts of a file, by the word of the option `documents`."""
+
+
 def read_text(path: str, columns: Columns, options: "FileOptions") -> Iterator[Row]:
-    """The lines of a file, as a table with the one column `text`."""
+    """The texts of a file, as a table with the one column `text`; `options.documents` says where a text ends."""
     for option, column in columns.items():
         if column.name != "text" or column.kind != "text":
             raise ValueError(
                 f"{path} has no column {column.name!r}: a plain text file has one column, 'text' (--{option}); if it "
                 "is no plain text, name its format with --file_format"
             )
-    for number, line in text_lines(path):
-        yield number, (content(line),) * len(columns)
+    for number, text in DOCUMENTS[options.documents](path):
+        yield number, (text,) * len(columns)
 
 
 def read_parallel(source: str, target: str, options: "FileOptions") -> Iterator[Row]:

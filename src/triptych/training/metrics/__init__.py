@@ -4,7 +4,21 @@ from importlib import import_module
 from typing import Any
 
 # Name → module here and class in it; imported when asked for, as each needs a library of its own.
-METRICS = {"sacrebleu": ("translation", "SacreBleu"), "chrf": ("translation", "ChrF")}
+METRICS = {
+    "accuracy": ("classification", "Accuracy"),
+    "chrf": ("translation", "ChrF"),
+    "f1": ("classification", "F1"),
+    "matthews_correlation": ("classification", "MatthewsCorrelation"),
+    "mse": ("classification", "MeanSquaredError"),
+    "pearsonr": ("classification", "PearsonR"),
+    "perplexity": ("perplexity", "Perplexity"),
+    "rouge": ("rouge", "Rouge"),
+    "sacrebleu": ("translation", "SacreBleu"),
+    "seqeval": ("tagging", "SeqEval"),
+    "spearmanr": ("classification", "SpearmanR"),
+    "squad": ("squad", "Squad"),
+    "squad_v2": ("squad", "SquadV2"),
+}
 
 
 def load_metric(name: str) -> Any:

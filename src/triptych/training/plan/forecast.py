@@ -7,13 +7,11 @@ import time
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from accelerate.utils import broadcast_object_list
 
 from ..loop import TrainingLoop
-from ..measurements import Measurements
 from ..run_directory.random_numbers import random_state, set_random_state
 
 # With fewer updates, no model with new weights learns anything of use.
@@ -60,16 +58,18 @@ def seconds_of_an_update(loop: TrainingLoop) -> float:
     The first one does not count where there are more, because many things are done only once.
     """
     times: list[float] = []
-    began = time.monotonic()
-    for pieces in islice(loop.train_batches.updates(), 1 + MOST_MEASURED):
-        loop.update(pieces)
+    updates, began = loop.train_batches.updates(), time.monotonic()
+    while len(times) <= MOST_MEASURED and sum(times[1:]) < MEASURED_SECONDS:
+        if (pieces := next(updates, None)) is None:
+            break
+        if not loop.update(pieces):  # the memory was too small; from now on they come in smaller pieces
+            updates, began = loop.train_batches.updates(), time.monotonic()
+            continue
         if loop.accelerator.device.type != "cpu":
             torch.accelerator.synchronize()
         now = time.monotonic()
         times.append(agreed(loop, now - began))
         began = now
-        if sum(times[1:]) >= MEASURED_SECONDS:
-            break
     if not times:
         raise ValueError("the training data give no update: they are empty")
     counted = times[1:] or times
@@ -111,8 +111,8 @@ def undone(loop: TrainingLoop) -> Iterator[None]:
         optimizer.load_state_dict(optimizer_state)
         if scaler is not None:
             scaler.load_state_dict(scale)
-        vars(loop.state).update(counters)
-        loop.measurements = Measurements(loop.accelerator)
+        vars(loop.state).update(counters | {"pieces": loop.state.pieces})  # the batches stay as finely cut
+        loop.measurements = loop.updater.measurements = loop.new_measurements()
         set_random_state(random_numbers, loop.accelerator.device)
         model.train(mode)
 
@@ -171,12 +171,15 @@ def forecast(loop: TrainingLoop, seconds: float) -> Forecast:
     return Forecast(updates, minutes, None if size is None else updates / size, in_time)
 
 
-def warnings(loop: TrainingLoop, expected: Forecast, is_new: bool, is_planned: bool) -> list[str]:
+def warnings(
+    loop: TrainingLoop, expected: Forecast, *, is_new: bool, is_planned: bool, is_dry: bool = False
+) -> list[str]:
     """Returns what is hopeless about a run, with the remedy.
 
     Args:
         is_new: the model has new weights, and not those of a checkpoint.
         is_planned: its size is planned, and not that of a preset.
+        is_dry: there will be no run, which by itself warns of what does not depend on the time.
     """
     arguments, told = loop.arguments, []
     if expected.in_time and is_new and expected.updates < FEWEST_UPDATES:
@@ -186,7 +189,8 @@ def warnings(loop: TrainingLoop, expected: Forecast, is_new: bool, is_planned: b
             f"a model with new weights learns next to nothing in fewer than {FEWEST_UPDATES} updates: give "
             f"--max_minutes {least} or more{smaller}"
         )
-    if arguments.warmup_ratio is None and expected.updates <= arguments.warmup_steps:
+    is_within_warmup = arguments.warmup_ratio is None and expected.updates <= arguments.warmup_steps
+    if is_within_warmup and (expected.in_time or is_dry):
         told.append(
             f"the training ends within the warm-up of {arguments.warmup_steps:,} updates, so the learning rate never "
             f"reaches its peak: give --warmup_steps {max(expected.updates // 20, 1)}"

@@ -30,8 +30,9 @@ from ..arguments import LoopArguments
 from ..sharding import WholeModel
 from .averaging import average_checkpoints
 from .checkpoints import remedy_for, remove_unfinished, step_directories
-from .checks import read_best
+from .checks import is_scheduled, read_best
 from .directory import check_output_dir, start_run
+from .loop_state import is_better
 from .random_numbers import random_state
 from .record import BEST_FILE, STATE, claim, is_run_entry, release
 from .training_state import optimizer_tensors, read_state, write_state
@@ -198,9 +199,16 @@ class CheckpointManager:
         return state, processes
 
     def prune(self) -> None:
-        """Drops, of the checkpoints before the last, what is not needed any more."""
-        older = step_directories(self.output_dir, "checkpoint")[:-1]
-        for directory in older[: max(len(older) + 1 - self.keep, 0)]:
+        """Drops, of the checkpoints before the last, what is not needed any more.
+
+        A checkpoint that was not due goes as soon as there is a later one, and takes no other's place: so the
+        checkpoints that are averaged are those of a run that nobody stopped.
+        """
+        *older, last = step_directories(self.output_dir, "checkpoint")
+        for directory in [path for path in older if not is_scheduled(path)]:
+            self.remove(directory)
+            older.remove(directory)
+        for directory in older[: max(len(older) + is_scheduled(last) - self.keep, 0)]:
             self.remove(directory)
         for directory in older:  # averaging needs the weights only
             remove(directory / STATE, self.is_ours, f"{directory.name}/{STATE}")
@@ -225,10 +233,10 @@ class CheckpointManager:
 
     def keep_if_best(self, step: int, metrics: dict[str, float], metric: str, greater_is_better: bool) -> None:
         """Keeps the present weights instead of the best weights so far, if they are better by `metric`."""
-        value, best, sign = metrics[metric], self.best(), 1 if greater_is_better else -1
+        value, best = metrics[metric], self.best()
         kept = step_directories(self.output_dir, "best")[-1:]
         former = best["value"] if best is not None and best["metric"] == metric else math.nan
-        if math.isnan(former) or sign * value > sign * former:  # every number is better than NaN
+        if is_better(value, former, greater_is_better):
             record = {"step": step, "metric": metric, "value": value, "metrics": metrics}
             directory = self.output_dir / f"best-{step}"
             self.write(directory, lambda d: write_json(d / BEST_FILE, record))

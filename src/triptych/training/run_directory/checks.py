@@ -52,6 +52,11 @@ def read_state_file(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
+def is_scheduled(checkpoint: Path) -> bool:
+    """Says whether a checkpoint was due; of a checkpoint that has no state any more, it is known to be so."""
+    return not (checkpoint / STATE / STATE_FILE).is_file() or bool(read_state_file(checkpoint)["scheduled"])
+
+
 def read_best(output_dir: Path) -> dict[str, Any] | None:
     """Returns `step`, `metric`, `value` and all `metrics` of the best evaluation so far; None before the first.
 

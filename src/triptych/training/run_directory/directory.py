@@ -7,7 +7,7 @@ from typing import Any
 from ...files import TEMPORARY, Ours, check_writable, foreign_entries, remove, without_temporary
 from .checkpoints import last_checkpoint, step_of
 from .checks import check_checkpoints
-from .record import RUN_FILE, STEP_DIRECTORY, is_run_entry, read_record, recorded, write_record
+from .record import RUN_FILE, STEP_DIRECTORY, YIELDING, is_run_entry, read_record, recorded, write_record
 
 
 def check_output_dir(output_dir: str | Path, resume: bool = False, overwrite: bool = False) -> None:
@@ -80,7 +80,8 @@ def in_the_way(output_dir: Path, after: int) -> list[str]:
         step = STEP_DIRECTORY.fullmatch(entry.name)
         has_a_name_of_a_run = any(is_run_entry(name) for name in (entry.name, f"{entry.name}/"))
         is_left_by_a_kill = entry.name.endswith(TEMPORARY)
-        if not has_a_name_of_a_run or entry.name == RUN_FILE or (step and int(step["step"]) <= after):
+        is_needed = has_a_name_of_a_run and entry.name not in {RUN_FILE, *YIELDING}
+        if not is_needed or (step and int(step["step"]) <= after):
             continue
         if entry.is_symlink() or not (entry.name in written or is_left_by_a_kill):
             found.append(entry.name)

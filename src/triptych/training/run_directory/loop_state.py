@@ -20,6 +20,7 @@ def are_metrics(value: Any) -> bool:
 VALID: dict[type, Callable[[Any], bool]] = {
     int: lambda value: value >= 0,
     float: lambda value: 0 <= value < math.inf,
+    bool: lambda value: True,
     list: lambda value: len(value) == 2 and all(type(n) is float and math.isfinite(n) for n in value),
     dict: are_metrics,
 }
@@ -47,6 +48,16 @@ class LoopState:
     saved_at: float = 0.0  # `seconds` of the last checkpoint
     window: list[float] = field(default_factory=lambda: [0.0, 0.0])  # sums since the last log line: loss, items
     metrics: dict[str, float] = field(default_factory=dict)  # of the last evaluation
+    best: dict[str, float] = field(default_factory=dict)  # `best_metric` and its best value so far
+    stale: int = 0  # evaluations since the best one
+    pieces: int = 0  # into which `find_batch_size` cuts the share of a process; 0: as the options say
+    scheduled: bool = True  # False: the checkpoint was not due, a signal asked for it
+
+
+def is_better(value: float, former: float, greater_is_better: bool) -> bool:
+    """Compares the value of a metric with the best one so far; every number is better than NaN."""
+    sign = 1 if greater_is_better else -1
+    return math.isnan(former) or sign * value > sign * former
 
 
 def check_state(values: dict[str, Any], step: int, processes: int) -> None:

@@ -22,12 +22,18 @@ STATE = "training_state"
 STATE_FILES = ("optimizer.safetensors", "random_state.safetensors", "state.json")
 OPTIMIZER_FILE, RANDOM_STATE_FILE, STATE_FILE = STATE_FILES
 ADAPTERS_FILE = "adapters.safetensors"  # only where there are adapters
+CARD_FILE = "README.md"
+CURVE_FILE = "training_curve.png"
 HF_DIRECTORY = "hf"  # the model as a class of transformers
+
+# A run writes these names only where nothing stands under them that it has not written; so nothing is in its way.
+YIELDING = frozenset({CARD_FILE, CURVE_FILE})
 
 STEP_DIRECTORY = re.compile(r"(?P<kind>checkpoint|best)-(?P<step>0|[1-9][0-9]{0,17})")
 # A run writes these names, and the names of CHECKPOINT_ENTRY, into its directory ...
 _IN_THE_RUN = re.compile(
-    r"run\.json|metrics\.jsonl|test_metrics\.json|test_(translations|predictions)\.txt|"
+    r"run\.json|metrics\.jsonl|test_metrics\.json|test_(translations|predictions)\.(txt|jsonl)|README\.md|"
+    r"training_curve\.png|"
     r"tensorboard/(events\.out\.tfevents\.[^/]+)?"
 )
 # ... and these, and the names of CHECKPOINT_ENTRY, into the directory of a step.

@@ -1,0 +1,124 @@
+"""The names of labels and their numbers, as the data and a checkpoint have them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..conversion.loading import read_config
+from ..data.formats.kinds import WHOLE
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+CHUNK = 10_000  # the number of rows that are looked at at a time
+SHOWN = 10  # the number of names that a message shows
+
+
+def names_in(rows: "Dataset", column: str) -> list[str]:
+    """The names that occur in a column of names, or of lists of names, in order: whole numbers by their size."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found: set[str] = set()
+    for table in rows.with_format("arrow").iter(batch_size=CHUNK):
+        values = table[column]
+        is_list = pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
+        found.update(pc.unique(pc.list_flatten(values) if is_list else values).to_pylist())
+    return sorted(found, key=int) if all(map(WHOLE.fullmatch, found)) else sorted(found)
+
+
+def checkpoint_names(source: str | None) -> list[str]:
+    """The names of the labels of a checkpoint, by their numbers; none without a checkpoint."""
+    if source is None:
+        return []
+    names: Mapping[int, str] = getattr(read_config(source), "id2label", None) or {}
+    return [str(names[number]) for number in sorted(names)]
+
+
+def numbered_names(names: Sequence[str], known: Sequence[str] = ()) -> list[str]:
+    """The names of all labels by their numbers, which are those of a checkpoint where its labels fit.
+
+    They fit if every name is one of the checkpoint's, perhaps in other letters (`POSITIVE`); or if the names are the
+    numbers of its labels. Labels of the checkpoint that the data do not have stay. Where they do not fit, the names
+    are numbered in their order.
+
+    Args:
+        names: those of the training data.
+        known: those of the checkpoint.
+    """
+    folded = {name.casefold(): name for name in names}
+    if known and folded.keys() <= {name.casefold() for name in known} and len(folded) == len(names):
+        return [folded.get(name.casefold(), name) for name in known]
+    if all(WHOLE.fullmatch(name) and 0 <= int(name) < len(known) for name in names):
+        plain = all(name == f"LABEL_{number}" for number, name in enumerate(known))
+        return [str(number) for number in range(len(known))] if plain else list(known)
+    return list(names)
+
+
+class Labels:
+    """The labels of a task.
+
+    Args:
+        found: the names in the training data.
+        known: the names of the labels of a checkpoint, by their numbers; see `numbered_names`.
+        least: how many must be found.
+
+    Attributes:
+        names: the name of each label, by its number.
+        numbers: what the data call a label → its number.
+
+    Raises:
+        ValueError: fewer labels are found, so there is nothing to learn.
+    """
+
+    def __init__(self, found: Sequence[str], known: Sequence[str] = (), least: int = 2) -> None:
+        if len(found) < least:
+            only = f"only the label {found[0]!r}" if found else "no label"
+            raise ValueError(
+                f"the training data have {only}, and at least {least} are needed; name the right column, or add rows "
+                "with other labels"
+            )
+        self.names = numbered_names(found, known)
+        self.numbers = {name: number for number, name in enumerate(self.names)}
+        if not set(found) <= self.numbers.keys():  # the data call the labels of the checkpoint by their numbers
+            self.numbers = {str(number): number for number in range(len(self.names))}
+
+    def name_of(self, called: str) -> str:
+        """The name of a label that the data call so."""
+        return self.names[self.numbers[called]]
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a configuration that hold the names."""
+        return {
+            "num_labels": len(self.names),
+            "id2label": dict(enumerate(self.names)),
+            "label2id": {name: number for number, name in enumerate(self.names)},
+        }
+
+    def check(self, split: str, rows: "Dataset", column: str) -> None:
+        """Checks that all labels of a split are known.
+
+        Raises:
+            ValueError: one is not; the message names the row, counted from 1.
+        """
+        unknown = set(names_in(rows, column)) - self.numbers.keys()
+        if not unknown:
+            return
+        for row, values in enumerate(each_value(rows, column), start=1):
+            strange = unknown & ({values} if isinstance(values, str) else set(values))
+            if strange:
+                raise ValueError(
+                    f"{split} data: row {row}: the label {min(strange)!r} is not among those of the training data: "
+                    f"{shown(self.numbers)}. Correct it, or add rows with this label to the training data"
+                )
+
+
+def each_value(rows: "Dataset", column: str) -> Iterator[Any]:
+    """The values of a column, a chunk of rows in memory at a time."""
+    for table in rows.with_format("arrow").iter(batch_size=CHUNK):
+        yield from table[column].to_pylist()
+
+
+def shown(names: Iterable[str]) -> str:
+    """The first few names, for a message."""
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (f", … ({len(names)} labels)" if len(names) > SHOWN else "")

@@ -1,0 +1,156 @@
+"""One update of the weights: pieces forward and backward, then the optimizer at the learning rate of this update."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor, nn
+
+from .arguments import LoopArguments
+from .evaluation import total_items
+from .measurements import Measurements
+from .objective import Objective, Piece
+from .optimizer import create_optimizer
+from .run_directory.random_numbers import random_state, set_random_state
+from .schedule import Schedule
+from .sharding import WholeModel
+
+
+class Updater:
+    """
+    Makes updates.
+
+    Args:
+        weights: the model on its device, and what is trained of it.
+        arguments: the optimizer, the schedule, and what saves memory or time.
+        objective: what is counted and minimised.
+        measurements: are told what each update has worked through.
+
+    Attributes:
+        model: the model as accelerate wraps it, compiled where that is wanted; training goes through it.
+        optimizer, schedule: what changes the weights, and how far.
+
+    Raises:
+        ValueError: the model cannot do what an option asks for.
+    """
+
+    def __init__(
+        self,
+        weights: WholeModel,
+        arguments: LoopArguments,
+        objective: Objective,
+        measurements: Measurements,
+        accelerator: Accelerator,
+    ) -> None:
+        self.bare_model, self.arguments, self.objective = weights.model, arguments, objective
+        self.measurements, self.accelerator = measurements, accelerator
+        self.schedule = Schedule(
+            name=arguments.lr_scheduler,
+            learning_rate=arguments.learning_rate,
+            warmup_steps=arguments.warmup_steps,
+            warmup_ratio=arguments.warmup_ratio,
+            hidden_size=getattr(getattr(weights.model, "config", None), "hidden_size", None),
+            scale=arguments.learning_rate_scale,
+        )
+        if arguments.gradient_checkpointing:
+            compute_layers_twice(weights.trained)
+        self.model, self.optimizer = self.prepare(weights.trained)
+
+    def prepare(self, model: nn.Module) -> tuple[nn.Module, Any]:
+        """Makes the optimizer, and lets accelerate wrap it and the model; torch compiles it at its first call."""
+        arguments = self.arguments
+        optimizer = create_optimizer(
+            model,
+            arguments.optimizer,
+            betas=(arguments.adam_beta1, arguments.adam_beta2),
+            eps=arguments.adam_epsilon,
+            weight_decay=arguments.weight_decay,
+        )
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        wrapped, optimizer = self.accelerator.prepare(model, optimizer)
+        # The wrapper of accelerate copies all outputs, logits too, to float32. `gradients` opens autocast itself.
+        # (accelerate's function that removes the wrapper also removes decorators of `forward` that generation needs.)
+        for name in ("forward", "_original_forward"):
+            vars(model).pop(name, None)
+        # Evaluations use the model that is not compiled: generation would compile it for every length anew.
+        trained: Any = torch.compile(wrapped, dynamic=True) if arguments.torch_compile else wrapped
+        return trained, optimizer
+
+    def update(self, pieces: list[Piece], number: int, progress: float) -> bool:
+        """Makes an update; waits for nothing on the device.
+
+        Args:
+            pieces: the share of this process.
+            number: of the update in the run, from 1.
+            progress: the part of the training that is done.
+
+        Returns:
+            Whether the update was made. With `find_batch_size` it is not where the memory is too small; then nothing
+            has changed.
+        """
+        device = self.accelerator.device
+        if device.type != "cpu":
+            pieces = send_to_device(pieces, device, non_blocking=True)
+        items = total_items(self.objective, self.bare_model, pieces, self.accelerator)
+        losses = self.try_gradients(pieces, items) if self.arguments.find_batch_size else self.gradients(pieces, items)
+        if losses is None:
+            return False
+        self.measurements.add(pieces, losses, next(iter(items.values())))
+        self.step(self.schedule(number, progress))
+        return True
+
+    def gradients(self, pieces: list[Piece], items: dict[str, Tensor]) -> list[Tensor]:
+        """Computes the gradients of an update, and returns the losses of its pieces."""
+        accelerator, losses = self.accelerator, []
+        for number, piece in enumerate(pieces, start=1):
+            # Gradients travel between the processes once per update, with those of the last piece.
+            with nullcontext() if number == len(pieces) else accelerator.no_sync(self.model):
+                with accelerator.autocast():
+                    loss = self.objective.loss(self.model, piece, items)
+                # Data parallelism takes the mean over the processes; the loss of the update is their sum.
+                accelerator.backward(loss * accelerator.num_processes)
+            losses.append(loss.detach())
+        return losses
+
+    def try_gradients(self, pieces: list[Piece], items: dict[str, Tensor]) -> list[Tensor] | None:
+        """Does what `gradients` does; None where the memory is too small. Then there are no gradients, and the random
+        numbers are those from before."""
+        random_numbers = random_state(self.accelerator.device)
+        try:
+            return self.gradients(pieces, items)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+        # The error held on to what was computed; here it is gone.
+        set_random_state(random_numbers, self.accelerator.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        clear_device_cache(garbage_collection=True)
+        return None
+
+    def step(self, learning_rate: float) -> None:
+        """Changes the weights by the gradients."""
+        if self.arguments.max_grad_norm > 0:
+            self.measurements.gradient_norm = self.accelerator.clip_grad_norm_(
+                self.parameters, self.arguments.max_grad_norm
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.measurements.learning_rate = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def compute_layers_twice(model: nn.Module) -> None:
+    """Lets a model keep only the inputs of its layers in training, and compute the rest again for the gradients.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise ValueError(f"gradient_checkpointing is not possible with {type(model).__name__}; leave it out")
+    # transformers has a new name for it since version 5.23.
+    enable: Any = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
