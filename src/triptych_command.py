@@ -12,13 +12,13 @@ from pathlib import Path
 from textwrap import wrap
 
 COMMANDS = {
-    "finetune-classification": "Train a model that classifies texts or pairs of texts.",
-    "finetune-tagging": "Train a model that tags the words of sentences.",
     "train-translation": "Train a translation model on pairs of sentences.",
     "train-summarization": "Train a model that writes summaries of texts.",
-    "finetune-question-answering": "Train a model that finds answers in texts, as in SQuAD.",
     "pretrain-causal-lm": "Train a language model that continues texts.",
     "pretrain-masked-lm": "Train an encoder to fill in masked words.",
+    "finetune-classification": "Train a model that classifies texts or pairs of texts.",
+    "finetune-tagging": "Train a model that tags the words of sentences.",
+    "finetune-question-answering": "Train a model that finds answers in texts, as in SQuAD.",
     "translate": "Translate sentences, or standard input line by line.",
     "evaluate-translation": "Score a translation model by BLEU and chrF.",
     "train-tokenizer": "Train a tokenizer, or one for each side of pairs.",

@@ -47,12 +47,12 @@ def make(file, tmp_path):
 
 def test_the_plan_decides_sizes_update_optimizer_and_schedule(make):
     run = make()
-    config, loop = run.task.config, run.loop
+    config, loop, schedule = run.task.config, run.loop, run.loop.updater.schedule
     assert (config.encoder_layers, config.decoder_layers, config.hidden_size) == (2, 2, 128)
     assert (config.num_attention_heads, config.intermediate_size, config.initializer) == (4, 512, "normal")
     assert (run.task.arguments.vocab_size, run.train_batches.max_tokens) == (2000, 1000)
     assert (loop.arguments.optimizer, loop.arguments.max_grad_norm) == ("muon", 1.0)
-    assert (loop.schedule.name, loop.schedule.learning_rate, loop.schedule.warmup_ratio) == ("linear", 4e-3, 0.05)
+    assert (schedule.name, schedule.learning_rate, schedule.warmup_ratio) == ("linear", 4e-3, 0.05)
     assert config.label_smoothing == 0.1  # of the paper's model, from which the plan departs
     summary = " ".join("\n".join(run.summary()).split())
     assert "plan about 36 tokens for 2 updates (of at most a day) on 1 × 1 threads, 1,440 core-minutes" in summary
