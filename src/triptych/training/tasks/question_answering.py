@@ -121,6 +121,7 @@ class QuestionAnsweringTask(Task):
     pipeline_tag = CHECKPOINT_KEY
     unit = "questions"
     text_columns = ("question", "context")
+    held_together = "context"
     scores = ("exact_match", "f1")
     derived = {}  # the loss is not that of words, so it has no perplexity
     predictions_file = "test_predictions.jsonl"
