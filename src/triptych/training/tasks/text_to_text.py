@@ -100,6 +100,7 @@ class TextToTextTask(Task):
     losses = ("loss", "smoothed_loss")
     text_columns: tuple[str, str]
     decisive: ClassVar[str]
+    pipeline_tag: ClassVar[str]
 
     arguments: TextToTextArguments
     chooses_penalty = False  # whether the length penalty is chosen at the end
