@@ -44,8 +44,9 @@ def test_measured_updates_do_change_the_weights_before_they_are_undone(tiny_run,
     update = loop.update
 
     def spy(pieces):
-        update(pieces)
+        made = update(pieces)
         seen.append(next(loop.bare_model.parameters()).detach().clone())
+        return made
 
     loop.update = spy
     measure(loop)
@@ -66,6 +67,24 @@ def test_an_error_while_measuring_undoes_everything_too(tiny_run, tmp_path):
     with pytest.raises(FloatingPointError):
         measure(loop)
     assert all(torch.equal(*pair) for pair in zip(before, loop.bare_model.parameters(), strict=True))
+
+
+def test_where_the_memory_is_too_small_measuring_begins_anew(tiny_run, tmp_path):
+    loop, numbers = tiny_run.loop(tmp_path, find_batch_size=True), []
+    gradients = loop.updater.gradients
+
+    def too_small(pieces, items):
+        numbers.append(len(pieces))
+        if len(pieces) < 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return gradients(pieces, items)
+
+    loop.updater.gradients = too_small
+    measure(loop)
+    assert numbers[:3] == [1, 2, 4]
+    assert set(numbers[3:]) == {4}
+    assert loop.state.pieces == 4
+    assert loop.state.step == 0
 
 
 def test_an_empty_stream_is_refused(tiny_run, tmp_path):

@@ -9,6 +9,7 @@ from triptych.training.plan.table import rows_from_a_checkpoint, rows_from_nothi
 
 REPOSITORY = Path(__file__).parents[3]
 PAGE = (REPOSITORY / "docs" / "training" / "sizes.md").read_text("utf-8")
+TEXT = " ".join(PAGE.split())
 # Columns of the tables: heading → what stands in it.
 NEEDS = {"tokens": "tokens", "tokens seen": "tokens_seen", "core-minutes": "core_minutes"}
 SIZES = {"d": "hidden_size", "d_ff": "intermediate_size", "heads": "num_attention_heads"}
@@ -61,19 +62,18 @@ def test_the_table_of_checkpoints():
 
 
 def test_the_numbers_in_the_text():
-    text = " ".join(PAGE.split())
     cores = table()["cores of a device"]
-    assert f"a GPU with CUDA counts as {cores['cuda']} cores, one of Apple's as {cores['mps']}" in text
+    assert f"a GPU with CUDA counts as {cores['cuda']} cores, one of Apple's as {cores['mps']}" in TEXT
     assert table()["part of the time between evaluations"] == 0.2
-    assert "after each fifth of the time" in text
-    assert f"fewer than {FEWEST_UPDATES} updates" in text
-    assert f"{table()['bytes of a token']['bpe']} bytes" in text
-    assert f"{table()['learning rate of another optimizer']:g} of it" in text
-    assert f"{table()['learning rate of adapters']:g} times" in text
+    assert "after each fifth of the time" in TEXT
+    assert f"fewer than {FEWEST_UPDATES} updates" in TEXT
+    assert f"{table()['bytes of a token']['bpe']} bytes" in TEXT
+    assert f"{table()['learning rate of another optimizer']:g} of it" in TEXT
+    assert f"{table()['learning rate of adapters']:g} times" in TEXT
 
 
 def test_what_is_common_to_all_rows_is_said():
     for part in (*table()["from nothing"].values(), table()["from a checkpoint"]):
         for name, value in part["common"].items():
             if name not in ("optimizer", "max_tokens", "num_train_epochs"):
-                assert f"`{name} {cell(value)}`" in PAGE, name
+                assert f"`{name} {cell(value)}`" in TEXT, name
