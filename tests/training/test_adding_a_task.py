@@ -22,7 +22,7 @@ from triptych.training.training import Training
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-task.md"
 TASK, COMMAND = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-NAME = f"{tasks.__name__}.classification"
+NAME = f"{tasks.__name__}.language"
 OPTIONS = {
     "preset": "tiny-encoder",
     "tokenizer_model": "word",
@@ -50,12 +50,12 @@ def task_class(monkeypatch):
     monkeypatch.setitem(sys.modules, NAME, module)
     exec(compile(TASK, str(PAGE), "exec"), vars(module))
     AcceleratorState._reset_state(True)
-    return module.ClassificationTask
+    return module.LanguageTask
 
 
 @pytest.fixture
 def data(tmp_path):
-    """The label is the only animal among other words."""
+    """The language is the only animal among other words."""
     animals, words = ("cat", "dog", "owl"), ("the", "a", "old", "red", "saw", "ran")
     lines = [f"{a} {b} {animal} {c}\t{animal}" for a in words for b in words for c in words for animal in animals]
     generator = torch.Generator().manual_seed(0)
@@ -63,15 +63,15 @@ def data(tmp_path):
     files = {}
     for split, rows in (("train", lines[:400]), ("validation", lines[400:420]), ("test", lines[420:450])):
         files[f"{split}_file"] = tmp_path / f"{split}.tsv"
-        files[f"{split}_file"].write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+        files[f"{split}_file"].write_text("text\tlanguage\n" + "\n".join(rows) + "\n")
     return files
 
 
 def run_command(monkeypatch, **options):
     """Runs the command of the page, as if its module lay in commands/."""
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    monkeypatch.setattr(sys, "argv", ["triptych finetune-classification", *words])
-    module = {"__name__": f"{commands.__name__}.finetune_classification", "__package__": commands.__name__}
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value) if word is not True]
+    monkeypatch.setattr(sys, "argv", ["triptych finetune-language", *words])
+    module = {"__name__": f"{commands.__name__}.finetune_language", "__package__": commands.__name__}
     exec(compile(COMMAND, str(PAGE), "exec"), module)
     run_script(module["main"])
 
@@ -90,7 +90,7 @@ def test_the_page_adds_a_task(task_class, data, tmp_path, monkeypatch, capsys):
 
     card = ModelCard.load(tmp_path / "run/README.md")
     assert (card.data.pipeline_tag, card.data.metrics) == ("text-classification", ["loss", "perplexity", "accuracy"])
-    assert "\ntriptych finetune-classification --preset tiny-encoder" in card.text
+    assert "\ntriptych finetune-language --preset tiny-encoder" in card.text
 
     model = TriptychEncoderForSequenceClassification.from_pretrained(tmp_path / "run")
     inputs = AutoTokenizer.from_pretrained(tmp_path / "run")(["a red owl ran"], return_tensors="pt")
@@ -118,11 +118,12 @@ def test_a_resumed_run_equals_an_unbroken_one(task_class, data, tmp_path, monkey
     assert metrics[0] == metrics[1]
 
 
-def test_a_label_that_was_not_learnt_is_named(task_class, data, tmp_path, monkeypatch, capsys):
-    data["validation_file"].write_text("text\tlabel\nthe old cow\tcow\n")
+def test_a_language_that_was_not_learnt_is_named(task_class, data, tmp_path, monkeypatch, capsys):
+    data["validation_file"].write_text("text\tlanguage\nthe old cow\tcow\n")
     with pytest.raises(SystemExit):
         run_command(monkeypatch, **OPTIONS, **data, output_dir=tmp_path / "run")
-    assert "error: validation data: the label 'cow' is not among those of the training data" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "error: validation data: the language 'cow' is not among those of the training data" in error
     assert not (tmp_path / "run").exists()
 
 
@@ -142,7 +143,9 @@ def streamed(task_class):
             if split != "train":
                 return super().rows(split)
             number_of = self.config.label2id
-            encoded = self.data[split].map(lambda row: self.encode(row["text"]) | {"labels": number_of[row["label"]]})
+            encoded = self.data[split].map(
+                lambda row: self.encode(row["text"]) | {"labels": number_of[row["language"]]}
+            )
             return encoded.select_columns(["input_ids", "labels"])
 
     return Streamed

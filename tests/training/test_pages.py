@@ -68,6 +68,80 @@ def check_checkpoints() -> None:
         assert load_tokenizers(name)[0]("the house").input_ids
 
 
+def make_published(name: str, config: transformers.PreTrainedConfig, model_class: type) -> None:
+    """A tiny checkpoint of transformers, with a tokenizer."""
+    torch.manual_seed(0)
+    model_class(config).save_pretrained(name)
+    word_tokenizer(WORDS).save_pretrained(name)
+
+
+def small(config_class: type, **sizes: int) -> transformers.PreTrainedConfig:
+    """A configuration for the tokenizer of these tests."""
+    return config_class(vocab_size=4 + len(WORDS), pad_token_id=0, bos_token_id=2, eos_token_id=3, **sizes)
+
+
+def make_encoders_and_a_decoder() -> None:
+    bert = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    for name in ("google-bert/bert-base-uncased", "google-bert/bert-base-cased"):
+        make_published(name, small(transformers.BertConfig, **bert), transformers.BertForMaskedLM)
+    make_published(
+        "FacebookAI/roberta-base", small(transformers.RobertaConfig, **bert), transformers.RobertaForMaskedLM
+    )
+    distil = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
+    make_published(
+        "distilbert/distilbert-base-uncased",
+        small(transformers.DistilBertConfig, **distil),
+        transformers.DistilBertForMaskedLM,
+    )
+    gpt2 = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+    make_published("openai-community/gpt2", small(transformers.GPT2Config, **gpt2), transformers.GPT2LMHeadModel)
+
+
+def prepare_classification() -> None:
+    make_encoders_and_a_decoder()
+    for name in ("train", "validation", "test"):
+        rows = "".join(f"{source}\t{'even' if row % 2 else 'odd'}\n" for row, (source, _) in enumerate(PAIRS))
+        Path(f"{name}.tsv").write_text(f"text\tlabel\n{rows}")
+    pairs = [{"premise": a, "hypothesis": b, "label": row % 3} for row, (a, b) in enumerate(PAIRS)]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    Path("stars.csv").write_text("text,label\n" + "".join(f"{a},{row % 5}\n" for row, (a, _) in enumerate(PAIRS)))
+
+
+def check_classification() -> None:
+    for name, problem, labels in (
+        ("classifier", "single_label_classification", {"even", "odd"}),
+        ("entailment", "single_label_classification", {"0", "1", "2"}),
+        ("stars", "regression", {"LABEL_0"}),
+    ):
+        config = transformers.AutoConfig.from_pretrained(name)
+        assert (config.problem_type, set(config.id2label.values())) == (problem, labels)
+    [answer] = transformers.pipeline("text-classification", "classifier", device="cpu")("the house 3")
+    assert answer["label"] in ("even", "odd")
+    assert len(Path("classifier/test_predictions.jsonl").read_text().splitlines()) == len(PAIRS)
+
+
+def prepare_tagging() -> None:
+    make_encoders_and_a_decoder()
+    for name in ("train.conllu", "dev.conllu", "test.conllu", "eng.train", "eng.testa", "eng.testb"):
+        blocks = []
+        for source, _ in PAIRS:
+            words = enumerate(zip(source.split(), ("DET", "NOUN", "NUM"), ("O", "B-X", "I-X"), strict=True), start=1)
+            if name.endswith("conllu"):
+                nothing = "\t_" * 6
+                blocks.append("".join(f"{n}\t{word}\t_\t{tag}{nothing}\n" for n, (word, tag, _) in words))
+            else:
+                blocks.append("".join(f"{word} {tag} {entity}\n" for _, (word, tag, entity) in words))
+        Path(name).write_text("\n".join(blocks))
+
+
+def check_tagging() -> None:
+    for name, tags in (("tagger", {"DET", "NOUN", "NUM"}), ("entities", {"O", "B-X", "I-X"})):
+        assert set(transformers.AutoConfig.from_pretrained(name).id2label.values()) == tags
+        answers = transformers.pipeline("token-classification", name, device="cpu", ignore_labels=[])("the house 3")
+        assert {answer["entity"] for answer in answers} <= tags
+        assert len(Path(f"{name}/test_predictions.jsonl").read_text().splitlines()) == len(PAIRS)
+
+
 def prepare_summarization() -> None:
     tokenizer = word_tokenizer(WORDS)
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
@@ -213,6 +287,8 @@ def check_running() -> None:
 # Page → what makes the files that it names, and what looks at the results.
 USES: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
     "checkpoints": (prepare_checkpoints, check_checkpoints),
+    "finetune-classification": (prepare_classification, check_classification),
+    "finetune-tagging": (prepare_tagging, check_tagging),
     "finetune-question-answering": (prepare_question_answering, check_question_answering),
     "train-summarization": (prepare_summarization, check_summarization),
     "train-translation": (prepare_translation, check_translation),

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 from accelerate.state import AcceleratorState
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast, pipeline
@@ -11,70 +10,17 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerFast, pipeline
 import triptych
 from triptych.commands.finetune_tagging import main
 from triptych.data.words import WordEncoder
-from triptych.training.script import parse_options
 from triptych.training.tag_scores import ENTITIES, SINGLE_TAGS, score_tags, scoring_of
-from triptych.training.tasks.tagging import TaggingTask, targets
-from triptych.training.training import Training
+from triptych.training.tasks.tagging import targets
 
-NAMES, OTHERS = ("Ann", "Bob", "Cem"), ("sees", "hears", "the", "old", "dog")
-OPTIONS = {
-    "preset": "tiny-encoder",
-    "hidden_size": 16,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "vocab_size": 280,
-    "max_tokens": 400,
-    "lr_scheduler": "constant",
-    "learning_rate": 1e-2,
-    "warmup_steps": 5,
-    "max_steps": 30,
-    "evaluation_steps": 30,
-    "save_steps": 30,
-    "report_to": "none",
-    "cpu_threads": 1,
-    "dropout": 0.0,
-}
+from .first_update import make_training
+from .labelled import FAMILIES, OPTIONS, sentences, write_sentences
 
 
-def sentences(number, seed=0, longest=8):
-    """Sentences of words in a random order."""
-    generator = torch.Generator().manual_seed(seed)
-    words = [*NAMES, *OTHERS]
-    drawn = [
-        torch.randint(len(words), (int(torch.randint(2, longest, (), generator=generator)),), generator=generator)
-        for _ in range(number)
-    ]
-    return [[words[word] for word in row] for row in drawn]
-
-
-def entity_tags(words):
-    return ["B-PER" if word in NAMES else "O" for word in words]
-
-
-def write(folder, suffix="conll", tags=entity_tags, sizes=(200, 10, 15), longest=8):
-    """The files of the three splits; returns the options that name them."""
-    files = {}
-    for seed, (split, size) in enumerate(zip(("train", "validation", "test"), sizes, strict=True)):
-        rows = [(words, tags(words)) for words in sentences(size, seed, longest)]
-        path = files[f"{split}_file"] = folder / f"{split}.{suffix}"
-        if suffix == "conll":
-            blocks = ["".join(f"{word} x {tag}\n" for word, tag in zip(*row, strict=True)) for row in rows]
-            path.write_text("\n".join(blocks))
-        else:
-            path.write_text("\n".join(json.dumps({"tokens": words, "tags": tags}) for words, tags in rows))
-    return files
-
-
-def run(output_dir, **options):
-    """Runs the command in this process. Returns the scores and the predictions."""
-    AcceleratorState._reset_state(True)
-    words = [
-        str(word) for name, value in (OPTIONS | options).items() for word in (f"--{name}", value) if value is not None
-    ]
-    main(["--cpu", "--output_dir", str(output_dir), *words])
-    predictions = (output_dir / "test_predictions.jsonl").read_text().splitlines()
-    return json.loads((output_dir / "test_metrics.json").read_text()), [json.loads(line) for line in predictions]
+def make_run(output_dir, files, **options):
+    return make_training(
+        "tagging", output_dir, **OPTIONS | {"tokenizer_model": "bpe", "vocab_size": 280} | files | options
+    )
 
 
 def tags_of(tagger, words):
@@ -88,9 +34,18 @@ def tags_of(tagger, words):
     ]
 
 
-def test_entities_are_learnt_and_the_pipeline_gives_the_same_tags(tmp_path):
-    files = write(tmp_path)
-    scores, predictions = run(tmp_path / "run", **files)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+def test_entities_are_learnt_and_pipelines_give_the_same_tags(tmp_path, family):
+    AcceleratorState._reset_state(True)
+    files = write_sentences(tmp_path)
+    bounds = {"max_steps": 60, "evaluation_steps": 60, "save_steps": 60, "tokenizer_model": "bpe", "vocab_size": 280}
+    words = ["--cpu", "--output_dir", str(tmp_path / "run")]
+    for name, value in (OPTIONS | FAMILIES[family] | bounds | files).items():
+        words += [f"--{name}", str(value)]
+    main(words)
+    scores = json.loads((tmp_path / "run" / "test_metrics.json").read_text())
+    predictions = [json.loads(line) for line in (tmp_path / "run" / "test_predictions.jsonl").read_text().splitlines()]
     assert scores.keys() == {"accuracy", "precision", "recall", "f1", "by_type"}
     assert scores["f1"] > 0.9
     assert [row["tokens"] for row in predictions] == sentences(15, seed=2)
@@ -167,20 +122,6 @@ def test_which_tags_mark_entities():
     }
 
 
-def training(output_dir, files, **options):
-    """A run that is not started."""
-    AcceleratorState._reset_state(True)
-    words = ["--cpu", "--output_dir", str(output_dir)]
-    words += [
-        str(word)
-        for name, value in (OPTIONS | files | options).items()
-        if value is not None
-        for word in (f"--{name}", value)
-    ]
-    arguments, loop, fields = parse_options(TaggingTask, args=words)
-    return Training(TaggingTask(arguments, fields), loop)
-
-
 WRONG = {
     "a tag for each word": ({"tokens": ["a", "b"], "tags": ["O"]}, r"train\.jsonl: line 1: 2 words, but 1 tags"),
     "a blank word": ({"tokens": ["a", " "], "tags": ["O", "X"]}, r"train\.jsonl: line 1: word 2 is blank"),
@@ -194,30 +135,30 @@ def test_wrong_rows(tmp_path, case):
     row, message = WRONG[case]
     (tmp_path / "train.jsonl").write_text(json.dumps(row))
     with pytest.raises(ValueError, match=message):
-        training(tmp_path / "run", {"train_file": tmp_path / "train.jsonl"})
+        make_run(tmp_path / "run", {"train_file": tmp_path / "train.jsonl"})
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_tag_is_refused_before_anything_is_trained(tmp_path):
-    files = write(tmp_path, sizes=(5, 2, 2))
+    files = write_sentences(tmp_path, sizes=(5, 2, 2))
     with files["test_file"].open("a") as file:
         file.write("\nAnn x B-ORG\n")
     with pytest.raises(
         ValueError, match="test data: row 3: the label 'B-ORG' is not among those of the training data: B-PER, O"
     ):
-        training(tmp_path / "run", files)
+        make_run(tmp_path / "run", files)
 
 
 def test_columns_of_a_file_are_chosen_by_one_option_under_two_names(tmp_path):
-    files = write(tmp_path, sizes=(5, 2, 2))
+    files = write_sentences(tmp_path, sizes=(5, 2, 2))
     for option in ("tag_column", "tags_column"):
         with pytest.raises(ValueError, match="only the label 'x'"):
-            training(tmp_path / "run", files, **{option: 2})
+            make_run(tmp_path / "run", files, **{option: 2})
 
 
 def test_a_long_sentence_has_a_tag_for_every_word(tmp_path):
-    files = write(tmp_path, longest=40, sizes=(20, 3, 5))
-    run = training(tmp_path / "run", files, max_length=12, max_steps=1)
+    files = write_sentences(tmp_path, longest=40, sizes=(20, 3, 5))
+    run = make_run(tmp_path / "run", files, max_length=12, max_steps=1)
     assert any(remark.startswith("train: 20 sentences are read in ") for remark in run.task.remarks)
     assert max(map(len, run.train_batches.dataset["input_ids"])) <= 12
     test = run.task.data["test"]

@@ -11,8 +11,8 @@ label is a name or a whole number (one class), a list of these (several labels),
 docs/data.md says more. `--model` starts from any public encoder, decoder or encoder-decoder that Triptych can convert,
 and `--preset` from nothing. docs/training/finetune-classification.md says more.
 
-Several processes: `accelerate launch --num_processes 8 -m triptych finetune-classification ...`. The same command with
-`--resume` continues a run that was killed.
+docs/training/checkpoints.md says how several processes share a run. The same command with `--resume` continues a run
+that was killed.
 """
 
 from ..training.script import train

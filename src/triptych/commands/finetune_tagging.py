@@ -10,8 +10,8 @@ Files are CoNLL-U (.conllu); files in the style of CoNLL 2003 (.conll, or --file
 parquet with the columns `tokens` and `tags`, which are lists. docs/data.md says more. The tag of a word is learnt at
 its first token. Tags such as B-PER are scored by entities. docs/training/finetune-tagging.md says more.
 
-Several processes: `accelerate launch --num_processes 8 -m triptych finetune-tagging ...`. The same command with
-`--resume` continues a run that was killed.
+docs/training/checkpoints.md says how several processes share a run. The same command with `--resume` continues a run
+that was killed.
 """
 
 from ..training.script import train

@@ -19,7 +19,7 @@ class PaddingCollator:
     An empty list becomes one row: one token with its fill in each sequence, and the fill of each number. With fills of
     -100 for the labels, a process that has no rows runs the model as often as the others, and adds exactly 0 to a loss
     that is a sum over labels. No float stands for an absent label, so columns of `classes` and `floats` have no rows
-    then; `loss_of_piece` adds 0 for them.
+    then: the task has to add 0 for such a piece.
 
     Args:
         sequences: column of token lists → what fills it up on the right.
@@ -27,6 +27,7 @@ class PaddingCollator:
         numbers: column of numbers → the number in the row that stands for an empty list.
         classes: column of lists of classes → the number of all classes. The result is 1 at the classes of the list.
         floats: columns of numbers that are no classes.
+        alone: column of `sequences` → the token of the row that stands for an empty list; by default its fill.
     """
 
     def __init__(
@@ -36,14 +37,15 @@ class PaddingCollator:
         numbers: Mapping[str, int] | None = None,
         classes: Mapping[str, int] | None = None,
         floats: Sequence[str] = (),
+        alone: Mapping[str, int] | None = None,
     ) -> None:
         self.sequences, self.masks, self.numbers = dict(sequences), dict(masks or {}), dict(numbers or {})
-        self.classes, self.floats = dict(classes or {}), tuple(floats)
+        self.classes, self.floats, self.alone = dict(classes or {}), tuple(floats), dict(alone or {})
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         batch: dict[str, Tensor] = {}
         for column, fill in self.sequences.items():
-            rows = [example[column] for example in examples] or [[fill]]
+            rows = [example[column] for example in examples] or [[self.alone.get(column, fill)]]
             batch[column] = pad(rows, fill)
             if column in self.masks:
                 batch[self.masks[column]] = pad([[1] * len(row) for row in rows], 0)

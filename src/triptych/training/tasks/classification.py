@@ -82,7 +82,9 @@ class ClassificationTask(Task):
     }
     default_preset = "bert-base"
     objective = "classification"
+    pipeline_tag = "text-classification"
     unit = "texts"
+    covered = "label"
     derived = {}  # a perplexity is about words
     predictions_file = "test_predictions.jsonl"
 
@@ -97,17 +99,22 @@ class ClassificationTask(Task):
         return named
 
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
-        """Extends `Task.load_data`: finds out what the labels mean, and checks that all of them can be learnt."""
+        """Extends `Task.load_data`: checks that all labels can be learnt."""
         data, remarks = super().load_data(seed)
+        if "train" in data:
+            for split, rows in data.items():
+                self.problem.check(split, rows)
+        return data, list(remarks)
+
+    def hold_out(self, data: "DatasetDict", seed: int) -> list[str]:
+        """Extends `Task.hold_out`: the labels of held-out rows are known, too, so they are looked at before."""
         if "train" in data:
             self.problem_type = self.arguments.problem_type or problem_of(data["train"])
             self.problem = PROBLEMS[self.problem_type](data["train"], self.arguments.model)
             self.scores = self.problem.scores
-            for split, rows in data.items():
-                self.problem.check(split, rows)
             if PAIR in data["train"].column_names:
                 self.text_columns, self.unit = ("text", PAIR), "pairs of texts"
-        return data, list(remarks)
+        return super().hold_out(data, seed)
 
     def task_fields(self) -> dict[str, Any]:
         """Extends `Task.task_fields`: the labels, and what they mean."""
@@ -138,7 +145,9 @@ class ClassificationTask(Task):
         """Extends `Task.collator`."""
         fills = {"input_ids": int(self.config.pad_token_id or 0), "token_type_ids": 0}
         sequences = {column: fills[column] for column in self.encoder.columns}
-        return PaddingCollator(sequences, {"input_ids": "attention_mask"}, **self.problem.collation())
+        ends = self.config.eos_token_id if self.family == "encoder-decoder" else None  # every row needs one
+        alone = {} if ends is None else {"input_ids": ends if isinstance(ends, int) else ends[0]}
+        return PaddingCollator(sequences, {"input_ids": "attention_mask"}, **self.problem.collation(), alone=alone)
 
     def loss(self, model: Any, piece: Piece, items: dict[str, Tensor]) -> Tensor:
         """Extends `Objective.loss`: a piece whose labels have no rows adds 0 (see `PaddingCollator`)."""
@@ -149,7 +158,8 @@ class ClassificationTask(Task):
 
     def predict(self, model: Any, rows: "Dataset", accelerator: Accelerator, final: bool) -> list[dict[str, Any]]:
         """Extends `Task.predict`: the label, or labels, or number, with probabilities."""
-        encoder, collate = self.encoder, PaddingCollator(self.collator().sequences, self.collator().masks)
+        encoder, with_labels = self.encoder, self.collator()
+        collate = PaddingCollator(with_labels.sequences, with_labels.masks)
 
         def answers(batch: dict[str, list[Any]]) -> list[dict[str, Any]]:
             encoded = encoder(batch["text"], batch.get(PAIR))

@@ -60,7 +60,10 @@ class TaggingTask(Task):
     }
     default_preset = "bert-base"
     objective = "tagging"
+    pipeline_tag = "token-classification"
     unit = "sentences"
+    text_columns = ("tokens",)
+    covered = TAGS
     derived = {}  # a perplexity is about words
     predictions_file = "test_predictions.jsonl"
 
@@ -75,15 +78,20 @@ class TaggingTask(Task):
         return named
 
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
-        """Extends `Task.load_data`: finds the tags, and checks that all of them can be learnt."""
+        """Extends `Task.load_data`: checks that all tags can be learnt."""
         data, remarks = super().load_data(seed)
+        if "train" in data:
+            for split, rows in data.items():
+                self.labels.check(split, rows, TAGS)
+        return data, list(remarks)
+
+    def hold_out(self, data: "DatasetDict", seed: int) -> list[str]:
+        """Extends `Task.hold_out`: the tags of held-out sentences are known, too, so they are looked at before."""
         if "train" in data:
             self.labels = Labels(names_in(data["train"], TAGS), checkpoint_names(self.arguments.model))
             self.scoring = scoring_of(self.labels.names)
             self.scores = self.scoring.scores
-            for split, rows in data.items():
-                self.labels.check(split, rows, TAGS)
-        return data, list(remarks)
+        return super().hold_out(data, seed)
 
     def train_tokenizers(self) -> Tokenizers:
         """Extends `Task.train_tokenizers`: the texts are the words with spaces between them."""
