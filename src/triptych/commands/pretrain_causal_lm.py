@@ -3,7 +3,7 @@ Trains a language model that continues texts (GPT's), scores it, and writes a di
 `transformers.pipeline("text-generation")` load.
 
     triptych pretrain-causal-lm --train_file train.txt --validation_file validation.txt \\
-        --test_file test.txt --output_dir gpt --preset gpt2 --max_minutes 60
+        --test_file test.txt --output_dir gpt --max_minutes 60
 
 Plain text files have a document on each line, or between blank lines (`--documents blank_lines`). tsv, csv, jsonl,
 json and parquet files have the column `text`. `--dataset_name` names any data set of `datasets`. Several documents

@@ -3,7 +3,7 @@ Trains an encoder to fill in masked words (BERT's), scores it, and writes a dire
 `transformers.pipeline("fill-mask")` load.
 
     triptych pretrain-masked-lm --train_file train.txt --validation_file validation.txt \\
-        --test_file test.txt --output_dir bert --preset bert-base --max_minutes 60
+        --test_file test.txt --output_dir bert --max_minutes 60
 
 Plain text files have a document on each line, or between blank lines (`--documents blank_lines`). tsv, csv, jsonl,
 json and parquet files have the column `text`. `--dataset_name` names any data set of `datasets`. `--masking` hides

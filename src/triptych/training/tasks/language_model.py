@@ -161,9 +161,10 @@ class LanguageModelTask(Task):
         values: dict[str, Any] = {"data.block_size": self.block_size}
         if not arguments.streaming:
             return values
-        files = [[os.path.basename(path), os.path.getsize(path)] for path in self.stream_paths().get("train", [])]
+        paths = self.stream_paths().get("train", [])
+        data_set = [arguments.dataset_name, arguments.dataset_config_name]
         return values | {
-            "data.stream": files or [arguments.dataset_name, arguments.dataset_config_name],
+            "data.stream": [[os.path.basename(path), os.path.getsize(path)] for path in paths] or data_set,
             "data.reading": [arguments.text_column, arguments.empty, *asdict(arguments.file_options()).values()],
             "data.shuffle_buffer": arguments.shuffle_buffer,
         }
