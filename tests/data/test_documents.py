@@ -7,6 +7,7 @@ from datasets import Dataset, IterableDataset
 from tokenizers.processors import TemplateProcessing
 
 from tiny import word_tokenizer
+from triptych.data import CausalLMCollator, StreamBatches
 from triptych.data.documents import CausalEncoder, MaskedEncoder
 from triptych.data.formats.rows import typed
 from triptych.data.pairs import read_splits
@@ -87,6 +88,11 @@ def test_long_documents_are_cut_and_no_token_is_lost(wordpiece, block_size):
     assert wordpiece(TEXTS[2])["input_ids"] == [2, *whole[2], 3]  # the tokenizer itself still cuts nothing
 
 
+def test_a_row_holds_a_token_of_the_text(wordpiece):
+    with pytest.raises(ValueError, match="block_size=2 must be at least 3, to hold a token of the text"):
+        MaskedEncoder(wordpiece).pieces(TEXTS[:4], 2)
+
+
 def test_sentences_are_lines(wordpiece):
     found = MaskedEncoder(wordpiece).sentences(["the old cat\n \na dog\n", "\n"])
     expected = wordpiece(["the old cat", "a dog"], add_special_tokens=False)["input_ids"]
@@ -142,6 +148,23 @@ def test_files_of_all_formats_are_streamed(tmp_path):
         orders.append([row["text"] for row in shuffled])
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test_every_data_worker_reads_the_whole_stream(tmp_path):
+    """The updates are the same with any number of workers, also where there are several files."""
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("\n".join(f"{name} {number}" for number in range(25)))
+    rows = stream_files([str(tmp_path / f"{name}.txt") for name in "ab"], TEXT, FileOptions(), "error")
+    rows = rows.shuffle(0, buffer_size=5).map(lambda row: {"input_ids": [*row["text"].encode()]})
+
+    def updates(workers):
+        batches = StreamBatches(rows, {"text": "input_ids"}, 30, CausalLMCollator(0), num_workers=workers)
+        batches.set_epoch(1)
+        return [piece["input_ids"].tolist() for pieces in batches.updates() for piece in pieces]
+
+    alone = updates(0)
+    assert sum(map(len, alone)) == 50
+    assert updates(2) == alone
 
 
 def test_mistakes_in_a_stream_are_named(tmp_path):

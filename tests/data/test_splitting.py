@@ -66,6 +66,25 @@ def test_lists_can_be_the_values():
     assert len(left) == len(drawn) == 50
 
 
+def test_every_label_stays_among_the_rows_that_remain():
+    for labels in (
+        [i % 7 if i % 50 else 99 + i for i in range(200)],
+        [[f"{i % 3}", f"once {i // 2}"] for i in range(200)],
+    ):
+        rows = Dataset.from_dict({"source": [f"text {i}" for i in range(200)], "label": labels})
+        _, plain = split_off(rows, 0.2, "source", 99)
+        left, drawn = split_off(rows, 0.2, "source", 99, covered="label")
+        flat = [{str(label) for row in side["label"] for label in np.atleast_1d(row)} for side in (left, drawn)]
+        assert flat[1] <= flat[0]
+        assert len(left) + len(drawn) == 200
+        assert 0 < len(drawn) < len(plain)  # so the test can fail
+
+
+def test_fractions_are_no_labels():
+    rows = Dataset.from_dict({"source": [f"text {i}" for i in range(200)], "label": [i / 7 for i in range(200)]})
+    assert len(split_off(rows, 0.2, "source", 99, covered="label")[1]) == 40
+
+
 @pytest.mark.parametrize(("part", "most"), [(0, 1), (1, 1), (-0.1, 1), (1.5, 1), (0.5, -1)])
 def test_mistakes(part, most):
     with pytest.raises(ValueError, match=r"that (is|are) split off must"):

@@ -18,6 +18,6 @@ def test_the_demo_uses_nothing_that_a_run_would_not_choose():
     arguments, _, config_fields, given = read_options(TranslationTask, args=words)
     assert config_fields == {}
     assert not given & {*planned_types(), "preset", "model", "recipe"}
-    reported = {"keep_checkpoints", "evaluation_minutes", "evaluation_pairs", "save_minutes"}
+    reported = {"keep_checkpoints", "evaluation_pairs"}
     assert given - reported == {"corpus", "max_minutes", "output_dir"}
     assert arguments.corpus == "en-de"

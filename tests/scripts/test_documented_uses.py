@@ -5,6 +5,7 @@
 """
 
 import ast
+import json
 import re
 import runpy
 import subprocess
@@ -29,7 +30,10 @@ REPOSITORY = running.SCRIPTS.parent
 SENTENCES = ["Good morning.", "The window is open.", "Turn on the light."]
 TINY = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --encoder_layers 1 --decoder_layers 1"
 TINY += " --vocab_size 300 --max_steps 2 --warmup_steps 1 --evaluation_pairs 2 --cpu_threads 1 --report_to none"
+OF_LANGUAGE = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --num_hidden_layers 1 --block_size 16"
+OF_LANGUAGE += " --vocab_size 300 --max_steps 2 --warmup_steps 1 --cpu_threads 1 --report_to none"
 OF_LABELS = "--max_steps 2 --cpu --cpu_threads 1 --report_to none"
+OF_CHECKPOINT = "--max_steps 2 --cpu_threads 1 --report_to none"
 RUN = "--train_file pairs.tsv --validation_file validation.tsv --output_dir {}"
 
 
@@ -107,6 +111,16 @@ def check_notes(output: str) -> None:
     assert any(line.startswith("    ") for line in output.splitlines())
 
 
+def check_language_model(task: str, directory: str) -> Callable[[str], None]:
+    def check(output: str) -> None:
+        assert "2 updates in" in output
+        assert "perplexity" in output
+        pipe = transformers.pipeline(task, directory, device="cpu")
+        assert pipe(f"the {pipe.tokenizer.mask_token or 'house'}")
+
+    return check
+
+
 def check_corpus(output: str) -> None:
     corpora = Path("src", "triptych", "data", "corpora")
     shipped = {path.name: path.read_bytes() for path in (REPOSITORY / corpora).iterdir()}
@@ -134,6 +148,18 @@ def labels_words(task: str, directory: str) -> Callable[[str], None]:
         assert transformers.pipeline(task, directory, device="cpu")("the house") is not None
 
     return check
+
+
+def check_summaries(output: str) -> None:
+    assert "2 updates in" in output
+    assert len(lines("summarizer/test_predictions.txt")) == len(lines("test.jsonl"))
+    assert triptych.pipeline("summarization", "summarizer")(SENTENCES[0])
+
+
+def check_answers(output: str) -> None:
+    assert "test HasAns_f1" in output
+    assert [json.loads(line)["id"] for line in lines("reader/test_predictions.jsonl")] == ["0", "1", "2"]
+    assert triptych.pipeline("question-answering", "reader")(question="Which?", context="the house")
 
 
 # What to look at when a command is done.
@@ -172,6 +198,15 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
         "--lr_scheduler linear --learning_rate 3e-5 --warmup_ratio 0.1 "
         "--num_train_epochs 3": labels_words("token-classification", "tagger")
     },
+    "finetune_question_answering": {
+        "triptych finetune-question-answering --model google-bert/bert-base-uncased --train_file train-v2.0.json "
+        "--validation_file dev-v2.0.json --test_file dev-v2.0.json --output_dir reader --lr_scheduler linear "
+        "--learning_rate 3e-5 --warmup_ratio 0.1 --num_train_epochs 2": check_answers,
+    },
+    "train_summarization": {
+        "triptych train-summarization --train_file train.jsonl --validation_file validation.jsonl "
+        "--test_file test.jsonl --output_dir summarizer --max_minutes 60": check_summaries,
+    },
     "train_tokenizer": {
         "triptych train-tokenizer --train_file pairs.tsv --model bpe --vocab_size 8000 "
         "--output_dir tokenizer": tokenizes("tokenizer", "eos_token", "pad_token"),
@@ -196,17 +231,28 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
         "triptych translate runs/demo < sentences.txt > translations.txt": check_file_of_translations,
         'echo "Good morning." | triptych translate runs/demo': check_one_line,
     },
+    "pretrain_causal_lm": {
+        "triptych pretrain-causal-lm --train_file train.txt --validation_file validation.txt --test_file test.txt "
+        "--output_dir gpt --preset gpt2 --max_minutes 60": check_language_model("text-generation", "gpt")
+    },
+    "pretrain_masked_lm": {
+        "triptych pretrain-masked-lm --train_file train.txt --validation_file validation.txt --test_file test.txt "
+        "--output_dir bert --preset bert-base --max_minutes 60": check_language_model("fill-mask", "bert")
+    },
     "write_help": {"python scripts/write_help.py": check_pages},
     "zoo": {"triptych zoo": check_zoo, "triptych zoo --notes gpt3-xl gpt3-13b": check_notes},
 }
 # What bounds a command, and stands for its `...`.
 OPTIONS = {
     **dict.fromkeys([*USES["finetune_classification"], *USES["finetune_tagging"]], OF_LABELS),
+    **dict.fromkeys(USES["finetune_question_answering"], OF_CHECKPOINT),
+    **dict.fromkeys(USES["train_summarization"], TINY),
     "make demo": "--max_minutes 0.1",  # the others find it complete, and do not repeat it
     **{
         command: f"{TINY} {RUN.format(name)}" if command.endswith(" ...") else TINY
         for command, name in zip(USES["train_translation"], ("translator", "two", "three"), strict=True)
     },
+    **dict.fromkeys([*USES["pretrain_causal_lm"], *USES["pretrain_masked_lm"]], OF_LANGUAGE),
 }
 
 
@@ -236,6 +282,21 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, rows in (("pairs", 60), ("validation", 4), ("test", 6)):
         pairs = [f"the house {i}\tdas Haus {i}\n" for i in range(rows)]
         Path(f"{name}.tsv").write_text("source\ttarget\n" + "".join(pairs), encoding="utf-8")
+        rows = [
+            json.dumps({"text": source, "summary": f"house {i}"})
+            for i, (source, _) in enumerate(pair.split("\t") for pair in pairs)
+        ]
+        name = {"pairs": "train"}.get(name, name)
+        Path(f"{name}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    answers = [[{"text": "house", "answer_start": 4}], [{"text": "the house", "answer_start": 0}], []]
+    questions = [
+        {"id": str(i), "question": "Which?", "answers": given, "is_impossible": not given}
+        for i, given in enumerate(answers)
+    ]
+    paragraph = {"context": "the house", "qas": questions}
+    for name in ("train-v2.0.json", "dev-v2.0.json"):
+        whole = {"version": "v2.0", "data": [{"title": "House", "paragraphs": [paragraph]}]}
+        Path(name).write_text(json.dumps(whole), encoding="utf-8")
     Path("sentences.txt").write_text("Good morning.\n\nThe window is open.\n", encoding="utf-8")
     for name in ("a.txt", "b.txt"):
         Path(name).write_text("the house\nthe red house\n", encoding="utf-8")
@@ -256,7 +317,7 @@ def make_models(script: str) -> None:
         for name in ("runs/demo", "translator"):
             model.save_pretrained(name)
             save_tokenizers(name, tokenizer)
-    if script == "convert":
+    if script in ("convert", "finetune_question_answering"):
         tokenizer = train_tokenizer(texts, "wordpiece", 200, family="encoder")
         config = transformers.BertConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1, pad_token_id=0)
         transformers.BertForMaskedLM(config).save_pretrained("google-bert/bert-base-uncased")
@@ -265,6 +326,9 @@ def make_models(script: str) -> None:
         config = transformers.LlamaConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1)
         triptych.from_hf(transformers.LlamaForCausalLM(config)).save_pretrained("my-decoder")
         tokenizer.save_pretrained("my-decoder")
+    if script in ("pretrain_causal_lm", "pretrain_masked_lm"):
+        for name in ("train.txt", "validation.txt", "test.txt"):
+            Path(name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     if script in ("finetune_classification", "finetune_tagging"):
         tokenizer = train_tokenizer(texts, "wordpiece", 200, family="encoder")
         config = transformers.BertConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1, pad_token_id=0)

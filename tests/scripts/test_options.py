@@ -6,15 +6,26 @@ from pathlib import Path
 
 import pytest
 
+import triptych.training.script  # noqa: F401 (torchao says something when it is imported; so it does that here)
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 MISSPELT = {
     "build_corpus": (["--wheel_dirs", "wheels"], "--wheel_dir"),
     "convert": (["a", "b", "--model_typ", "gpt2"], "--model_type"),
     "demo": (["--num_epochs", "3"], "--num_train_epochs"),
     "evaluate_translation": (["a", "--test_files", "b.tsv"], "--test_file"),
+    "finetune_question_answering": (
+        ["--train_file", "a.json", "--max_lenght", "3", "--output_dir", "b"],
+        "--max_length",
+    ),
+    "train_summarization": (["--train_file", "a.tsv", "--num_beam", "3", "--output_dir", "b"], "--num_beams"),
     "train_tokenizer": (["--train_file", "a.tsv", "--vocab_sise", "300", "--output_dir", "b"], "--vocab_size"),
     "train_translation": (["--train_file", "a.tsv", "--num_epochs", "3", "--output_dir", "b"], "--num_train_epochs"),
     "translate": (["a", "--num_beam", "3"], "--num_beams"),
+    "finetune_classification": (["--train_files", "a.tsv", "--output_dir", "b"], "--train_file"),
+    "finetune_tagging": (["--train_file", "a.conllu", "--tag_columns", "upos"], "--tag_column"),
+    "pretrain_causal_lm": (["--train_file", "a.txt", "--blok_size", "9", "--output_dir", "b"], "--block_size"),
+    "pretrain_masked_lm": (["--train_file", "a.txt", "--maskin", "word", "--output_dir", "b"], "--masking"),
     "write_help": (["--helpp"], "--help"),
     "zoo": (["--note"], "--notes"),
 }

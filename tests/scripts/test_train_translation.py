@@ -52,11 +52,13 @@ def test_trains_evaluates_and_tells(translator):
 
 
 def test_the_directory_loads_with_the_options_of_generation(translator):
-    _, directory = translator
+    done, directory = translator
     model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(directory), AutoTokenizer.from_pretrained(directory)
     assert type(model) is triptych.TriptychForConditionalGeneration
     generation = model.generation_config
-    assert (generation.num_beams, generation.gnmt_length_penalty, generation.max_length_beyond_source) == (4, 0.6, 50)
+    assert (generation.num_beams, generation.max_length_beyond_source) == (4, 50)
+    told = f"length penalty {generation.gnmt_length_penalty}, chosen by bleu on 5 validation rows (0.0: "
+    assert told in done.stderr
     assert model.config.hidden_size == 32
     assert model.generate(**tokenizer(["one red house"], return_tensors="pt")).shape[0] == 1
     [output] = triptych.pipeline("translation", model=str(directory))("one red house")

@@ -9,6 +9,7 @@ from triptych.tokenization import FAMILIES
 from triptych.training import LoopArguments
 from triptych.training.command_line import OptionParser, add_config_options, positive, run_script
 from triptych.training.help import GROUPS, OWN
+from triptych.training.plan.table import rows_from_nothing
 from triptych.training.script import parse_options
 from triptych.training.task_arguments import TaskArguments
 from triptych.training.tasks.translation import TranslationTask
@@ -240,7 +241,10 @@ def test_options_that_say_yes_or_no(dashes):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--learning_rate 0.1", "--learning_rate has no effect with lr_scheduler=noam .*--learning_rate_scale"),
+        (
+            "--preset tiny --learning_rate 0.1",
+            "--learning_rate has no effect with lr_scheduler=noam .*--learning_rate_scale",
+        ),
         (
             "--lr_scheduler linear --warmup_ratio 0.1 --warmup_steps 3",
             "--warmup_steps has no effect with --warmup_rat",
@@ -254,6 +258,13 @@ def test_options_that_say_yes_or_no(dashes):
 def test_an_option_without_effect_is_refused(words, message):
     with pytest.raises(ValueError, match=message):
         parse_options(TranslationTask, args=["--corpus", "en-de", "--output_dir", "new", *words.split()])
+
+
+def test_a_learning_rate_for_a_schedule_that_is_not_yet_chosen():
+    """Without a preset, the plan of the run chooses the schedule, and none of its schedules is noam."""
+    words = ["--corpus", "en-de", "--output_dir", "new", "--learning_rate", "0.1"]
+    assert parse_options(TranslationTask, args=words)[1].learning_rate == 0.1
+    assert not {"noam"} & {row.options["lr_scheduler"] for family in FAMILIES for row in rows_from_nothing(family)}
 
 
 def test_the_values_of_a_recipe_are_not_said_to_be_without_effect():

@@ -85,7 +85,11 @@ def test_a_damaged_file_is_named_before_anything_changes(tiny_run, finished, tmp
         ("state.json", with_values(processes="two"), "processes='two'"),
         ("state.json", with_values(processes=0), "processes=0, but there are random numbers of 1"),
         ("state.json", with_values(scaler="x"), "scaler='x' is not the state of a loss scale"),
-        ("state.json", lambda path: path.write_text("{}"), "other fields than a state, e.g. 'epoch'"),
+        ("state.json", lambda path: path.write_text("{}"), "other fields than a state, e.g. 'best'"),
+        ("state.json", with_values(scheduled=1), "scheduled=1"),
+        ("state.json", with_values(best={"bleu": "high"}), "best={'bleu': 'high'}"),
+        ("state.json", with_values(stale=-1), "stale=-1"),
+        ("state.json", with_values(pieces=1.5), "pieces=1.5"),
         ("random_state.safetensors", without("numpy"), "'numpy'"),
         ("random_state.safetensors", without("torch"), "'torch'"),
         (

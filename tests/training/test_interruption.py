@@ -22,8 +22,7 @@ def entries(directory):
     return {path.relative_to(directory).as_posix() for path in directory.rglob("*")}
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("step", [3, 7])
+@pytest.mark.parametrize(("number", "step"), zip(SIGNALS, (3, 7), strict=True))
 def test_stopped_and_resumed_equals_left_alone(tiny_run, tmp_path, number, step):
     """After an update that was due for nothing, and after the last one: weights, their mean, the log, all files."""
     options = {"dropout": 0.3, "max_steps": 8, "save_steps": 3, "evaluation_steps": 3, "logging_steps": 3}
@@ -40,6 +39,18 @@ def test_stopped_and_resumed_equals_left_alone(tiny_run, tmp_path, number, step)
     for metric in ("loss", "validation_loss"):
         assert tiny_run.metrics(tmp_path / "stopped", metric) == tiny_run.metrics(tmp_path / "alone", metric)
     assert entries(tmp_path / "stopped") == entries(tmp_path / "alone")
+
+
+def test_a_signal_while_the_last_weights_are_evaluated(tiny_run, tmp_path):
+    def evaluate(model, accelerator):
+        os.kill(os.getpid(), signal.SIGINT)
+        return {}
+
+    extras = {"evaluate": evaluate, "metrics": ["nothing"]}
+    with pytest.raises(Interrupted, match=r"everything is in .*checkpoint-6$"):
+        tiny_run.loop(tmp_path, evaluation_steps=100, extras=extras).run()
+    extras["evaluate"] = lambda model, accelerator: {}
+    assert tiny_run.loop(tmp_path, resume=True, extras=extras).run().step == 6
 
 
 def test_several_stops_push_no_checkpoint_out(tiny_run, tmp_path):
@@ -129,7 +140,7 @@ def last_command(done):
 def test_the_command_that_is_named_continues(tiny_run, tmp_path):
     path = {"PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])}
     directory, launcher = tmp_path / "a run", "accelerate launch --num_processes 1 --cpu"
-    done = tiny_run.program(directory, *launcher.split(), die_at=2, signal=int(signal.SIGTERM), env=path)
+    done = tiny_run.program(directory, *launcher.split(), die_at=2, number=int(signal.SIGTERM), env=path)
     assert list(tiny_run.metrics(directory)) == [1, 2, 3]
     named = last_command(done)
     assert named.startswith(launcher)
@@ -142,7 +153,7 @@ def test_the_command_that_is_named_continues(tiny_run, tmp_path):
 def test_two_processes_stop_at_the_same_update(tiny_run, tmp_path):
     """Only one of them gets the signal."""
     tiny_run.loop(tmp_path / "alone", save_steps=4).run()
-    stop = {"die_at": 1, "signal": int(signal.SIGTERM), "signalled": 1}
+    stop = {"die_at": 1, "number": int(signal.SIGTERM), "signalled": 1}
     stopped = tiny_run.program(tmp_path / "stopped", *TWO_PROCESSES, save_steps=4, **stop)
     assert " --resume" in last_command(stopped)
     assert list(tiny_run.metrics(tmp_path / "stopped")) == [1, 2, 3]  # one update later, all know of it

@@ -130,6 +130,8 @@ def test_the_end_within_the_warmup_is_told(tiny_run, tmp_path, capsys):
     assert told in capsys.readouterr().err
     tiny_run.loop(tmp_path / "epoch", max_steps=None, num_train_epochs=0.2, warmup_steps=2).run()
     assert told in capsys.readouterr().err
+    tiny_run.loop(tmp_path / "minutes", max_steps=None, max_minutes=1e-6, warmup_steps=2).run()
+    assert told in capsys.readouterr().err
     tiny_run.loop(tmp_path / "long", max_steps=1, warmup_steps=1).run()
     assert "warning" not in capsys.readouterr().err
 

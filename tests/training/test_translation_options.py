@@ -22,6 +22,7 @@ ELSEWHERE = {
     **dict.fromkeys(("train_file", "validation_file", "test_file", "corpus"), "test_data_options"),
     **dict.fromkeys(("tokenizer", "source_lang", "target_lang"), "test_public_tokenizers"),
     **dict.fromkeys(("model", "freeze", "lora_rank", "lora_alpha", "lora_dropout", "to_hf"), "test_model_source"),
+    **dict.fromkeys(("source_prefix", "no_repeat_ngram_size"), "test_summarization"),
     "dry_run": "test_dry_run",
     "validation_split": "test_held_out",
     **dict.fromkeys(("copied_targets", "separate_vocabularies", "overlong"), "test_translation"),
@@ -80,7 +81,7 @@ def test_an_update_has_at_most_so_many_tokens(make, max_tokens):
 
 @pytest.mark.parametrize(("pairs", "expected"), [(5, 4), (500, 12)])
 def test_so_many_pairs_are_translated_greedily_at_an_evaluation(make, file, pairs, expected):
-    run = make(validation_file=[file], evaluation_pairs=pairs)
+    run = make(validation_file=[file], evaluation_pairs=pairs, gnmt_length_penalty=0.6)
     calls = generated(run)
     result = run.run()
     assert sum(number for number, _ in calls) == expected  # spread evenly over the file
@@ -97,7 +98,7 @@ def test_no_pair_is_translated_where_none_is_wanted(make, file):
 
 
 def test_the_batch_of_an_evaluation(make, file):
-    run = make(validation_file=[file], evaluation_batch_size=5)
+    run = make(validation_file=[file], evaluation_batch_size=5, gnmt_length_penalty=0.6)
     calls = generated(run)
     run.run()
     assert [number for number, _ in calls] == [5, 5, 2]

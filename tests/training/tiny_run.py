@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--gradients", help="where each process writes its first gradients")
     parser.add_argument("--die_at", type=int, help="send oneself a signal when this many updates are made")
     parser.add_argument("--measured", type=bool, default=False, help="measure a few updates before the run")
-    parser.add_argument("--signal", type=int, default=9)
+    parser.add_argument("--number", type=int, default=9, help="of the signal")
     parser.add_argument("--signalled", type=int, default=0, help="the process that sends it to itself")
     arguments, options = parser.parse_args_into_dataclasses(sys.argv[1:])
     loop = make_loop(arguments, options.dropout, options.rows)
@@ -99,7 +99,7 @@ def main() -> None:
     if options.gradients:
         save_first_gradients(loop, f"{options.gradients}-{loop.accelerator.process_index}")
     if options.die_at is not None and loop.accelerator.process_index == options.signalled:
-        signal_at(loop, options.die_at, options.signal)
+        signal_at(loop, options.die_at, options.number)
     loop.run()
 
 

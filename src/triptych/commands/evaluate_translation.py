@@ -26,7 +26,7 @@ from ..training.arguments import option
 from ..training.command_line import OptionParser
 from ..training.data_options import PairOptions, several
 from ..training.run_directory.record import is_run_entry
-from ..training.translate import one_line, score_translations, translate
+from ..training.translate import behind_prefix, one_line, score_translations, source_prefix, translate
 
 GENERATION = ("num_beams", "length_penalty", "gnmt_length_penalty", "max_length_beyond_source", "max_new_tokens")
 
@@ -118,7 +118,7 @@ def main(args: list[str] | None = None) -> None:
     translations = translate(
         model,
         tokenizer,
-        pairs["source"],
+        behind_prefix(source_prefix(config, "translation"), pairs["source"]),
         target_tokenizer,
         batch_size=arguments.batch_size,
         accelerator=accelerator,

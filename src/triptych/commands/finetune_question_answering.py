@@ -11,8 +11,8 @@ Files are those of SQuAD, version 1.1 or 2.0, or jsonl, json or parquet with the
 read in windows (`--max_length`, `--doc_stride`). An answer is a part of the context, word for word.
 docs/training/finetune-question-answering.md says more.
 
-Several processes: `accelerate launch --num_processes 8 -m triptych finetune-question-answering ...`. The same command
-with `--resume` continues a run that was killed.
+The same command with `--resume` continues a run that was killed. `triptych train-translation --help` says how several
+processes train.
 """
 
 from ..training.script import train

@@ -9,8 +9,8 @@ docs/data.md says more. A text with more tokens than `--max_source_length` is cu
 public checkpoint (BART, T5, ...) or one of this package learns on; `--source_prefix "summarize: "` stands before each
 text. The test is scored by ROUGE. docs/training/train-summarization.md says more.
 
-Several processes: `accelerate launch --num_processes 8 -m triptych train-summarization ...`. The same command with
-`--resume` continues a run that was killed.
+The same command with `--resume` continues a run that was killed. `triptych train-translation --help` says how several
+processes train.
 """
 
 from ..training.script import train

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, Sampler, get_worker_in
 from .batching import Division, TokenBudgetBatchSampler
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
+AT_ONCE = 100  # examples of a stream of `datasets` that are read together
 WHOLE = Division()  # one process, one piece
 
 
@@ -56,6 +57,18 @@ class Divided:
             **options,
         )
         return iter(loader)
+
+
+def examples_of(source: Any) -> Iterator[dict[str, Any]]:
+    """Gives all examples of a source, also in a data worker.
+
+    Iterating over a stream of `datasets` would give only the share of that worker.
+    """
+    if not hasattr(source, "iter"):
+        yield from source
+        return
+    for batch in source.iter(batch_size=AT_ONCE):
+        yield from (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
 
 
 class PieceSampler(Sampler[list[int]]):
@@ -178,7 +191,7 @@ class StreamBatches(Divided):
 
     def global_batches(self) -> Iterator[list[dict[str, Any]]]:
         """Gives the examples of each update, of all processes together."""
-        examples, number = iter(self.source), 0
+        examples, number = examples_of(self.source), 0
         while rows := self.read(examples):
             lengths = {side: [len(row[column]) for row in rows] for side, column in self.sides.items()}
             sampler = TokenBudgetBatchSampler(lengths, self.max_tokens, self.shuffle, self.seed + number)

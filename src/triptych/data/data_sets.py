@@ -5,7 +5,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .corpus import SPLITS
 from .readers import FileOptions, file_format
@@ -14,6 +14,8 @@ from .saved_data_sets import DESCRIPTIONS, is_saved, read_saved
 if TYPE_CHECKING:
     from datasets import Dataset
 
+
+T = TypeVar("T")
 
 # The words in the name of a file by which `datasets` knows its split.
 KEYWORDS = {
@@ -98,7 +100,7 @@ def load_data_set(name: str, config: str | None) -> dict[str, "Dataset"]:
     return with_known_names(name, loaded)
 
 
-def with_known_names(name: str, loaded: Mapping[str, "Dataset"]) -> dict[str, "Dataset"]:
+def with_known_names(name: str, loaded: Mapping[str, T]) -> dict[str, T]:
     """The splits that have a known name; raises ValueError if there is none."""
     splits = {split: loaded[split] for split in SPLITS if split in loaded}
     if not splits:

@@ -77,7 +77,13 @@ class MaskedEncoder:
 
         Returns:
             `input_ids`, `word_starts` (see `MaskedLMCollator`), and `document`: the number of the text of each row.
+
+        Raises:
+            ValueError: `block_size` leaves no room for a token of the text.
         """
+        special = self.tokenizer.num_special_tokens_to_add()
+        if block_size <= special:
+            raise ValueError(f"block_size={block_size} must be at least {special + 1}, to hold a token of the text")
         # A fast tokenizer remembers how it truncates, and would be saved with it.
         tokenizer = copy.deepcopy(self.tokenizer)
         encodings = tokenizer(

@@ -77,9 +77,9 @@ FORMATS: dict[str, Callable[[str, Columns, FileOptions], Iterator[Row]]] = {
     "jsonl": read_jsonl,
     "json": read_json,
     "parquet": read_parquet,
-    "squad": read_squad,
     "conll": read_conll,
     "conllu": read_conllu,
+    "squad": read_squad,
     "text": read_text,
 }
 """The reader of each format, by the word for it. Except for text and squad, the word is also the end of a name."""

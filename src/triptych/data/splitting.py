@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 CHUNK = 10_000  # the number of rows that are in memory at a time
 
 
-def split_off(rows: "Dataset", part: float, column: str, most: int, seed: int = 0) -> tuple["Dataset", "Dataset"]:
+def split_off(
+    rows: "Dataset", part: float, column: str, most: int, seed: int = 0, covered: str | None = None
+) -> tuple["Dataset", "Dataset"]:
     """Draws rows for validation; rows that are equal in `column` stay together.
 
     The draw depends on the seed and on the values of the column alone: each value gets a number by hashing, and those
@@ -25,6 +27,8 @@ def split_off(rows: "Dataset", part: float, column: str, most: int, seed: int = 
         column: the column whose equal values stay on one side, such as the sentences to translate.
         most: the greatest number of rows that are drawn.
         seed: the seed of the draw.
+        covered: a column with labels, or lists of labels, each of which stays among the rows that remain: what is
+            drawn has no label that cannot be learnt. A column of fractions has values, not labels, and is left alone.
 
     Returns:
         The rows that remain, and the rows that are drawn; both are `rows` itself, or empty, where nothing is drawn.
@@ -42,9 +46,28 @@ def split_off(rows: "Dataset", part: float, column: str, most: int, seed: int = 
     numbers, group = np.unique(hashes(rows, column, seed), return_inverse=True)
     drawn = np.cumsum(np.bincount(group, minlength=len(numbers))) <= wanted
     is_drawn = drawn[group]
+    if covered is not None and is_drawn.any():
+        drawn[group[is_drawn & ~is_covered(rows, covered, is_drawn)]] = False
+        is_drawn = drawn[group]
     if not is_drawn.any():
         return rows, rows.select([])
     return rows.select(np.flatnonzero(~is_drawn)), rows.select(np.flatnonzero(is_drawn))
+
+
+def is_covered(rows: "Dataset", column: str, is_drawn: np.ndarray) -> np.ndarray:
+    """Says of each row whether every label in it is also in a row that is not drawn; shape (rows,)."""
+    per_row = [
+        labels_in(value)
+        for table in rows.select_columns([column]).with_format("arrow").iter(batch_size=CHUNK)
+        for value in table[column].to_pylist()
+    ]
+    known = set().union(*(labels for labels, drawn in zip(per_row, is_drawn, strict=True) if not drawn))
+    return np.fromiter((labels <= known for labels in per_row), dtype=bool, count=len(per_row))
+
+
+def labels_in(value: Any) -> set[Any]:
+    """Returns the labels of a row: one, those of a list, or none where the value is a fraction."""
+    return {label for label in (value if isinstance(value, list) else [value]) if not isinstance(label, float)}
 
 
 def hashes(rows: "Dataset", column: str, seed: int) -> np.ndarray:

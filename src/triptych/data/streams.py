@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arrow import write_rows
+from .data_sets import with_known_names
 from .file_rows import check_options, file_rows
 from .formats.rows import Columns, checked, missing_column
 from .readers import FileOptions
@@ -49,13 +50,18 @@ def texts_of_files(paths: list[str], columns: Columns, options: FileOptions, emp
 
 
 def stream_data_set(name: str, config: str | None) -> Mapping[str, "IterableDataset"]:
-    """The splits of a data set of the Hub, or of a directory that `datasets` wrote, as streams."""
+    """The splits of a data set of the Hub, or of a directory that `datasets` can read or that it wrote, as streams.
+
+    Raises:
+        ValueError: no split has a known name.
+    """
     from datasets import load_dataset
 
     if is_saved(Path(name)):
-        return {split: rows.to_iterable_dataset(num_shards=1) for split, rows in read_saved(Path(name)).items()}
-    loaded: Mapping[str, IterableDataset] = load_dataset(name, config, streaming=True)
-    return loaded
+        loaded = {split: rows.to_iterable_dataset() for split, rows in read_saved(Path(name)).items()}
+    else:
+        loaded = load_dataset(name, config, streaming=True)
+    return with_known_names(name, loaded)
 
 
 def stream_of_texts(rows: "IterableDataset", columns: Columns, origin: str, empty: str) -> "IterableDataset":

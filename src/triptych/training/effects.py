@@ -5,10 +5,11 @@ from typing import Any
 
 Options = Mapping[str, Any]
 
-# Option → where it has no effect, and what to do about it. A condition may ask for options that a script lacks.
+# Option → where it has no effect, and what to do about it. A condition may ask for options that a script lacks, and
+# for `is_planned`: the schedule is not known yet, because a plan will choose it.
 WITHOUT_EFFECT: dict[str, tuple[Callable[[Options], bool], str]] = {
     "learning_rate": (
-        lambda options: options.get("lr_scheduler") == "noam",
+        lambda options: options.get("lr_scheduler") == "noam" and not options["is_planned"],
         "with lr_scheduler=noam (equation 3), which has its own peak: give --learning_rate_scale, or another "
         "--lr_scheduler",
     ),
@@ -41,6 +42,8 @@ def check_effects(given: Collection[str], options: Options) -> None:
     Raises:
         ValueError: one of them has no effect beside the others.
     """
+    decides = {"preset", "recipe", "lr_scheduler"}  # where one of them is given, no plan chooses the schedule
+    known = {**options, "is_planned": "preset" in options and decides.isdisjoint(given)}
     for name, (is_without, remedy) in WITHOUT_EFFECT.items():
-        if name in given and is_without(options):
+        if name in given and is_without(known):
             raise ValueError(f"--{name} has no effect {remedy}")

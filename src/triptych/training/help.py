@@ -6,8 +6,17 @@ from collections.abc import Iterator, Sequence
 # Title of a group → the options in it, in the order in which they are shown. What stands in none is the task's own.
 GROUPS: dict[str, tuple[str, ...]] = {
     "data": (
-        *("train_file", "validation_file", "test_file", "corpus", "dataset_name", "dataset_config_name"),
-        *("file_format", "column_names", "delimiter", "quoting", "surplus", "empty", "cache_dir"),
+        *("train_file", "validation_file", "validation_split", "test_file", "corpus", "dataset_name"),
+        *(
+            "dataset_config_name",
+            "file_format",
+            "column_names",
+            "delimiter",
+            "quoting",
+            "surplus",
+            "empty",
+            "cache_dir",
+        ),
     ),
     "model": (
         *("model", "preset", "recipe", "freeze", "lora_rank", "lora_alpha", "lora_dropout"),
@@ -23,8 +32,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("evaluation_steps", "evaluation_minutes", "evaluation_batch_size", "best_metric", "greater_is_better"),
     ),
     "output": (
-        *("output_dir", "resume", "overwrite", "save_steps", "save_minutes", "keep_checkpoints", "final_weights"),
-        *("to_hf", "logging_steps", "report_to", "progress_bar"),
+        *("output_dir", "dry_run", "resume", "overwrite", "save_steps", "save_minutes", "keep_checkpoints"),
+        *("final_weights", "to_hf", "logging_steps", "report_to", "progress_bar"),
     ),
     "machine": (
         *("mixed_precision", "cpu", "cpu_threads", "gradient_checkpointing", "torch_compile", "dataloader_workers"),

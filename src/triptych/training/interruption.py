@@ -28,9 +28,14 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         status: the exit status that a shell gives to a program that the signal ends: 130 or 143.
+
+    Args:
+        number: the signal; None: that of another process, which counts as SIGTERM.
+        checkpoint: where the run can go on.
     """
 
-    def __init__(self, number: int, checkpoint: Path) -> None:
+    def __init__(self, number: int | None, checkpoint: Path) -> None:
+        number = number or signal.SIGTERM  # another process got the signal
         super().__init__(f"stopped by {signal.Signals(number).name}; everything is in {checkpoint}")
         self.status = 128 + number
 
@@ -55,7 +60,7 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        former = {number: signal.getsignal(number) for number in HANDLED}
+        former = {number: signal.getsignal(number) or signal.SIG_DFL for number in HANDLED}
 
         def restore() -> None:
             for number, handler in former.items():
@@ -75,14 +80,19 @@ class Interruption:
         finally:
             restore()
 
-    def wanted(self) -> bool:
-        """Says whether the run has to stop now; every process calls it once after each update."""
+    def wanted(self, wait: bool = False) -> bool:
+        """Says whether the run has to stop now; every process calls it once after each update.
+
+        Args:
+            wait: count the signals up to now, and wait for the answer.
+        """
         if self.accelerator.num_processes == 1:
             return self.number is not None
         before, self.underway = self.underway, self.sum()
-        if before is None:
+        asked = self.underway if wait else before
+        if asked is None:
             return False
-        total, arrived = before
+        total, arrived = asked
         if arrived is not None:
             arrived.synchronize()
         return bool(total.item())
@@ -97,14 +107,6 @@ class Interruption:
         arrived = torch.cuda.Event()
         arrived.record()
         return host, arrived
-
-    def stop(self, checkpoint: Path) -> None:
-        """Ends the run.
-
-        Raises:
-            Interrupted: always. A process that got no signal itself acts as if it was SIGTERM.
-        """
-        raise Interrupted(self.number or signal.SIGTERM, checkpoint)
 
 
 def continuing_command() -> str:

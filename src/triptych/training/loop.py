@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -15,7 +15,7 @@ from ..files import reading
 from .accelerator import create_accelerator, tracker_names
 from .arguments import FREE_ON_RESUME, LoopArguments
 from .evaluation import Evaluation, check_best_metric
-from .interruption import Interruption
+from .interruption import Interrupted, Interruption
 from .measurements import Measurements
 from .objective import Batches, Objective, Piece
 from .progress import Progress
@@ -129,13 +129,14 @@ class TrainingLoop:
         self.open()
         self.progress.start_clock()
         self.measurements.start_clock()
-        self.warn_of_warmup()
+        if self.progress.expected_steps is not None:
+            self.warn_of_warmup(self.progress.expected_steps)
         self.reporter.begin(self.progress.fraction)
         self.model.train()
         try:
             with self.interruption.watched():
                 self.train()
-            return self.finish()
+                return self.finish()
         finally:
             self.reporter.close()
 
@@ -164,13 +165,14 @@ class TrainingLoop:
         patience = self.arguments.early_stopping_patience
         return self.progress.fraction >= 1 or (patience is not None and self.state.stale >= patience)
 
-    def warn_of_warmup(self) -> None:
-        """Tells where the whole training lies within the warmup, as far as this is known before."""
-        steps, warmup = self.progress.expected_steps, self.updater.schedule.warmup_steps
-        if self.updater.schedule.warmup_ratio is None and steps is not None and steps < warmup:
+    def warn_of_warmup(self, steps: int) -> None:
+        """Tells the user where a training of so many updates lies within the warmup."""
+        schedule = self.updater.schedule
+        if schedule.warmup_ratio is None and steps < schedule.warmup_steps:
             self.reporter.say(
-                f"warning: the training ends after {steps:,} updates, within the warmup of {warmup:,}: the learning "
-                "rate never reaches its peak. Give --warmup_steps a smaller number, or train longer"
+                f"warning: the training ends after {steps:,} updates, within the warmup of "
+                f"{schedule.warmup_steps:,}: the learning rate never reaches its peak. Give --warmup_steps a smaller "
+                "number, or train longer"
             )
 
     def epoch_has_ended(self, is_last: bool) -> bool:
@@ -272,7 +274,15 @@ class TrainingLoop:
         if self.interruption.wanted():
             if self.saved < self.state.step:
                 self.save(scheduled=False)
-            self.interruption.stop(self.output_dir / f"checkpoint-{self.state.step}")
+            self.stop()
+
+    def stop(self) -> NoReturn:
+        """Ends the run after a checkpoint, because a signal asks for it.
+
+        Raises:
+            Interrupted: always.
+        """
+        raise Interrupted(self.interruption.number, self.output_dir / f"checkpoint-{self.state.step}")
 
     # ---- what happens between updates ----------------------------------------------------------------------------
 
@@ -345,8 +355,14 @@ class TrainingLoop:
             )
 
     def finish(self) -> TrainingResult:
-        """Leaves the final weights in `output_dir` and in the model, and returns their metrics."""
+        """Leaves the final weights in `output_dir` and in the model, and returns their metrics.
+
+        Raises:
+            Interrupted: a signal came meanwhile; the checkpoint is saved, and a resumed run does the rest.
+        """
         state, choice = self.state, self.arguments.final_weights
+        if self.progress.expected_steps is None:
+            self.warn_of_warmup(state.step)
         if self.progress.fraction < 1:
             self.reporter.say(
                 f"stopped early: {state.stale} evaluations without a better {self.arguments.best_metric}"
@@ -357,6 +373,8 @@ class TrainingLoop:
             self.evaluate()
         if self.saved < state.step or not state.scheduled:
             self.save()
+        if self.interruption.wanted(wait=True):
+            self.stop()
         self.checkpoints.finish(choice)
         if choice != "last" and self.evaluation.names:
             state.metrics = self.metrics()

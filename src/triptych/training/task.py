@@ -44,6 +44,7 @@ class Task(Objective):
         text_columns: the columns of the data on which a tokenizer is trained.
         held_together: where rows are held out for validation, equal texts of this column stay together; None: of the
             first of `text_columns`.
+        covered: the column of the labels, each of which then stays in the training data; None: there are none.
         sides: side of a row → the column of its tokens. The tokens of all sides count for `max_tokens`.
         scores: the names of the metrics that `score` gives, as numbers. Without any, the task is tested by its losses.
         predictions_file: where the predictions of the test data are written.
@@ -67,6 +68,7 @@ class Task(Objective):
     unit: str = "rows"
     text_columns: Sequence[str] = ("text",)
     held_together: ClassVar[str | None] = None
+    covered: ClassVar[str | None] = None
     sides: Mapping[str, str] = {"text": "input_ids"}
     scores: Sequence[str] = ()
     predictions_file: ClassVar[str] = "test_predictions.txt"
@@ -92,8 +94,8 @@ class Task(Objective):
         Raises:
             ValueError: an option is wrong; the message names it with the remedy.
         """
-        if not self.arguments.model:
-            self.config_class.from_preset(self.preset, **self.config_fields)
+        if self.arguments.preset:
+            self.config_class.from_preset(self.arguments.preset, **self.config_fields)
 
     @property
     def preset(self) -> str:
@@ -138,7 +140,7 @@ class Task(Objective):
         if not isinstance(data["train"], Sized):
             return ["the training data are a stream, so none are held out for validation: give --validation_file"]
         column = self.held_together or self.text_columns[0]
-        train, validation = split_off(data["train"], part, column, MOST_VALIDATION_ROWS, seed)
+        train, validation = split_off(data["train"], part, column, MOST_VALIDATION_ROWS, seed, self.covered)
         if not len(validation):
             return [f"no rows are held out for validation: {len(train):,} are too few for --validation_split {part:g}"]
         data["train"], data["validation"] = train, validation

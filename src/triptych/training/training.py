@@ -24,7 +24,7 @@ from .card import Run, write_card
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
 from .model_sizes import layers, parameters, vocabulary
-from .plan import dry_run, forecast, given_options, measure, plan_of_run, warnings
+from .plan import check_fields, dry_run, forecast, given_options, measure, plan_of_run, warnings
 from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
@@ -66,6 +66,8 @@ class Training:
         if task.arguments.lora_rank:
             check_peft()
         task.check()
+        if not (task.arguments.preset or task.arguments.model):
+            check_fields(task)
         named = task.named_tokenizers()
         self.task, self.arguments = task, arguments
         given = given_options(task.arguments, arguments) if given is None else given
@@ -226,8 +228,11 @@ class Training:
             return []
         measured = measure(loop)
         expected = forecast(loop, measured.seconds)
-        told = warnings(loop, expected, is_new=task.arguments.model is None, is_planned=self.plan is not None)
-        if not task.arguments.dry_run:
+        is_dry = task.arguments.dry_run
+        told = warnings(
+            loop, expected, is_new=task.arguments.model is None, is_planned=self.plan is not None, is_dry=is_dry
+        )
+        if not is_dry:
             return [f"{'forecast':<11} {expected} ({measured.seconds:.3g} seconds for an update)", *told]
         return dry_run(self.train_batches, task.sides, task.model, measured, expected, told)
 

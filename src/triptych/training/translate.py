@@ -1,7 +1,7 @@
 """Translating many sentences with any encoder–decoder, and scoring the result."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -83,6 +83,17 @@ def translate(
         translated = gather_object(translated)
     text_of_row = dict(translated)
     return [text_of_row.get(row, "") for row in range(len(sources))]
+
+
+def source_prefix(config: Any, task: str) -> str:
+    """Returns the text that stands before each source, as T5 needs it: what the pipeline of this name puts there."""
+    of_task = (getattr(config, "task_specific_params", None) or {}).get(task) or {}
+    return str(of_task.get("prefix", getattr(config, "prefix", None)) or "")
+
+
+def behind_prefix(prefix: str, sources: Iterable[str]) -> list[str]:
+    """Returns the sources with the prefix before each; a blank one stays as it is."""
+    return [prefix + source if source.strip() else source for source in sources]
 
 
 def one_line(text: str) -> str:

@@ -27,9 +27,9 @@ def collator(masking="token", **options):
 
 @pytest.fixture(scope="module")
 def rows():
-    """2,000 rows of 1 to 30 words, of 1 to 4 tokens each."""
+    """1,500 rows of 1 to 30 words, of 1 to 4 tokens each."""
     sizes = np.random.default_rng(0)
-    return [row(sizes.integers(1, 5, sizes.integers(1, 31)), number) for number in range(2000)]
+    return [row(sizes.integers(1, 5, sizes.integers(1, 31)), number) for number in range(1500)]
 
 
 def masks_of(batch):

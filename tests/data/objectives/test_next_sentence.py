@@ -142,7 +142,7 @@ def test_rows_have_the_special_tokens_and_types_of_the_tokenizer():
     )
     frame = PairFrame.of(tokenizer)
     assert frame == PairFrame([2], [3], [3], [0, 0, 0, 1, 1])
-    rows = next_sentence_rows(documents([2, 3, 4], [3, 5, 2]), tokenizer, 12, seed=0)
+    rows = next_sentence_rows(documents([2, 3, 4], [3, 5, 2]), tokenizer, 12, 2, seed=0)
     for row in rows:
         length = len(row["input_ids"])
         assert length <= 12
@@ -154,4 +154,6 @@ def test_rows_have_the_special_tokens_and_types_of_the_tokenizer():
         assert [place for place in range(length) if row["word_starts"][place] == -1] == [0, second - 1, length - 1]
     assert rows["example"] == list(range(len(rows)))
     with pytest.raises(ValueError, match="block_size=4 must be at least 5"):
-        next_sentence_rows(documents([2, 3, 4], [3, 5, 2]), tokenizer, 4, seed=0)
+        next_sentence_rows(documents([2, 3, 4], [3, 5, 2]), tokenizer, 4, 2, seed=0)
+    with pytest.raises(ValueError, match=r"type_vocab_size=1: the tokenizer tells .* by the types 0 to 1"):
+        next_sentence_rows(documents([2, 3, 4], [3, 5, 2]), tokenizer, 12, 1, seed=0)

@@ -68,6 +68,13 @@ def test_an_error_while_measuring_undoes_everything_too(tiny_run, tmp_path):
     assert all(torch.equal(*pair) for pair in zip(before, loop.bare_model.parameters(), strict=True))
 
 
+def test_an_empty_stream_is_refused(tiny_run, tmp_path):
+    loop = tiny_run.loop(tmp_path)
+    loop.train_batches.updates = lambda start=0: iter(())
+    with pytest.raises(ValueError, match="give no update: they are empty"):
+        measure(loop)
+
+
 @pytest.fixture
 def loop(tiny_run, tmp_path):
     """A loop over epochs of 5 updates."""

@@ -64,6 +64,8 @@ def test_the_numbers_in_the_text():
     text = " ".join(PAGE.split())
     cores = table()["cores of a device"]
     assert f"a GPU with CUDA counts as {cores['cuda']} cores, one of Apple's as {cores['mps']}" in text
+    assert table()["part of the time between evaluations"] == 0.2
+    assert "after each fifth of the time" in text
     assert f"fewer than {FEWEST_UPDATES} updates" in text
     assert f"{table()['bytes of a token']['bpe']} bytes" in text
     assert f"{table()['learning rate of another optimizer']:g} of it" in text

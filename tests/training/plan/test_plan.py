@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 
 from triptych.training import LoopArguments
@@ -86,6 +87,8 @@ def test_what_is_given_wins_also_where_it_is_the_usual_value(make):
         ({"lr_scheduler": "noam"}, {"warmup_ratio", "learning_rate"}, {"optimizer"}),
         ({"tokenizer": "directory"}, {"vocab_size"}, {"max_tokens"}),
         ({"lr_scheduler": "cosine"}, set(), {"warmup_ratio", "learning_rate"}),
+        ({"evaluation_steps": 7}, {"evaluation_minutes"}, {"save_minutes"}),
+        ({"save_steps": 7}, {"save_minutes"}, {"evaluation_minutes"}),
     ],
 )
 def test_options_that_are_another_way_to_say_the_same(given, absent, kept):
@@ -94,6 +97,12 @@ def test_options_that_are_another_way_to_say_the_same(given, absent, kept):
     assert options.keys() >= kept
     loop = {**{k: v for k, v in given.items() if k != "tokenizer"}, **options}
     LoopArguments("run", **{k: v for k, v in loop.items() if k in LoopArguments.__dataclass_fields__})
+
+
+def test_a_time_is_divided_by_evaluations_and_checkpoints():
+    options = make_plan("encoder", LAPTOP, {}).options
+    assert (options["evaluation_minutes"], options["save_minutes"]) == (3.0, 3.0)
+    assert "save_minutes" not in make_plan("encoder", Resources(480_000, "cpu", epochs=3.0), {}).options
 
 
 def test_the_plan_of_a_checkpoint():
@@ -186,6 +195,22 @@ def test_a_recorded_plan_leaves_out_what_is_given_and_stays_recorded():
     recorded = {"optimizer": "muon", "max_tokens": 1000}
     plan = recorded_plan(recorded, {"optimizer"})
     assert (plan.options, plan.record) == ({"max_tokens": 1000}, recorded)
+
+
+def test_a_limit_that_is_given_later_replaces_the_planned_epochs():
+    recorded = make_plan("encoder", LAPTOP, {}, hidden_size=768).options
+    assert recorded_plan(dict(recorded), {"seed"}).options["num_train_epochs"] == 3.0
+    assert "num_train_epochs" not in recorded_plan(dict(recorded), {"max_steps"}).options
+
+
+def test_fields_are_checked_before_the_data_are_read(make, file):
+    file.unlink()
+    with pytest.raises(StrictDataclassError, match="dropout"):
+        make(config={"dropout": 7.0})
+    with pytest.raises(ValueError, match="is not a multiple of num_attention_heads=7"):
+        make(config={"num_attention_heads": 7})
+    with pytest.raises(FileNotFoundError):  # three heads suit the width of some rows, though not that of the preset
+        make(config={"num_attention_heads": 3})
 
 
 def test_options_of_a_caller_without_a_command_line():

@@ -168,22 +168,29 @@ class PairFrame:
         }
 
 
-def next_sentence_rows(rows: "Dataset", tokenizer: Any, block_size: int, seed: int) -> "Dataset":
+def next_sentence_rows(rows: "Dataset", tokenizer: Any, block_size: int, types: int, seed: int) -> "Dataset":
     """Makes the rows of `MaskedLMCollator` with `token_type_ids` and `next_sentence_label`; in memory.
 
     Args:
         rows: documents of sentences, see `Sentences.of`.
         tokenizer: a fast one; it says which special tokens surround two segments.
         block_size: the most tokens of a row, special tokens included.
+        types: the number of token types that the model has.
+        seed: decides the pairs.
 
     Raises:
-        ValueError: see `Sentences.of`; or `block_size` leaves no room for two tokens.
+        ValueError: see `Sentences.of`; or `block_size` leaves no room for two tokens; or there are too few types.
     """
     from datasets import Dataset
 
     sentences, frame = Sentences.of(rows), PairFrame.of(tokenizer)
     if block_size < frame.size + 2:
         raise ValueError(f"block_size={block_size} must be at least {frame.size + 2}, to hold two segments")
+    if max(frame.types) >= types:
+        raise ValueError(
+            f"type_vocab_size={types}: the tokenizer tells two segments apart by the types 0 to {max(frame.types)}; "
+            "choose a model with token types, or give --type_vocab_size"
+        )
     pairs = [frame.row(sentences, pair) for pair in pairs_of(sentences, block_size - frame.size, seed)]
     columns = {name: [pair[name] for pair in pairs] for name in pairs[0]}
     return Dataset.from_dict({**columns, "example": np.arange(len(pairs))})

@@ -4,16 +4,14 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from accelerate.utils import broadcast_object_list
 
 from ..loop import TrainingLoop
-from ..objective import Piece
 from ..run_directory.random_numbers import random_state, set_random_state
 
 # With fewer updates, no model with new weights learns anything of use.
@@ -47,25 +45,35 @@ def measure(loop: TrainingLoop) -> Measured:
     """
     with undone(loop):
         loop.progress.start_epoch(loop.train_batches)
-        updates = loop.train_batches.updates()
-        seconds = timed(loop, islice(updates, 1))
-        number = int(agreed(loop, max(1, min(MOST_MEASURED, round(MEASURED_SECONDS / seconds)))))
-        seconds = timed(loop, islice(updates, number)) or seconds
+        seconds = seconds_of_an_update(loop)
         state = [value for values in loop.optimizer.state.values() for value in values.values()]
         parts = [part_of_process(value) for value in state if torch.is_tensor(value)]
         state_bytes = sum(part.numel() * part.element_size() for part in parts)
-        return Measured(agreed(loop, seconds), state_bytes, peak_memory(loop.accelerator.device))
+        return Measured(seconds, state_bytes, peak_memory(loop.accelerator.device))
 
 
-def timed(loop: TrainingLoop, updates: Iterable[list[Piece]]) -> float:
-    """Makes updates, and returns the seconds that each took, with the work of making its batch; 0 without any."""
-    began, made = time.monotonic(), 0
-    for pieces in updates:
-        loop.update(pieces)
-        made += 1
-    if loop.accelerator.device.type != "cpu":
-        torch.accelerator.synchronize()
-    return (time.monotonic() - began) / made if made else 0.0
+def seconds_of_an_update(loop: TrainingLoop) -> float:
+    """Makes updates, and returns the mean time that they took on the main process, with the work of making batches.
+
+    The first one does not count where there are more, because many things are done only once.
+    """
+    times: list[float] = []
+    updates, began = loop.train_batches.updates(), time.monotonic()
+    while len(times) <= MOST_MEASURED and sum(times[1:]) < MEASURED_SECONDS:
+        if (pieces := next(updates, None)) is None:
+            break
+        if not loop.update(pieces):  # the memory was too small; from now on they come in smaller pieces
+            updates, began = loop.train_batches.updates(), time.monotonic()
+            continue
+        if loop.accelerator.device.type != "cpu":
+            torch.accelerator.synchronize()
+        now = time.monotonic()
+        times.append(agreed(loop, now - began))
+        began = now
+    if not times:
+        raise ValueError("the training data give no update: they are empty")
+    counted = times[1:] or times
+    return sum(counted) / len(counted)
 
 
 def part_of_process(tensor: torch.Tensor) -> torch.Tensor:
@@ -103,7 +111,7 @@ def undone(loop: TrainingLoop) -> Iterator[None]:
         optimizer.load_state_dict(optimizer_state)
         if scaler is not None:
             scaler.load_state_dict(scale)
-        vars(loop.state).update(counters)
+        vars(loop.state).update(counters | {"pieces": loop.state.pieces})  # the batches stay as finely cut
         loop.measurements = loop.updater.measurements = loop.new_measurements()
         set_random_state(random_numbers, loop.accelerator.device)
         model.train(mode)
@@ -163,12 +171,15 @@ def forecast(loop: TrainingLoop, seconds: float) -> Forecast:
     return Forecast(updates, minutes, None if size is None else updates / size, in_time)
 
 
-def warnings(loop: TrainingLoop, expected: Forecast, is_new: bool, is_planned: bool) -> list[str]:
+def warnings(
+    loop: TrainingLoop, expected: Forecast, *, is_new: bool, is_planned: bool, is_dry: bool = False
+) -> list[str]:
     """Returns what is hopeless about a run, with the remedy.
 
     Args:
         is_new: the model has new weights, and not those of a checkpoint.
         is_planned: its size is planned, and not that of a preset.
+        is_dry: there will be no run, which by itself warns of what does not depend on the time.
     """
     arguments, told = loop.arguments, []
     if expected.in_time and is_new and expected.updates < FEWEST_UPDATES:
@@ -178,7 +189,8 @@ def warnings(loop: TrainingLoop, expected: Forecast, is_new: bool, is_planned: b
             f"a model with new weights learns next to nothing in fewer than {FEWEST_UPDATES} updates: give "
             f"--max_minutes {least} or more{smaller}"
         )
-    if arguments.warmup_ratio is None and expected.updates <= arguments.warmup_steps:
+    is_within_warmup = arguments.warmup_ratio is None and expected.updates <= arguments.warmup_steps
+    if is_within_warmup and (expected.in_time or is_dry):
         told.append(
             f"the training ends within the warm-up of {arguments.warmup_steps:,} updates, so the learning rate never "
             f"reaches its peak: give --warmup_steps {max(expected.updates // 20, 1)}"

@@ -11,7 +11,7 @@ from ..arguments import LoopArguments
 from ..run_directory.record import read_record
 from ..task import Task
 from .plan import Plan, make_plan, recorded_plan
-from .table import Resources
+from .table import Resources, rows_from_nothing
 from .tokens import estimated_tokens
 
 
@@ -40,6 +40,25 @@ def plan_of_run(task: Task, arguments: LoopArguments, accelerator: Accelerator, 
     return make_plan(
         task.family, resources, {n: values[n] for n in given if n in values}, width_of(task.arguments.model)
     )
+
+
+def check_fields(task: Task) -> None:
+    """Finds mistakes in the fields of the configuration before any long work, when the sizes are not planned yet.
+
+    Raises:
+        ValueError: no row of the table goes with these fields.
+    """
+    wrong = None
+    for row in rows_from_nothing(task.family):
+        names = task.config_class.__dataclass_fields__.keys() & row.options.keys()
+        try:
+            task.config_class.from_preset(task.preset, **{n: row.options[n] for n in names} | task.config_fields)
+        except ValueError as error:
+            wrong = error
+        else:
+            return
+    assert wrong is not None
+    raise wrong
 
 
 def width_of(model: str | None) -> int | None:

@@ -12,9 +12,12 @@ from .table import Resources, Row, choose, rows_from_a_checkpoint, rows_from_not
 INSTEAD: dict[str, tuple[str, ...]] = {
     "warmup_steps": ("warmup_ratio",),
     "tokenizer": ("vocab_size",),
+    "evaluation_steps": ("evaluation_minutes",),
+    "save_steps": ("save_minutes",),
     "max_steps": ("num_train_epochs",),
     "max_minutes": ("num_train_epochs",),
 }
+BETWEEN = ("evaluation_minutes", "save_minutes")
 WIDTH = 84  # of the lines that tell the user the plan
 # Equation (3) fixes its own peak, and counts its warm-up in updates.
 NOT_WITH_NOAM = ("learning_rate", "warmup_ratio")
@@ -93,20 +96,30 @@ def make_plan(family: str, resources: Resources, given: Mapping[str, Any], hidde
     else:
         row = choose(rows_from_a_checkpoint(), lambda row: {"hidden_size": hidden_size})
         reason = f"a checkpoint of width {hidden_size}: row {row.number} of the table for checkpoints"
-    return Plan(chosen(row, given), f"{reason} (docs/training/sizes.md)")
+    return Plan(chosen(row, given, resources.minutes), f"{reason} (docs/training/sizes.md)")
 
 
-def chosen(row: Row, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options of a row, without those that are given or that a given one makes needless."""
+def chosen(row: Row, given: Mapping[str, Any], minutes: float | None) -> dict[str, Any]:
+    """Returns the options of a row, without those that are given or that a given one makes needless.
+
+    Args:
+        minutes: the time of the run. If it is given, evaluations and checkpoints come after equal parts of it: after
+            every epoch, they would take much of the time where the data are few.
+    """
     options = dict(row.options)
+    if minutes is not None:
+        options |= dict.fromkeys(BETWEEN, minutes * table()["part of the time between evaluations"])
     if options["optimizer"] == "muon" != given.get("optimizer", "muon"):
         options["learning_rate"] *= table()["learning rate of another optimizer"]
     if given.get("lora_rank"):
         options["learning_rate"] *= table()["learning rate of adapters"]
-    needless = {name for option in given for name in INSTEAD.get(option, ())}
-    if given.get("lr_scheduler") == "noam":
-        needless |= set(NOT_WITH_NOAM)
-    return {name: value for name, value in options.items() if name not in needless and name not in given}
+    without = needless(given) | set(NOT_WITH_NOAM if given.get("lr_scheduler") == "noam" else ())
+    return {name: value for name, value in options.items() if name not in without}
+
+
+def needless(given: Collection[str]) -> set[str]:
+    """Returns the options that are not planned beside the given ones: these themselves, and what they stand for."""
+    return {*given, *(name for option in given for name in INSTEAD.get(option, ()))}
 
 
 def recorded_plan(options: Any, given: Collection[str]) -> Plan:
@@ -132,10 +145,11 @@ def recorded_plan(options: Any, given: Collection[str]) -> Plan:
                 f"run.json: the plan says {name}={value!r}, which no plan says; name another output_dir, or start "
                 "over with --overwrite"
             )
-    return Plan({n: v for n, v in options.items() if n not in given}, "as at the start of the run", recorded=options)
+    without = needless(given)
+    return Plan({n: v for n, v in options.items() if n not in without}, "as at the start of the run", recorded=options)
 
 
 def planned_types() -> dict[str, type]:
     """Returns the type of every option that a plan can hold."""
     rows = [row for family in table()["from nothing"] for row in rows_from_nothing(family)] + rows_from_a_checkpoint()
-    return {name: type(value) for row in rows for name, value in row.options.items()}
+    return {name: type(value) for row in rows for name, value in row.options.items()} | dict.fromkeys(BETWEEN, float)

@@ -8,7 +8,7 @@ from ...data.objectives.causal import CausalLMCollator, pack, pieces_of
 from ...modeling import TriptychDecoderForCausalLM
 from ..arguments import option
 from ..metrics import load_metric
-from .language_model import AT_ONCE, DocumentArguments, LanguageModelTask
+from .language_model import DocumentArguments, LanguageModelTask, in_batches
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,25 +30,32 @@ class CausalLMTask(LanguageModelTask):
     model_classes: ClassVar = {"decoder": TriptychDecoderForCausalLM}
     default_preset = "gpt2"
     objective = "language-modelling"
+    title = "language modelling"
+    pipeline_tag = "text-generation"
     scores = ("loss", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "accuracy")
 
     arguments: CausalLMArguments
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether several documents share a row."""
+        return not self.arguments.one_document_per_row
+
     def rows(self, split: str) -> "Dataset":
         """Extends `Task.rows`: documents, cut into rows or packed into rows; no token is lost."""
-        encode, size = CausalEncoder(self.tokenizer), self.block_size
+        encode, size, is_packed = CausalEncoder(self.tokenizer), self.block_size, self.is_packed
 
         def make(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
             documents = encode(batch["text"])
-            if not self.arguments.one_document_per_row:
+            if is_packed:
                 return pack(documents, size)
             return {"input_ids": [piece for document in documents for piece in pieces_of(document, size)]}
 
-        return self.data[split].map(make, batched=True, batch_size=AT_ONCE, remove_columns=["text"])
+        return in_batches(self.data[split], make, encode, size, is_packed)
 
     def collator(self) -> CausalLMCollator:
         """Extends `Task.collator`."""
-        return CausalLMCollator(int(self.config.pad_token_id or 0), not self.arguments.one_document_per_row)
+        return CausalLMCollator(int(self.config.pad_token_id or 0), self.is_packed)
 
     def test_collator(self) -> CausalLMCollator:
         """Extends `LanguageModelTask.test_collator`: each document has rows of its own."""
@@ -65,7 +72,7 @@ class CausalLMTask(LanguageModelTask):
                 "document": [n for n, of_document in zip(numbers, pieces, strict=True) for _ in of_document],
             }
 
-        return rows.map(make, with_indices=True, batched=True, batch_size=AT_ONCE, remove_columns=["text"])
+        return in_batches(rows, make, encode, size, numbered=True)
 
     def score(self, predictions: list[dict[str, Any]], rows: "Dataset") -> dict[str, Any]:
         """Extends `Task.score`: perplexities, and how many tokens were the most probable one."""
@@ -74,3 +81,7 @@ class CausalLMTask(LanguageModelTask):
         scores = load_metric("perplexity").compute(predictions=losses, tokens=tokens, references=rows["text"][:])
         right = sum(prediction["accuracy"] * prediction["tokens"] for prediction in predictions)
         return {**scores, "accuracy": right / sum(tokens)}
+
+    def identity(self) -> dict[str, Any]:
+        """Extends `LanguageModelTask.identity`."""
+        return super().identity() | {"data.one_document_per_row": self.arguments.one_document_per_row}

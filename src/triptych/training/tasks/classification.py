@@ -84,6 +84,7 @@ class ClassificationTask(Task):
     objective = "classification"
     pipeline_tag = "text-classification"
     unit = "texts"
+    covered = "label"
     derived = {}  # a perplexity is about words
     predictions_file = "test_predictions.jsonl"
 

@@ -1,17 +1,19 @@
 """What the tasks of language modelling have in common: documents, read at once or as a stream, cut to rows."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence, Sized
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from accelerate import Accelerator
 
+from ...data.cache import mapped
 from ...data.data_sets import files_of_directory
 from ...data.file_rows import names
 from ...data.formats.rows import typed
 from ...data.readers import FileOptions
+from ...data.sieve import told
 from ...data.streams import read_all, stream_data_set, stream_files, stream_of_texts
 from ..arguments import option
 from ..data_options import TextOptions
@@ -20,7 +22,7 @@ from ..task import Task
 from ..task_arguments import TaskArguments
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset, DatasetDict, IterableDataset
 
 LONGEST = 1024  # tokens of a row, for a model that takes more, or any number
 AT_ONCE = 1000  # documents that are tokenized, and packed, together
@@ -78,34 +80,39 @@ class LanguageModelTask(Task):
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
         """Extends `Task.load_data`: leaves out blank documents; the training data may be a stream."""
         if self.arguments.streaming:
-            return self.load_stream(seed), []
-        data, remarks = super().load_data(seed)
-        remarks = list(remarks)
+            data = self.load_stream(seed)
+            return data, self.hold_out(data, seed)
+        data, counts = self.arguments.read_data()
+        remarks = told(counts)
         for split, rows in data.items():
-            data[split] = rows.filter(has_text, input_columns=["text"], batched=True)
-            if not len(data[split]):
-                raise ValueError(f"{split} data: there is no text; all documents are blank")
+            data[split] = with_text(rows, split)
             if blank := len(rows) - len(data[split]):
                 remarks.append(f"{split}: blank documents left out: {blank:,} of {len(rows):,}")
-        return data, remarks
+        return data, [*remarks, *self.hold_out(data, seed)]
 
     def load_stream(self, seed: int) -> Any:
-        """The training data as a stream, in a new order in each epoch, and the other splits read as usual."""
+        """Returns the training data as a stream, in a new order in each epoch, and the other splits read at once."""
+        arguments, streams = self.arguments, self.streams()
+        columns = typed(arguments.columns())
+        data = {s: with_text(read_all(streams[s], columns, s), s) for s in ("validation", "test") if s in streams}
+        if "train" not in streams:
+            return data
+        train = streams["train"]
+        if arguments.shuffle_buffer > 1:
+            train = train.shuffle(seed, buffer_size=arguments.shuffle_buffer)
+        return {"train": train, **data}
+
+    def streams(self) -> dict[str, "IterableDataset"]:
+        """Returns all splits as streams."""
         arguments = self.arguments
         columns, options, empty = typed(arguments.columns()), arguments.file_options(), arguments.empty
-        data: dict[str, Any] = {}
         if paths := self.stream_paths():
-            data["train"] = stream_files(paths["train"], columns, options, empty)
-            for split in paths.keys() - {"train"}:
-                data[split] = read_all(stream_files(paths[split], columns, options, empty), columns, split)
-        else:
-            loaded = stream_data_set(str(arguments.dataset_name), arguments.dataset_config_name)
-            for split in loaded.keys() & {"train", "validation", "test"}:
-                rows = stream_of_texts(loaded[split], columns, f"{arguments.dataset_name}[{split}]", empty)
-                data[split] = rows if split == "train" else read_all(rows, columns, split)
-        if "train" in data and arguments.shuffle_buffer > 1:
-            data["train"] = data["train"].shuffle(seed, buffer_size=arguments.shuffle_buffer)
-        return {split: data[split] for split in ("train", "validation", "test") if split in data}
+            return {split: stream_files(given, columns, options, empty) for split, given in paths.items()}
+        loaded = stream_data_set(str(arguments.dataset_name), arguments.dataset_config_name)
+        return {
+            split: stream_of_texts(rows, columns, f"{arguments.dataset_name}[{split}]", empty)
+            for split, rows in loaded.items()
+        }
 
     def stream_paths(self) -> dict[str, list[str]]:
         """The files of each split, where the data are files."""
@@ -149,16 +156,38 @@ class LanguageModelTask(Task):
         return of_rows(*(np.bincount(owner, column, minlength=len(rows)) for column in found.T))
 
     def identity(self) -> dict[str, Any]:
-        """Extends `Task.identity`: how rows are made, and what the stream is."""
+        """Extends `Task.identity`: how rows are made, and what the stream is and how it is read."""
         arguments = self.arguments
-        stream = {}
-        if arguments.streaming:
-            files = [[os.path.basename(path), os.path.getsize(path)] for path in self.stream_paths().get("train", [])]
-            named = [arguments.dataset_name, arguments.dataset_config_name]
-            stream = {"data.stream": files or named, "data.shuffle_buffer": arguments.shuffle_buffer}
-        return {"data.block_size": self.block_size} | stream
+        values: dict[str, Any] = {"data.block_size": self.block_size}
+        if not arguments.streaming:
+            return values
+        files = [[os.path.basename(path), os.path.getsize(path)] for path in self.stream_paths().get("train", [])]
+        return values | {
+            "data.stream": files or [arguments.dataset_name, arguments.dataset_config_name],
+            "data.reading": [arguments.text_column, arguments.empty, *asdict(arguments.file_options()).values()],
+            "data.shuffle_buffer": arguments.shuffle_buffer,
+        }
 
 
-def has_text(texts: list[str]) -> list[bool]:
-    """Says of each text whether it is more than white space."""
-    return [bool(text.strip()) for text in texts]
+def in_batches(rows: Any, make: Callable[..., dict[str, list[Any]]], *depends_on: Any, numbered: bool = False) -> Any:
+    """Returns the rows that `make` makes of documents, in batches; a stream is mapped while it is read.
+
+    Args:
+        depends_on: what decides the result besides the documents; see `mapped`. `make` must not refer to the task: the
+            fingerprint of a function covers all that it refers to.
+        numbered: whether `make` is also given the numbers of the documents.
+    """
+    options = {"batched": True, "batch_size": AT_ONCE, "remove_columns": ["text"], "with_indices": numbered}
+    return mapped(rows, make, depends_on, **options) if isinstance(rows, Sized) else rows.map(make, **options)
+
+
+def with_text(rows: "Dataset", split: str) -> "Dataset":
+    """Returns the documents that are not blank.
+
+    Raises:
+        ValueError: there are none.
+    """
+    kept = rows.filter(lambda texts: [bool(text.strip()) for text in texts], input_columns=["text"], batched=True)
+    if not len(kept):
+        raise ValueError(f"{split} data: there is no text; all documents are blank")
+    return kept

@@ -16,7 +16,7 @@ from ...modeling.losses import token_cross_entropy
 from ..arguments import option
 from ..likelihoods import likelihoods, measured, of_rows
 from ..objective import perplexity
-from .language_model import AT_ONCE, DocumentArguments, LanguageModelTask
+from .language_model import DocumentArguments, LanguageModelTask, in_batches
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -60,6 +60,8 @@ class MaskedLMTask(LanguageModelTask):
     model_classes: ClassVar = {"encoder": TriptychEncoderForMaskedLM}
     default_preset = "bert-base"
     objective = "masked-language-modelling"
+    title = "masked language modelling"
+    pipeline_tag = "fill-mask"
     scores = ("loss", "perplexity", "accuracy")
 
     arguments: MaskedLMArguments
@@ -90,17 +92,15 @@ class MaskedLMTask(LanguageModelTask):
             documents = pieces.pop("document")
             return pieces | ({"document": [numbers[place] for place in documents]} if with_documents else {})
 
-        cut = rows.map(make, with_indices=True, batched=True, batch_size=AT_ONCE, remove_columns=["text"])
+        cut = in_batches(rows, make, encoder, size, with_documents, numbered=True)
         return cut.map(lambda batch, numbers: {"example": numbers}, with_indices=True, batched=True)
 
     def pairs(self, rows: "Dataset") -> "Dataset":
         """Returns pairs of segments, as BERT built them; they are the same in every epoch, and their masks are not."""
         encoder = MaskedEncoder(self.tokenizer)
-        split = rows.map(
-            encoder.sentences, input_columns=["text"], batched=True, batch_size=AT_ONCE, remove_columns=["text"]
-        )
+        split = in_batches(rows, lambda batch: encoder.sentences(batch["text"]), encoder)
         split = split.filter(lambda documents: list(map(bool, documents)), input_columns=["tokens"], batched=True)
-        return next_sentence_rows(split, self.tokenizer, self.block_size, self.seed)
+        return next_sentence_rows(split, self.tokenizer, self.block_size, self.config.type_vocab_size, self.seed)
 
     def collator(self) -> MaskedLMCollator:
         """Extends `Task.collator`."""

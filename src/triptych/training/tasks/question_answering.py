@@ -92,7 +92,6 @@ class QuestionAnsweringArguments(QuestionOptions, TaskArguments):
         None, "Tokens that two neighbouring windows of a long context have in common (default: a third of max_length)."
     )
     max_answer_length: int = option(30, "Most tokens of an answer.")
-    n_best: int = option(20, "Answers that are compared over all windows of a context.")
     null_score_threshold: float | None = option(
         None,
         "A question gets no answer if the score of none is greater by more than this than that of the best answer "
@@ -102,7 +101,7 @@ class QuestionAnsweringArguments(QuestionOptions, TaskArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_at_least(1, "max_length", "max_answer_length", "n_best")
+        self.check_at_least(1, "max_length", "max_answer_length")
         self.check_at_least(0, "doc_stride", "evaluation_questions")
         if self.null_score_threshold is not None and not math.isfinite(self.null_score_threshold):
             raise ValueError(f"null_score_threshold={self.null_score_threshold} must be finite")
@@ -122,6 +121,7 @@ class QuestionAnsweringTask(Task):
     pipeline_tag = CHECKPOINT_KEY
     unit = "questions"
     text_columns = ("question", "context")
+    held_together = "context"
     scores = ("exact_match", "f1")
     derived = {}  # the loss is not that of words, so it has no perplexity
     predictions_file = "test_predictions.jsonl"
@@ -131,6 +131,8 @@ class QuestionAnsweringTask(Task):
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
         """Extends `Task.load_data`: leaves out misplaced answers where that is wanted."""
         data, remarks = super().load_data(seed)
+        if self.arguments.misplaced == "error":  # then none is left, see `QuestionOptions.fault`
+            return data, remarks
         for split, rows in data.items():
             kept = [row for row, of_row in enumerate(rows) if not is_misplaced(of_row["context"], of_row["answers"])]
             if not kept:
@@ -204,7 +206,6 @@ class QuestionAnsweringTask(Task):
             list(rows["question"]),
             list(rows["context"]),
             max_answer_length=self.arguments.max_answer_length,
-            number=self.arguments.n_best,
             batch_size=self.arguments.evaluation_batch_size,
             accelerator=accelerator,
         )

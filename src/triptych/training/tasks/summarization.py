@@ -69,6 +69,11 @@ class SummarizationTask(TextToTextTask):
 
     arguments: SummarizationArguments
 
+    def check(self) -> None:
+        """Extends `Task.check`: the library of the metric must be there at the first evaluation."""
+        super().check()
+        load_metric("rouge")
+
     def usual_generation(self, config: Any) -> dict[str, Any]:
         """Extends `TextToTextTask.usual_generation`: a summary may be as long as those that are learnt."""
         limit, given = config.stack_config("decoder.").position_limit, self.arguments.max_new_tokens

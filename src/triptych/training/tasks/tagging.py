@@ -63,6 +63,7 @@ class TaggingTask(Task):
     pipeline_tag = "token-classification"
     unit = "sentences"
     text_columns = ("tokens",)
+    covered = TAGS
     derived = {}  # a perplexity is about words
     predictions_file = "test_predictions.jsonl"
 

@@ -20,7 +20,7 @@ from ..arguments import option
 from ..length_penalty import USUAL, choose_length_penalty
 from ..task import Task
 from ..task_arguments import TaskArguments
-from ..translate import translate
+from ..translate import behind_prefix, source_prefix, translate
 from ..vocabulary import Tokenizers
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ class TextToTextTask(Task):
 
     @property
     def prefix(self) -> str:
-        """The text before each source: what the pipeline of this task puts there."""
-        return str(self.of_task(self.config).get("prefix", getattr(self.config, "prefix", None)) or "")
+        """The text before each source; see `source_prefix`."""
+        return source_prefix(self.config, self.pipeline_tag)
 
     # ---- batches -------------------------------------------------------------------------------------------------
 
@@ -205,8 +205,7 @@ class TextToTextTask(Task):
 
     def sources(self, rows: "Dataset") -> list[str]:
         """The sources of rows, each behind the prefix."""
-        prefix = self.prefix
-        return [prefix + text for text in rows[self.source]]
+        return behind_prefix(self.prefix, rows[self.source])
 
     def rows(self, split: str) -> "Dataset":
         """Extends `Task.rows`: tokenizes both sides; what is too long is refused, cut or left out."""
@@ -214,7 +213,7 @@ class TextToTextTask(Task):
         names = {self.source: "source", self.target: "target"}
         rows = rows.rename_columns({column: name for column, name in names.items() if column != name})
         if prefix:
-            rows = rows.map(lambda pairs: {"source": [prefix + text for text in pairs["source"]]}, batched=True)
+            rows = rows.map(lambda pairs: {"source": behind_prefix(prefix, pairs["source"])}, batched=True)
         sides = self.tokenizer, self.target_tokenizer
         rows = tokenize_pairs(rows, *sides, *self.limits(), self.arguments.overlong)
         return rows.select_columns(["input_ids", "labels"])
