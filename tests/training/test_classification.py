@@ -64,7 +64,8 @@ CASES += [("several", "encoder", False), ("regression", "encoder", False), ("sin
 def test_labels_are_learnt_and_pipelines_give_the_same_ones(tmp_path, label, family, pairs):
     AcceleratorState._reset_state(True)
     files = write_texts(tmp_path, label, pairs=pairs)
-    bounds = {"max_steps": 80, "evaluation_steps": 80, "save_steps": 80, "type_vocab_size": 2 if pairs else None}
+    bounds = dict.fromkeys(("max_steps", "evaluation_steps", "save_steps"), 240 if label == "several" else 80)
+    bounds |= {"type_vocab_size": 2 if pairs else None}
     scores, predictions = run_command(tmp_path / "run", **OPTIONS | FAMILIES[family] | LEARNING | bounds | files)
     assert scores.keys() == LEARNT[label]
     assert scores.get("accuracy", scores.get("pearson")) > 0.9

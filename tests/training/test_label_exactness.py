@@ -63,7 +63,7 @@ def test_two_processes_make_the_same_update(tmp_path):
         task, options = options_of(case, tmp_path / f"{case}-data", gradient_accumulation_steps=12)
         jobs.append((task, options, str(tmp_path / case)))
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [*launcher, program.__file__, str(tmp_path / "jobs.json")],
