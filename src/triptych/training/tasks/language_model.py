@@ -162,7 +162,7 @@ class LanguageModelTask(Task):
         if not arguments.streaming:
             return values
         paths = self.stream_paths().get("train", [])
-        data_set = [arguments.dataset_name, arguments.dataset_config_name]
+        data_set: list[Any] = [arguments.dataset_name, arguments.dataset_config_name]
         return values | {
             "data.stream": [[os.path.basename(path), os.path.getsize(path)] for path in paths] or data_set,
             "data.reading": [arguments.text_column, arguments.empty, *asdict(arguments.file_options()).values()],

@@ -174,7 +174,7 @@ class TextToTextTask(Task):
     @property
     def prefix(self) -> str:
         """The text before each source; see `source_prefix`."""
-        return source_prefix(self.config, self.pipeline_tag)
+        return source_prefix(self.config, str(self.pipeline_tag))
 
     # ---- batches -------------------------------------------------------------------------------------------------
 
