@@ -75,6 +75,7 @@ def run(code: str, directory: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_the_page_across_the_disk(part, tmp_path):
     definition, use = re.findall(r"```python\n(.*?)```", SECTIONS[part], re.S)

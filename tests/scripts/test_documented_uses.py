@@ -233,11 +233,11 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
     },
     "pretrain_causal_lm": {
         "triptych pretrain-causal-lm --train_file train.txt --validation_file validation.txt --test_file test.txt "
-        "--output_dir gpt --preset gpt2 --max_minutes 60": check_language_model("text-generation", "gpt")
+        "--output_dir gpt --max_minutes 60": check_language_model("text-generation", "gpt")
     },
     "pretrain_masked_lm": {
         "triptych pretrain-masked-lm --train_file train.txt --validation_file validation.txt --test_file test.txt "
-        "--output_dir bert --preset bert-base --max_minutes 60": check_language_model("fill-mask", "bert")
+        "--output_dir bert --max_minutes 60": check_language_model("fill-mask", "bert")
     },
     "write_help": {"python scripts/write_help.py": check_pages},
     "zoo": {"triptych zoo": check_zoo, "triptych zoo --notes gpt3-xl gpt3-13b": check_notes},

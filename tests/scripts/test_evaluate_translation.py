@@ -8,6 +8,7 @@ from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbToken
 from . import running
 
 
+@pytest.mark.slow
 def test_scores_what_the_training_scored(translator, pairs, tmp_path):
     _, directory = translator
     output = tmp_path / "translations.txt"

@@ -82,6 +82,7 @@ def test_two_processes_give_the_weights_of_one(options, tmp_path):
             assert second[name] == pytest.approx(first[name], rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_a_killed_run(options, tmp_path):
     directory = tmp_path / "run"
     endless = options | {"max_steps": 1_000_000, "save_steps": 5}

@@ -13,6 +13,7 @@ import torch
 
 import triptych
 from triptych import TriptychConfig, TriptychForConditionalGeneration
+from triptych.commands.translate import translations
 from triptych.tokenization import save_tokenizers, special_token_config, train_tokenizer
 
 from . import running
@@ -157,7 +158,6 @@ class Echo:
 
 
 def test_a_translation_is_one_line_and_reading_is_not_ahead_of_it():
-    translations = runpy.run_path(str(SCRIPT))["translations"]
     echo = Echo(batch_size=2)
     texts = ["a\nb", "c\r\nd\u2028e", "f|g\n|h", "", "i\x85j k\xa0l"]
     outputs = translations(echo, iter(texts), "line")

@@ -8,6 +8,7 @@ import pytest
 from triptych.data import load_pairs
 from triptych.data.readers import CHOICES, FORMATS
 from triptych.training.script import parse_options
+from triptych.training.tasks.causal_lm import CausalLMTask
 from triptych.training.tasks.translation import TranslationTask
 
 EXPECTED = {"source": ["Go."], "target": ["Geh."]}
@@ -42,6 +43,7 @@ def test_each_option_reads_what_is_refused_without_it(case, tmp_path):
 def test_the_words_are_those_of_the_readers():
     hints = get_type_hints(TranslationTask.arguments_class)
     assert get_args(get_args(hints["file_format"])[0]) == tuple(FORMATS)
+    hints |= {"documents": get_type_hints(CausalLMTask.arguments_class)["documents"]}
     assert {name: get_args(hints[name]) for name in CHOICES} == CHOICES
     assert inspect.signature(load_pairs).parameters.keys() <= hints.keys()
     assert READ.keys() >= inspect.signature(load_pairs).parameters.keys() - {

@@ -30,7 +30,8 @@ def test_accumulation_changes_nothing(tiny_run, tmp_path, rows, pieces):
         assert gradient.abs().max() > 0
 
 
-@pytest.mark.parametrize(("rows", "pieces"), [(16, 1), pytest.param(3, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "pieces"), [(16, 1), (3, 2)])
 def test_two_processes_change_nothing(tiny_run, tmp_path, rows, pieces):
     whole, loss, validation = first_gradients(tiny_run, tmp_path / "whole", rows=rows)
     options = {"max_steps": 1, "rows": rows, "gradient_accumulation_steps": pieces}

@@ -4,6 +4,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from signal import raise_signal
 
 import torch
 from safetensors.torch import save_file
@@ -109,7 +110,7 @@ def signal_at(loop: TrainingLoop, step: int, number: int) -> None:
 
     def interrupted(model, piece, items):
         if waiting and model.training and loop.state.step == step:
-            os.kill(os.getpid(), waiting.pop())
+            raise_signal(waiting.pop())  # in this thread, so that two of them are never one
         return loss(model, piece, items)
 
     loop.objective.loss = interrupted

@@ -19,7 +19,8 @@ WITHOUT_EFFECT: dict[str, tuple[Callable[[Options], bool], str]] = {
     ),
     **{
         name: (
-            lambda options: bool(options.get("tokenizer") or options.get("model")),
+            # (`model` of a command without presets is the model of a tokenizer.)
+            lambda options: "preset" in options and bool(options.get("tokenizer") or options.get("model")),
             "with --tokenizer or --model, which name a finished tokenizer: leave it out",
         )
         for name in ("vocab_size", "tokenizer_model", "separate_vocabularies")
