@@ -1,6 +1,5 @@
 """A run of the loop on a tiny model, as a program of its own: python tiny_run.py --output_dir DIR ..."""
 
-import os
 import random
 import sys
 from collections.abc import Iterator
