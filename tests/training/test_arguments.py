@@ -30,6 +30,7 @@ def test_ten_epochs_when_nothing_ends_the_training():
         ({"max_minutes": -1}, "max_minutes=-1 must be greater than 0"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1 must be at least 0"),
         ({"seed": -1}, "seed=-1 must be at least 0"),
+        ({"seed": 2**32}, "seed=4294967296 must be at most 4294967295"),
         ({"learning_rate": math.nan}, "learning_rate=nan must be at least 0, and finite"),
         ({"max_minutes": math.inf}, "max_minutes=inf must be greater than 0, and finite"),
         ({"adam_beta1": 2.0}, r"adam_beta1=2.0 must lie in \[0, 1\)"),

@@ -210,6 +210,7 @@ NUMBERED = [
     (["1", "2"], ["LABEL_0", "LABEL_1"], ["1", "2"]),
     (["cat", "dog", "owl"], ["cat", "dog"], ["cat", "dog", "owl"]),
     (["a", "A"], ["A", "B"], ["a", "A"]),
+    (["00", "01"], ["negative", "positive"], ["00", "01"]),  # names, which are no numbers of the checkpoint
 ]
 
 
@@ -228,6 +229,9 @@ def test_labels_that_the_data_call_by_numbers():
 def test_whole_numbers_are_in_the_order_of_their_size():
     assert names_in(Dataset.from_dict({"label": ["10", "9", "1"]}), "label") == ["1", "9", "10"]
     assert names_in(Dataset.from_dict({"label": [["10", "b"], [], ["1"]]}), "label") == ["1", "10", "b"]
+    # Names of one size have one order, too, in every process.
+    names = [f"{'0' * zeros}1" for zeros in range(9)]
+    assert names_in(Dataset.from_dict({"label": names}), "label") == sorted(names)
 
 
 def test_a_checkpoint_with_the_same_labels_keeps_its_head(tmp_path):

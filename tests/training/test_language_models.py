@@ -133,7 +133,7 @@ def test_the_test_agrees_with_the_losses_of_an_evaluation(files, tmp_path, kind)
         assert len(predictions) == 7
     if task_class is CausalLMTask:
         texts = run.task.data["test"]["text"][:]
-        encoded = run.task.tokenizer(texts)["input_ids"]
+        encoded = run.task.tokenizer(texts, add_special_tokens=False)["input_ids"]
         assert [prediction["tokens"] for prediction in predictions] == [len(ids) + 1 for ids in encoded]
         size = sum(len(text.encode()) for text in texts)
         assert scores["bits_per_byte"] == pytest.approx(of_tokens * tokens / size / math.log(2))
@@ -163,6 +163,11 @@ def test_the_directory_works_in_pipelines(files, tmp_path):
     train(CausalLMTask, None, command_line(files, tmp_path / "gpt", CausalLMTask, test_file=None))
     [output] = pipeline("text-generation", model=str(tmp_path / "gpt"))("the old", max_new_tokens=4)
     assert output["generated_text"].startswith("the old")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "gpt")  # a prompt begins as the documents did
+    assert tokenizer("the old").input_ids == [
+        tokenizer.bos_token_id,
+        *tokenizer("the old", add_special_tokens=False).input_ids,
+    ]
     AcceleratorState._reset_state(True)
     train(MaskedLMTask, None, command_line(files, tmp_path / "bert", MaskedLMTask, test_file=None))
     outputs = pipeline("fill-mask", model=str(tmp_path / "bert"))("the old [MASK] saw", top_k=3)

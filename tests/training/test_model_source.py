@@ -34,6 +34,7 @@ HEADS = [
     ("bert", "BertForMaskedLM", "ForMaskedLM", "TriptychEncoderForMaskedLM"),
     ("bert", "BertForMaskedLM", "ForSequenceClassification", "TriptychEncoderForSequenceClassification"),
     ("bert", "BertModel", "ForTokenClassification", "TriptychEncoderForTokenClassification"),
+    ("llama", "LlamaForCausalLM", "ForSequenceClassification", "TriptychDecoderForSequenceClassification"),
     ("roberta", "RobertaForMaskedLM", "ForQuestionAnswering", "TriptychEncoderForQuestionAnswering"),
     ("distilbert", "DistilBertForMaskedLM", "ForSequenceClassification", "TriptychEncoderForSequenceClassification"),
     ("gpt2", "GPT2LMHeadModel", "ForSequenceClassification", "TriptychDecoderForSequenceClassification"),
@@ -89,6 +90,15 @@ def test_a_head_that_transformers_lacks(tmp_path):
         model.state_dict()["model.embed_tokens.weight"], stored["roberta.embeddings.word_embeddings.weight"]
     )
     assert new
+
+
+def test_a_head_that_calls_its_body_by_another_name(tmp_path):
+    """transformers' class of Llama for question answering does not find the weights of a Llama."""
+    source = published("llama", "LlamaForCausalLM", tmp_path / "hf")
+    model, new = load_checkpoint(source, triptych.TriptychDecoderForQuestionAnswering, {})
+    body = triptych.from_hf(source).model.state_dict()
+    assert all(torch.equal(tensor, body[name]) for name, tensor in model.model.state_dict().items())
+    assert new == ["qa_outputs.bias", "qa_outputs.weight"]
 
 
 def test_a_head_of_ours_with_other_labels(tmp_path):

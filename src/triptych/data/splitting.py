@@ -18,12 +18,13 @@ def split_off(
     """Draws rows for validation; rows that are equal in `column` stay together.
 
     The draw depends on the seed and on the values of the column alone: each value gets a number by hashing, and those
-    with the smallest numbers are taken. So a value that is added to the data moves few others.
+    with the smallest numbers are taken. So a value that is added to the data moves few others. A value with more rows
+    than are wanted is passed over.
 
     Args:
         rows: the rows; they keep their order on both sides.
         part: the part of the rows that is wanted, in (0, 1). Because equal values stay together, fewer rows can come
-            out, and none where even the values with the smallest numbers are too many rows.
+            out, and none where every value has more rows.
         column: the column whose equal values stay on one side, such as the sentences to translate.
         most: the greatest number of rows that are drawn.
         seed: the seed of the draw.
@@ -44,7 +45,9 @@ def split_off(
     if not wanted:
         return rows, rows.select([])
     numbers, group = np.unique(hashes(rows, column, seed), return_inverse=True)
-    drawn = np.cumsum(np.bincount(group, minlength=len(numbers))) <= wanted
+    sizes = np.bincount(group, minlength=len(numbers))
+    fitting = sizes <= wanted  # a value with more rows is passed over
+    drawn = fitting & (np.cumsum(np.where(fitting, sizes, 0)) <= wanted)
     is_drawn = drawn[group]
     if covered is not None and is_drawn.any():
         drawn[group[is_drawn & ~is_covered(rows, covered, is_drawn)]] = False

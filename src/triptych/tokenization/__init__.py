@@ -1,6 +1,6 @@
 """Tokenizers: training, saving and loading them, and the configuration fields that follow from them."""
 
-from .completion import complete_for_translation
+from .completion import begin_texts, complete_for_translation
 from .families import FAMILIES, Family
 from .files import TARGET_SUBFOLDER, fingerprint_of, load_tokenizers, save_tokenizers
 from .languages import set_languages, target_language_options
@@ -14,6 +14,7 @@ __all__ = [
     "NORMALIZATIONS",
     "TARGET_SUBFOLDER",
     "Family",
+    "begin_texts",
     "complete_for_translation",
     "fingerprint_of",
     "load_tokenizers",

@@ -1,8 +1,9 @@
-"""Giving a tokenizer that was trained elsewhere what an encoder–decoder needs."""
+"""Giving a tokenizer what a model needs of it."""
 
 import logging
 
-from transformers import PreTrainedTokenizerBase
+from tokenizers import processors
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..configuration.special_tokens import token_id_of, tokenizer_name
 
@@ -42,3 +43,17 @@ def complete_for_translation(tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer.add_special_tokens({"pad_token": PADDING})
         logger.warning("the tokenizer %s has no pad_token: it got %s, id %d", name, PADDING, tokenizer.pad_token_id)
     tokenizer.padding_side = "right"
+
+
+def begin_texts(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Lets a tokenizer write its start token before every text; it is changed, and saved with this.
+
+    A language model that was trained on documents with a start token continues a text well only if the text begins
+    with that token, too.
+    """
+    token, backend = str(tokenizer.bos_token), tokenizer.backend_tokenizer
+    template = processors.TemplateProcessing(
+        single=f"{token} $A", pair=f"{token} $A $B:1", special_tokens=[(token, tokenizer.bos_token_id)]
+    )
+    former = backend.post_processor
+    backend.post_processor = template if former is None else processors.Sequence([former, template])

@@ -42,6 +42,8 @@ POSITIVE = (
     "early_stopping_patience",
 )
 
+LARGEST_SEED = 2**32 - 1
+
 NOT_NEGATIVE = (
     "max_grad_norm",
     "weight_decay",
@@ -165,6 +167,8 @@ class LoopArguments:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value} must be at least 0, and finite")
+        if self.seed > LARGEST_SEED:
+            raise ValueError(f"seed={self.seed} must be at most {LARGEST_SEED}, the greatest seed of numpy")
         for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1)")

@@ -23,7 +23,9 @@ def names_in(rows: "Dataset", column: str) -> list[str]:
         values = table[column]
         is_list = pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
         found.update(pc.unique(pc.list_flatten(values) if is_list else values).to_pylist())
-    return sorted(found, key=int) if all(map(WHOLE.fullmatch, found)) else sorted(found)
+    if not all(map(WHOLE.fullmatch, found)):
+        return sorted(found)
+    return sorted(found, key=lambda name: (int(name), name))  # 1 and 01 are two names of one size
 
 
 def checkpoint_names(source: str | None) -> list[str]:
@@ -48,7 +50,7 @@ def numbered_names(names: Sequence[str], known: Sequence[str] = ()) -> list[str]
     folded = {name.casefold(): name for name in names}
     if known and folded.keys() <= {name.casefold() for name in known} and len(folded) == len(names):
         return [folded.get(name.casefold(), name) for name in known]
-    if all(WHOLE.fullmatch(name) and 0 <= int(name) < len(known) for name in names):
+    if set(names) <= {str(number) for number in range(len(known))}:  # 01 is a name, and no number
         plain = all(name == f"LABEL_{number}" for number, name in enumerate(known))
         return [str(number) for number in range(len(known))] if plain else list(known)
     return list(names)

@@ -18,7 +18,7 @@ from ..configuration import TriptychConfig, TriptychDecoderConfig, TriptychEncod
 from ..configuration.presets import preset_info
 from ..conversion import CannotExpress, find_architecture, from_hf, known_architectures
 from ..conversion.convert import receive
-from ..conversion.loading import read_config
+from ..conversion.loading import class_named, read_config
 from ..conversion.weights import build, check_quantization
 from ..files import naming_damage
 
@@ -121,8 +121,12 @@ def read_foreign(
     try:
         hf_class = getattr(transformers, known.head_for(model_class.__name__))
     except CannotExpress:  # transformers has no such head for this architecture
-        body = from_hf(source, dtype=torch.float32)
-        return with_head(body, model_class, labels)
+        hf_class = None
+    stored = class_named(transformers, (config.architectures or [None])[0])
+    # Some heads of transformers call their body by another name than the rest of the architecture, so that they cannot
+    # read its checkpoints. Llama's head for question answering does.
+    if hf_class is None or (stored is not None and stored.base_model_prefix != hf_class.base_model_prefix):
+        return with_head(from_hf(source, dtype=torch.float32), model_class, labels)
     hf_model, new = read_weights(source, hf_class, with_fields(config, labels))
     model = receive(hf_model)
     # The names of a new head are those of transformers; in our class, it is what stands outside the body.

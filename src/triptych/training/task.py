@@ -142,7 +142,8 @@ class Task(Objective):
         column = self.held_together or self.text_columns[0]
         train, validation = split_off(data["train"], part, column, MOST_VALIDATION_ROWS, seed, self.covered)
         if not len(validation):
-            return [f"no rows are held out for validation: {len(train):,} are too few for --validation_split {part:g}"]
+            why = "are too few" if part * len(train) < 1 else "have too many equal texts, which stay together,"
+            return [f"no rows are held out for validation: {len(train):,} {why} for --validation_split {part:g}"]
         data["train"], data["validation"] = train, validation
         return [
             f"{len(validation):,} {self.unit} of the training data are held out for validation (drawn with --seed "
@@ -264,4 +265,4 @@ class Task(Objective):
 
     def report(self, scores: dict[str, Any]) -> list[str]:
         """Returns the lines that tell the user the scores of the test data."""
-        return [f"test {name} {value:.4g}" for name, value in scores.items() if isinstance(value, int | float)]
+        return [f"test {name} {value:.4g}" for name, value in scores.items() if type(value) in (int, float)]

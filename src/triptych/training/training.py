@@ -15,6 +15,7 @@ from ..conversion.convert import destination
 from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSampler
 from ..data.batching import token_lengths
 from ..data.cache import default_directory, fingerprint_of_rows, keeping
+from ..data.corpus import SPLITS
 from ..files import write_json, write_text
 from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
@@ -73,7 +74,8 @@ class Training:
         given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
 
-        task.data, task.remarks = task.load_data(arguments.seed)
+        data, task.remarks = task.load_data(arguments.seed)
+        task.data = type(data)({split: data[split] for split in SPLITS if split in data})  # always in this order
         if "train" not in task.data:
             raise ValueError(f"the data have no split to train on; they have {', '.join(task.data)}")
         has_validation = "validation" in task.data

@@ -134,7 +134,7 @@ def test_what_is_hopeless_is_told_with_the_remedy(loop):
     assert warnings(run, Forecast(500, 15, 1, True), is_new=True, is_planned=True) == []
     few = Forecast(90, 15, 1, True)
     [line] = warnings(run, few, is_new=True, is_planned=False)
-    assert line.startswith("warning: a model with new weights learns next to nothing in fewer than 200 updates")
+    assert line.startswith("warning: a model with new weights usually learns little in fewer than 200 updates")
     assert line.endswith("give --max_minutes 34 or more, or leave out --preset, so that the size fits the time")
     [line] = warnings(run, few, is_new=True, is_planned=True)
     assert line.endswith("give --max_minutes 34 or more")

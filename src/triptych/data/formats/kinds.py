@@ -50,12 +50,17 @@ def name(value: Any) -> str:
     return text(value)
 
 
+LARGEST = 3.4028234663852886e38  # of float32
+
+
 def number(value: Any) -> float:
     """A finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise WrongValue(f"is {shown(value)}, not a number")
     if not math.isfinite(value):
         raise WrongValue(f"is {value}, which is not a finite number")
+    if abs(value) > LARGEST:
+        raise WrongValue(f"is {value}, which is beyond the numbers of float32, in which models compute")
     return float(value)
 
 

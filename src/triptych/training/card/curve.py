@@ -54,7 +54,7 @@ def draw(series: dict[str, list[tuple[int, float]]]) -> bytes | None:
     width, height = PANEL[0] * len(groups), PANEL[1]
     figure: Any = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=MARGIN / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - 0.35 / height)
+    figure.subplots_adjust(left=MARGIN / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - 0.5 / height)
     figure.subplots_adjust(wspace=MARGIN / (PANEL[0] - MARGIN))
     for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
         for name in group:
@@ -64,7 +64,8 @@ def draw(series: dict[str, list[tuple[int, float]]]) -> bytes | None:
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
         axes.grid(alpha=0.3)
         if len(group) > 1:
-            axes.legend(loc="upper right")
+            # Above the axes, where it hides nothing.
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small", frameon=False)
         else:
             axes.set_title(group[0], fontsize="medium")
     buffer = BytesIO()

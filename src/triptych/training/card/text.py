@@ -93,8 +93,10 @@ def model_rows(run: Run) -> Iterator[tuple[str, str]]:
     config: Any = model.config
     if options.model:
         yield "started from", code(without_folders(options.model))
+    elif options.preset:
+        yield "preset, with new weights", code(options.preset)
     else:
-        yield "preset, with new weights", code(run.task.preset)
+        yield "size, with new weights", "planned, by the data, the device and the time"
     yield "class", code(run.task.model_class.__name__)
     yield "parameters", parameters(model).replace(" parameters", "")
     yield "layers", layers(config)
@@ -102,7 +104,8 @@ def model_rows(run: Run) -> Iterator[tuple[str, str]]:
     yield "heads", f"{config.num_attention_heads}"
     yield "vocabulary", vocabulary(config)
     if run.task.config_fields:
-        yield "fields that were given", ", ".join(code(f"{k}={v}") for k, v in run.task.config_fields.items())
+        chosen = "fields that were given" if options.preset else "fields that were given or planned"
+        yield chosen, ", ".join(code(f"{k}={v}") for k, v in run.task.config_fields.items())
 
 
 def training(run: Run) -> Iterator[str]:

@@ -6,19 +6,19 @@ import json
 _PIPELINE = """\
 import triptych
 
-pipe = triptych.pipeline({task}, model=NAME)
+pipe = triptych.pipeline({task}, model=NAME)  # the directory of this card, or its name on the Hub
 print(pipe({text}))
 """
 _FILL_MASK = """\
 import triptych
 
-pipe = triptych.pipeline("fill-mask", model=NAME)
+pipe = triptych.pipeline("fill-mask", model=NAME)  # the directory of this card, or its name on the Hub
 print(pipe(f"The window is {pipe.tokenizer.mask_token}."))
 """
 _QUESTION_ANSWERING = """\
 import triptych
 
-pipe = triptych.pipeline("question-answering", model=NAME)
+pipe = triptych.pipeline("question-answering", model=NAME)  # the directory of this card, or its name on the Hub
 print(pipe(question="Where is the key?", context="The key is under the mat."))
 """
 _LOADING = """\

@@ -186,7 +186,7 @@ def warnings(
         least = math.ceil(expected.minutes * FEWEST_UPDATES / expected.updates)
         smaller = "" if is_planned else ", or leave out --preset, so that the size fits the time"
         told.append(
-            f"a model with new weights learns next to nothing in fewer than {FEWEST_UPDATES} updates: give "
+            f"a model with new weights usually learns little in fewer than {FEWEST_UPDATES} updates: give "
             f"--max_minutes {least} or more{smaller}"
         )
     is_within_warmup = arguments.warmup_ratio is None and expected.updates <= arguments.warmup_steps

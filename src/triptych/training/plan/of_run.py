@@ -50,9 +50,11 @@ def check_fields(task: Task) -> None:
     """
     wrong = None
     for row in rows_from_nothing(task.family):
-        names = task.config_class.__dataclass_fields__.keys() & row.options.keys()
+        known = task.config_class.__dataclass_fields__.keys()
+        fields = {name: row.options[name] for name in known & row.options.keys()}
+        fields |= dict.fromkeys(known & {"bos_token_id", "eos_token_id"})  # the tokenizer will decide them
         try:
-            task.config_class.from_preset(task.preset, **{n: row.options[n] for n in names} | task.config_fields)
+            task.config_class.from_preset(task.preset, **fields | task.config_fields)
         except ValueError as error:
             wrong = error
         else:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...data.documents import CausalEncoder
 from ...data.objectives.causal import CausalLMCollator, pack, pieces_of
 from ...modeling import TriptychDecoderForCausalLM
+from ...tokenization import begin_texts
 from ..arguments import option
 from ..metrics import load_metric
+from ..vocabulary import Tokenizers
 from .language_model import DocumentArguments, LanguageModelTask, in_batches
 
 if TYPE_CHECKING:
@@ -40,6 +42,12 @@ class CausalLMTask(LanguageModelTask):
     def is_packed(self) -> bool:
         """Whether several documents share a row."""
         return not self.arguments.one_document_per_row
+
+    def train_tokenizers(self) -> Tokenizers:
+        """Extends `Task.train_tokenizers`: it writes the start token, so that prompts begin as documents."""
+        tokenizer, other = super().train_tokenizers()
+        begin_texts(tokenizer)
+        return tokenizer, other
 
     def rows(self, split: str) -> "Dataset":
         """Extends `Task.rows`: documents, cut into rows or packed into rows; no token is lost."""

@@ -132,6 +132,8 @@ class LanguageModelTask(Task):
         limit, given = self.config.position_limit, self.arguments.block_size
         if given is not None and limit is not None and given > limit:
             raise ValueError(f"block_size={given}: the model takes at most {limit} tokens; give at most so many")
+        if self.arguments.max_tokens < 2:
+            raise ValueError(f"max_tokens={self.arguments.max_tokens} must be at least 2: a token and the next one")
         return given or min(limit or LONGEST, LONGEST, self.arguments.max_tokens)
 
     # ---- the test --------------------------------------------------------------------------------------------------

@@ -155,7 +155,12 @@ class MaskedLMTask(LanguageModelTask):
 
         With `next_sentence` also the mean loss of a pair, and how many pairs are right; `loss` is then the sum.
         """
-        tokens = max(sum(prediction["tokens"] for prediction in predictions), 1)
+        tokens = sum(prediction["tokens"] for prediction in predictions)
+        if not tokens:
+            raise ValueError(
+                "no token of the test data is masked, so there is nothing to score: give more test data, or a greater "
+                "--mlm_probability"
+            )
         loss, accuracy = (
             sum(prediction[name] * prediction["tokens"] for prediction in predictions) / tokens
             for name in ("loss", "accuracy")
