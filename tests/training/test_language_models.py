@@ -149,7 +149,7 @@ def test_the_loss_of_a_document_is_that_of_the_model(files, tmp_path):
     lines = (tmp_path / "run/test_predictions.jsonl").read_text().splitlines()
     checked = 0
     for text, line in zip(run.task.data["test"]["text"], lines, strict=True):
-        ids = torch.tensor([[2, *tokenizer(text)["input_ids"], 3]])
+        ids = torch.tensor([[2, *tokenizer(text, add_special_tokens=False)["input_ids"], 3]])
         if ids.shape[1] <= 64:
             with torch.no_grad():
                 loss = model(input_ids=ids, labels=ids).loss.item()
