@@ -4,6 +4,7 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from triptych.training import LoopArguments
+from triptych.training.tasks.masked_lm import MaskedLMArguments, MaskedLMTask
 from triptych.training.tasks.translation import TranslationArguments, TranslationTask
 from triptych.training.training import Training
 
@@ -94,3 +95,15 @@ def test_a_run_is_evaluated_on_it_and_resumed_with_it(file, tmp_path):
     resumed = training(2, resume=True)
     assert resumed.task.data["validation"][:] == first.task.data["validation"][:]
     assert resumed.run().step == 2
+
+
+@pytest.mark.parametrize(("documents", "held_out"), [(30, 0), (60, 3)])
+def test_pairs_of_sentences_need_several_documents(tmp_path, documents, held_out):
+    path = tmp_path / "documents.txt"
+    path.write_text("\n\n".join(f"the house {i}\nthe tree {i}" for i in range(documents)))
+    options = {"train_file": [str(path)], "documents": "blank_lines", "next_sentence": True}
+    data, told = MaskedLMTask(MaskedLMArguments(**options)).load_data(0)
+    assert {split: len(rows) for split, rows in data.items()} == (
+        {"train": documents - held_out, "validation": held_out} if held_out else {"train": documents}
+    )
+    assert ("pairs of sentences would need several" in told[-1]) == (not held_out)

@@ -79,6 +79,19 @@ class MaskedLMTask(LanguageModelTask):
         self.seed = seed
         return super().load_data(seed)
 
+    def hold_out(self, data: "DatasetDict", seed: int) -> list[str]:
+        """Extends `Task.hold_out`: pairs of sentences need several documents, so fewer are not held out."""
+        train, had_validation = data.get("train"), "validation" in data
+        told = super().hold_out(data, seed)
+        if not self.arguments.next_sentence or had_validation or "validation" not in data:
+            return told
+        texts = data["validation"]["text"][:]
+        if len(texts) > 1 and any(len(text.split("\n")) > 1 for text in texts):
+            return told
+        data["train"] = train
+        del data["validation"]
+        return ["no documents are held out for validation: pairs of sentences would need several: give more data"]
+
     def rows(self, split: str) -> "Dataset":
         """Extends `Task.rows`: documents, cut into rows; or pairs of segments of documents."""
         return self.pairs(self.data[split]) if self.arguments.next_sentence else self.numbered(self.data[split])
