@@ -57,3 +57,12 @@ class TinyRun:
 @pytest.fixture(scope="session")
 def tiny_run():
     return TinyRun()
+
+
+@pytest.fixture
+def train_file(tmp_path):
+    """Eight pairs: two words, and the same in the other order and in capitals."""
+    rows = [f"{a} {b}\t{b.upper()} {a.upper()}" for a in ("one", "two", "three", "four") for b in ("red", "blue")]
+    path = tmp_path / "train.tsv"
+    path.write_text("source\ttarget\n" + "\n".join(rows) + "\n")
+    return path

@@ -157,14 +157,6 @@ def test_the_family(tmp_path):
 
 
 @pytest.fixture
-def train_file(tmp_path):
-    rows = [f"{a} {b}\t{b.upper()} {a.upper()}" for a in ("one", "two", "three", "four") for b in ("red", "blue")]
-    path = tmp_path / "train.tsv"
-    path.write_text("source\ttarget\n" + "\n".join(rows) + "\n")
-    return path
-
-
-@pytest.fixture
 def training(train_file):
     def make(output_dir, config=None, loop=None, **options):
         AcceleratorState._reset_state(True)

@@ -44,15 +44,20 @@ def write_pairs(*names: str) -> None:
         Path(name).write_text(f"source\ttarget\n{rows}", encoding="utf-8")
 
 
-def make_marian(name: str) -> None:
-    """A tiny translator of transformers, with a tokenizer."""
+def make_encoder_decoder(name: str, model: str, config: str, start: int) -> None:
+    """A tiny encoder–decoder of transformers, with a tokenizer; `start` is the token from which the decoder starts."""
     tokenizer = word_tokenizer(WORDS)
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 32}
-    tokens = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0}
+    tokens = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": start}
     torch.manual_seed(0)
-    transformers.MarianMTModel(transformers.MarianConfig(**sizes, **heads, **tokens)).save_pretrained(name)
+    fields = getattr(transformers, config)(**sizes, **heads, **tokens)
+    getattr(transformers, model)(fields).save_pretrained(name)
     tokenizer.save_pretrained(name)
+
+
+def make_marian(name: str) -> None:
+    make_encoder_decoder(name, "MarianMTModel", "MarianConfig", start=0)
 
 
 def prepare_checkpoints() -> None:
@@ -143,14 +148,7 @@ def check_tagging() -> None:
 
 
 def prepare_summarization() -> None:
-    tokenizer = word_tokenizer(WORDS)
-    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 32}
-    tokens = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 3}
-    torch.manual_seed(0)
-    config = transformers.BartConfig(**sizes, **heads, **tokens)
-    transformers.BartForConditionalGeneration(config).save_pretrained("facebook/bart-base")
-    tokenizer.save_pretrained("facebook/bart-base")
+    make_encoder_decoder("facebook/bart-base", "BartForConditionalGeneration", "BartConfig", start=3)
     Path("news").mkdir()
     for columns, names in (
         (("text", "summary"), ("train.jsonl", "validation.jsonl", "test.jsonl")),

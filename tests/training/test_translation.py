@@ -13,14 +13,6 @@ CONFIG = {"hidden_size": 16, "num_attention_heads": 2, "encoder_layers": 1, "dec
 LOOP = {"max_steps": 3, "warmup_steps": 2, "report_to": "none", "cpu_threads": 1, "cpu": True}
 
 
-@pytest.fixture
-def train_file(tmp_path):
-    rows = [f"{a} {b}\t{b.upper()} {a.upper()}" for a in ("one", "two", "three", "four") for b in ("red", "blue")]
-    path = tmp_path / "train.tsv"
-    path.write_text("source\ttarget\n" + "\n".join(rows) + "\n")
-    return path
-
-
 def training(train_file, output_dir, config=None, loop=None, **options):
     AcceleratorState._reset_state(True)
     options = {"tokenizer_model": "word", "vocab_size": 50, "max_tokens": 40, "preset": "tiny"} | options

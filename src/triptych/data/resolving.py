@@ -39,7 +39,7 @@ def resolve_columns(
     if not open_columns:
         return columns
     seen: dict[str, dict[Any, str]] = {option: {} for option in open_columns}
-    for option, value, place in found(open_columns, paths, options, loaded, dataset_name):
+    for option, value, place in found(open_columns, origins(open_columns, paths, options, loaded, dataset_name)):
         is_label = open_columns[option].kind == "label"
         seen[option].setdefault(value if is_label else "a value", place)
     resolved = dict(columns)
@@ -52,15 +52,9 @@ def resolve_columns(
     return resolved
 
 
-def found(
-    columns: Columns,
-    paths: Mapping[str, list[str]],
-    options: FileOptions,
-    loaded: Mapping[str, "Dataset"],
-    dataset_name: str | None,
-) -> Iterator[tuple[str, Any, str]]:
-    """The option, the value and the place of every value in these columns."""
-    for origin, word, rows in origins(columns, paths, options, loaded, dataset_name):
+def found(columns: Columns, sources: Iterable[Origin]) -> Iterator[tuple[str, Any, str]]:
+    """The option, the value and the place of every value in these columns; `sources` is what `origins` gives."""
+    for origin, word, rows in sources:
         for place, values in rows:
             for option, value in zip(columns, values, strict=True):
                 if value is not None:

@@ -73,15 +73,20 @@ def adapter_layers(model: nn.Module) -> dict[str, Any]:
 
 def merged_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Returns the tensors of the same model without adapters: W + (alpha / rank) B A stands where W stood."""
-    state, layers = dict(model.state_dict()), adapter_layers(model)
-    for name, layer in layers.items():
-        weight = layer.base_layer.weight + layer.get_delta_weight("default")
-        own = {key: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
-        for key in own:
-            del state[key]
-            if ".base_layer." in key:
-                state[key.replace(".base_layer.", ".")] = weight if key.endswith(".weight") else own[key]
-    return {name: tensor.detach() for name, tensor in state.items()}
+    layers, merged = adapter_layers(model), {}
+    for key, tensor in model.state_dict().items():
+        name, is_inside, kind = key.partition(".base_layer.")
+        if is_inside:
+            whole = tensor + layers[name].get_delta_weight("default") if kind == "weight" else tensor
+            merged[f"{name}.{kind}"] = whole.detach()
+        elif not is_of_adapter(key):
+            merged[key] = tensor.detach()
+    return merged
+
+
+def is_of_adapter(key: str) -> bool:
+    """Says whether a tensor of this name belongs to an adapter."""
+    return ".lora_A." in key or ".lora_B." in key
 
 
 def load_merged_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
@@ -91,15 +96,13 @@ def load_merged_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
         RuntimeError: the tensors are those of another model.
     """
     layers = adapter_layers(model)
-    own = dict(model.state_dict())
-    for name, layer in layers.items():
-        for key in [key for key in state if key.startswith(f"{name}.")]:
-            state = {k: v for k, v in state.items() if k != key} | {
-                f"{name}.base_layer.{key.removeprefix(f'{name}.')}": state[key]
-            }
+    for layer in layers.values():
         nn.init.zeros_(layer.lora_B["default"].weight)
-    adapters = {key: tensor for key, tensor in own.items() if ".lora_A." in key or ".lora_B." in key}
-    model.load_state_dict({**state, **adapters})
+    tensors = {key: tensor for key, tensor in model.state_dict().items() if is_of_adapter(key)}
+    for key, tensor in state.items():
+        name, _, kind = key.rpartition(".")
+        tensors[f"{name}.base_layer.{kind}" if name in layers else key] = tensor
+    model.load_state_dict(tensors)
 
 
 def fingerprint_of_frozen(model: nn.Module) -> str:

@@ -99,14 +99,7 @@ def read_options(
     followed = add_recipe_option(parser, task_class.objective, task_class.default_preset, args)
     arguments, loop_arguments, *others = parser.parse_args_into_dataclasses(args)  # no others where no field is given
     config_fields = {name: value for options in others for name, value in vars(options).items() if name in names}
-    return arguments, loop_arguments, config_fields, {*given_words(parser, args), *followed}
-
-
-def given_words(parser: argparse.ArgumentParser, args: list[str] | None) -> set[str]:
-    """Returns the names of the options that the command line gives, also those that it gives their default value."""
-    nothing = argparse.Namespace(**{action.dest: None for action in parser._actions})
-    given, _ = parser.parse_known_args(args, nothing)
-    return {name for name, value in vars(given).items() if value is not None}
+    return arguments, loop_arguments, config_fields, {*parser.given, *followed}
 
 
 def family_that_is_named(task_class: type[Task], args: list[str] | None) -> str:

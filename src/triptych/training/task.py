@@ -108,8 +108,15 @@ class Task(Objective):
         Raises:
             ValueError, FileNotFoundError: there is no such tokenizer, or it lacks something that the task needs.
         """
-        named = self.arguments.tokenizer or self.arguments.model
-        return load_tokenizers(named) if named else None
+        source = self.arguments.tokenizer or self.arguments.model
+        if not source:
+            return None
+        named = load_tokenizers(source)
+        self.complete(named)
+        return named
+
+    def complete(self, named: Tokenizers) -> None:
+        """Gives named tokenizers what the task needs of them; here nothing. They are changed, and saved with this."""
 
     # ---- data, tokenizers, model ---------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from .card import Run, write_card
 from .evaluation import check_best_metric, metric_names
 from .loop import TrainingLoop, TrainingResult
 from .model_sizes import layers, parameters, vocabulary
-from .plan import check_fields, dry_run, forecast, given_options, measure, plan_of_run, warnings
+from .plan import Plan, check_fields, dry_run, forecast, given_options, measure, plan_of_run, warnings
 from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
@@ -62,35 +62,15 @@ class Training:
     def __init__(self, task: Task, arguments: LoopArguments, given: Collection[str] | None = None) -> None:
         self.finished: Sequence[str] = ()
         # Options are checked before the data are read, and everything before anything is written.
-        check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
-        check_apart(task.arguments.model, arguments)
-        if task.arguments.lora_rank:
-            check_peft()
-        task.check()
-        if not (task.arguments.preset or task.arguments.model):
-            check_fields(task)
+        check_options(task, arguments)
         named = task.named_tokenizers()
         self.task, self.arguments = task, arguments
         given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
 
-        data, task.remarks = task.load_data(arguments.seed)
-        task.data = type(data)({split: data[split] for split in SPLITS if split in data})  # always in this order
-        if "train" not in task.data:
-            raise ValueError(f"the data have no split to train on; they have {', '.join(task.data)}")
-        has_validation = "validation" in task.data
-        task.metrics = task.scores if has_validation and len(task.evaluation_rows()) else ()
-        check_best_metric(arguments, metric_names(task, has_validation))
-
-        self.plan = None
-        if not task.arguments.preset:
-            given = {*given, *task.config_fields}
-            self.plan = on_main_process(
-                self.accelerator, lambda: plan_of_run(task, arguments, self.accelerator, given)
-            )
-            task.config_fields = self.plan.fields(task.arguments, arguments) | task.config_fields
-            task.arguments = self.plan.completed(task.arguments)
-            self.arguments = arguments = self.plan.completed(arguments)
+        self.load_data()
+        self.plan = None if task.arguments.preset else self.follow_plan({*given, *task.config_fields})
+        arguments = self.arguments
         task.tokenizer, task.target_tokenizer = named or self.own_tokenizers()
         set_seed(arguments.seed)
         task.model = task.create_model()
@@ -102,14 +82,41 @@ class Training:
             task.model,
             arguments,
             self.train_batches,
-            validation_batches=self.batches("validation", shuffle=False) if has_validation else None,
+            validation_batches=self.batches("validation", shuffle=False) if "validation" in task.data else None,
             objective=task,
             identity=self.identity(),
             accelerator=self.accelerator,
         )
-        self.loop.progress.start_epoch(
-            self.train_batches
-        )  # refuses a stream without an end, before anything is written
+        # Refuses a stream without an end, before anything is written.
+        self.loop.progress.start_epoch(self.train_batches)
+
+    def load_data(self) -> None:
+        """Lets the task load its data, and checks what they allow.
+
+        Raises:
+            ValueError: there is nothing to train on; or the evaluations will not give what the options ask for.
+        """
+        task, arguments = self.task, self.arguments
+        data, task.remarks = task.load_data(arguments.seed)
+        task.data = type(data)({split: data[split] for split in SPLITS if split in data})  # always in this order
+        if "train" not in task.data:
+            raise ValueError(f"the data have no split to train on; they have {', '.join(task.data)}")
+        has_validation = "validation" in task.data
+        task.metrics = task.scores if has_validation and len(task.evaluation_rows()) else ()
+        check_best_metric(arguments, metric_names(task, has_validation))
+
+    def follow_plan(self, given: Collection[str]) -> Plan:
+        """Completes the options of the task and the loop by the plan for them, and returns it.
+
+        Args:
+            given: the names of the options and fields that stay as they are.
+        """
+        task, arguments = self.task, self.arguments
+        plan = on_main_process(self.accelerator, lambda: plan_of_run(task, arguments, self.accelerator, given))
+        task.config_fields = plan.fields(task.arguments, arguments) | task.config_fields
+        task.arguments = plan.completed(task.arguments)
+        self.arguments = plan.completed(arguments)
+        return plan
 
     def choose_parameters(self) -> None:
         """Freezes parameters and adds adapters, as the options say."""
@@ -331,6 +338,21 @@ def fingerprint(values: Iterable[Any]) -> str:
     for value in values:
         digest.update((value if isinstance(value, str) else repr(value)).encode() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def check_options(task: Task, arguments: LoopArguments) -> None:
+    """Finds mistakes in the options that can be seen without the data.
+
+    Raises:
+        ValueError, FileExistsError, FileNotFoundError: an option is wrong; the message names it with the remedy.
+    """
+    check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
+    check_apart(task.arguments.model, arguments)
+    if task.arguments.lora_rank:
+        check_peft()
+    task.check()
+    if not (task.arguments.preset or task.arguments.model):
+        check_fields(task)
 
 
 def check_apart(model: str | None, arguments: LoopArguments) -> None:

@@ -5,12 +5,10 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..tokenization import special_token_config
+from ..tokenization.completion import PADDING
 from ..warm_starts import replace_vocabulary
 
 Tokenizers = tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase | None]  # of the source, and of the target
-
-
-PADDING = "<pad>"
 
 
 def complete_for_batches(tokenizer: PreTrainedTokenizerBase) -> None:

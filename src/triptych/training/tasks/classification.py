@@ -91,12 +91,9 @@ class ClassificationTask(Task):
     arguments: ClassificationArguments
     problem: Problem
 
-    def named_tokenizers(self) -> Tokenizers | None:
-        """Extends `Task.named_tokenizers`: a tokenizer without a padding token gets one."""
-        named = super().named_tokenizers()
-        if named is not None:
-            complete_for_batches(named[0])
-        return named
+    def complete(self, named: Tokenizers) -> None:
+        """Extends `Task.complete`: a tokenizer without a padding token gets one."""
+        complete_for_batches(named[0])
 
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
         """Extends `Task.load_data`: checks that all labels can be learnt."""

@@ -106,18 +106,17 @@ class TextToTextTask(Task):
     chooses_penalty = False  # whether the length penalty is chosen at the end
 
     def named_tokenizers(self) -> Tokenizers | None:
-        """Extends `Task.named_tokenizers`: adds what a generated text needs, an end and padding."""
+        """Extends `Task.named_tokenizers`: refuses a tokenizer that lacks a token."""
         named = super().named_tokenizers()
         if named is not None:
-            for side in named:
-                if side is not None:
-                    complete_for_translation(side)
-            self.complete(named)
-            special_token_config(*named)  # refuses a tokenizer that lacks a token
+            special_token_config(*named)
         return named
 
     def complete(self, named: Tokenizers) -> None:
-        """Sets what else the task decides of the named tokenizers; here nothing."""
+        """Extends `Task.complete`: adds what a generated text needs, an end and padding."""
+        for side in named:
+            if side is not None:
+                complete_for_translation(side)
 
     # ---- the model, and how it generates -------------------------------------------------------------------------
 

@@ -87,6 +87,7 @@ class TranslationTask(TextToTextTask):
 
     def complete(self, named: Tokenizers) -> None:
         """Extends `TextToTextTask.complete`: the languages."""
+        super().complete(named)
         set_languages(*named, self.arguments.source_lang, self.arguments.target_lang)
 
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
