@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
+from gradients import first_gradients
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.data import TranslationCollator, shard
 from triptych.training import LoopArguments, Objective, TrainingLoop, create_accelerator
 from triptych.training.command_line import run_script
 from triptych.training.plan import measure
-from triptych.training.sharding import plain_names, whole
 
 
 def tiny_model(dropout: float = 0.0) -> TriptychForConditionalGeneration:
@@ -75,12 +75,7 @@ def make_loop(
 
 def save_first_gradients(loop: TrainingLoop, path: str) -> None:
     """Writes the gradients that the optimizer is given for the first update."""
-
-    def save(*_) -> None:
-        if loop.state.step == 0:
-            save_file({n: whole(p.grad).clone() for p, n in plain_names(loop.weights.trained).items()}, path)
-
-    loop.optimizer.optimizer.register_step_pre_hook(save)
+    first_gradients(loop, lambda gradients: save_file(gradients, path))
 
 
 def main() -> None:

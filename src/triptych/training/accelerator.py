@@ -9,9 +9,10 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedD
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedType, parse_flag_from_env
 
+from . import zero
 from .launchers import wished_threads
 
-UNSUPPORTED = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+UNSUPPORTED = (DistributedType.MEGATRON_LM,)
 
 
 def create_accelerator(
@@ -33,23 +34,30 @@ def create_accelerator(
         tracker_directory: where they may write.
 
     Raises:
-        ValueError: there is no such tracker, or it is not installed; the device lacks the precision; or the training
-            is sharded, for which the loop has no checkpoints.
+        ValueError: there is no such tracker, or it is not installed; the device lacks the precision; or the model is
+            to be divided in a way, or with settings, for which the loop has no checkpoints.
     """
     trackers = tracker_names(tracker)
+    with_deepspeed = zero.is_wanted()
     accelerator = Accelerator(
         mixed_precision=mixed_precision,
         # Without this, processes started on a machine without a GPU would each train alone, unaware of the others.
-        cpu=cpu or not torch.accelerator.is_available(),
+        # (DeepSpeed counts them by itself; for accelerate, `cpu` means: without DeepSpeed.)
+        cpu=(cpu or not torch.accelerator.is_available()) and not with_deepspeed,
         log_with=trackers or None,
         project_dir=None if tracker_directory is None else str(tracker_directory),
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            *(zero.prepare_process(cpu) if with_deepspeed else ()),
+        ],
     )
     if accelerator.distributed_type in UNSUPPORTED:
         raise ValueError(
             f"{accelerator.distributed_type.value} is not supported by this loop; FSDP2 divides a model as well: "
             "accelerate launch --use_fsdp --fsdp_version 2"
         )
+    if with_deepspeed:
+        zero.configure(accelerator)
     if accelerator.distributed_type is DistributedType.MULTI_CPU and parse_flag_from_env("ACCELERATE_USE_FSDP"):
         # accelerate divides a model on GPUs only, and would train whole copies here without a word.
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()

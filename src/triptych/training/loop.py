@@ -25,7 +25,7 @@ from .run_directory.checkpoints import last_checkpoint, remedy_for
 from .run_directory.checks import read_state_file
 from .run_directory.loop_state import is_better
 from .run_directory.record import RUN_FILE, STATE, STATE_FILE
-from .sharding import DividedModel, WholeModel, is_divided
+from .strategies import check_strategy, strategy_of
 from .updater import Updater
 
 T = TypeVar("T")
@@ -81,6 +81,7 @@ class TrainingLoop:
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
         self.arguments, self.output_dir, self.train_batches = arguments, Path(arguments.output_dir), train_batches
         self.accelerator = accelerator or create_accelerator(**arguments.accelerator_options())
+        check_strategy(self.accelerator, arguments)
         self.objective = objective or Objective()
         fixed = {f"arguments.{k}": v for k, v in asdict(arguments).items() if k not in FREE_ON_RESUME}
         self.identity = json.loads(json.dumps(fixed | (identity or {})))
@@ -88,17 +89,16 @@ class TrainingLoop:
         self.evaluation = Evaluation(self.objective, self.bare_model, validation_batches, self.accelerator)
         check_best_metric(arguments, self.evaluation.names)
         self.check_find_batch_size()
-        self.weights = DividedModel(model) if is_divided(self.accelerator) else WholeModel(model)
+        self.weights = strategy_of(self.accelerator)(model, self.accelerator)
         self.state = LoopState()
         self.progress = Progress(arguments, self.state, self.accelerator)
         self.measurements = self.new_measurements()
         self.updater = Updater(self.weights, arguments, self.objective, self.measurements, self.accelerator)
-        self.model, self.optimizer = self.updater.model, self.updater.optimizer
+        self.model, self.optimizer = self.updater.model, self.weights.optimizer
         self.interruption = Interruption(self.accelerator)
         self.checkpoints = CheckpointManager(
             self.output_dir,
             self.weights,
-            self.optimizer,
             self.accelerator,
             arguments.keep_checkpoints,
             self.objective.save_extras,

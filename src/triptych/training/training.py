@@ -30,7 +30,7 @@ from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
-from .sharding import is_divided
+from .strategies import check_strategy
 from .task import Task
 from .vocabulary import Tokenizers
 
@@ -67,6 +67,7 @@ class Training:
         self.task, self.arguments = task, arguments
         given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
+        check_strategy(self.accelerator, arguments)
 
         self.load_data()
         self.plan = None if task.arguments.preset else self.follow_plan({*given, *task.config_fields})
@@ -223,9 +224,9 @@ class Training:
     def device(self) -> str:
         """The processes, devices and precision in words."""
         accelerator = self.accelerator
-        divided = ", the model divided (FSDP2)" if is_divided(accelerator) else ""
+        shared = f", {words}" if (words := self.loop.weights.words) else ""
         devices = f"{accelerator.num_processes} × {accelerator.device.type}"
-        return f"{devices}, precision {accelerator.mixed_precision}{divided}"
+        return f"{devices}, precision {accelerator.mixed_precision}{shared}"
 
     def expectations(self) -> list[str]:
         """Returns lines about how far the run will get, and warnings: a few updates are measured, and undone.

@@ -1,6 +1,5 @@
 """One update of the weights: pieces forward and backward, then the optimizer at the learning rate of this update."""
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -30,8 +29,8 @@ class Updater:
         measurements: are told what each update has worked through.
 
     Attributes:
-        model: the model as accelerate wraps it, compiled where that is wanted; training goes through it.
-        optimizer, schedule: what changes the weights, and how far.
+        model: the model as it is wrapped, compiled where that is wanted; training goes through it.
+        schedule: how far an update changes the weights.
 
     Raises:
         ValueError: the model cannot do what an option asks for.
@@ -45,7 +44,7 @@ class Updater:
         measurements: Measurements,
         accelerator: Accelerator,
     ) -> None:
-        self.bare_model, self.arguments, self.objective = weights.model, arguments, objective
+        self.weights, self.arguments, self.objective = weights, arguments, objective
         self.measurements, self.accelerator = measurements, accelerator
         self.schedule = Schedule(
             name=arguments.lr_scheduler,
@@ -57,27 +56,16 @@ class Updater:
         )
         if arguments.gradient_checkpointing:
             compute_layers_twice(weights.trained)
-        self.model, self.optimizer = self.prepare(weights.trained)
-
-    def prepare(self, model: nn.Module) -> tuple[nn.Module, Any]:
-        """Makes the optimizer, and lets accelerate wrap it and the model; torch compiles it at its first call."""
-        arguments = self.arguments
         optimizer = create_optimizer(
-            model,
+            weights.trained,
             arguments.optimizer,
             betas=(arguments.adam_beta1, arguments.adam_beta2),
             eps=arguments.adam_epsilon,
             weight_decay=arguments.weight_decay,
         )
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        wrapped, optimizer = self.accelerator.prepare(model, optimizer)
-        # The wrapper of accelerate copies all outputs, logits too, to float32. `gradients` opens autocast itself.
-        # (accelerate's function that removes the wrapper also removes decorators of `forward` that generation needs.)
-        for name in ("forward", "_original_forward"):
-            vars(model).pop(name, None)
+        weights.prepare(optimizer, arguments.max_grad_norm)
         # Evaluations use the model that is not compiled: generation would compile it for every length anew.
-        trained: Any = torch.compile(wrapped, dynamic=True) if arguments.torch_compile else wrapped
-        return trained, optimizer
+        self.model: Any = torch.compile(weights.wrapped, dynamic=True) if arguments.torch_compile else weights.wrapped
 
     def update(self, pieces: list[Piece], number: int, progress: float) -> bool:
         """Makes an update; waits for nothing on the device.
@@ -94,24 +82,24 @@ class Updater:
         device = self.accelerator.device
         if device.type != "cpu":
             pieces = send_to_device(pieces, device, non_blocking=True)
-        items = total_items(self.objective, self.bare_model, pieces, self.accelerator)
+        items = total_items(self.objective, self.weights.model, pieces, self.accelerator)
         losses = self.try_gradients(pieces, items) if self.arguments.find_batch_size else self.gradients(pieces, items)
         if losses is None:
             return False
         self.measurements.add(pieces, losses, next(iter(items.values())))
-        self.step(self.schedule(number, progress))
+        learning_rate = self.schedule(number, progress)
+        self.measurements.learning_rate = learning_rate
+        self.measurements.gradient_norm = self.weights.step(learning_rate)
         return True
 
     def gradients(self, pieces: list[Piece], items: dict[str, Tensor]) -> list[Tensor]:
         """Computes the gradients of an update, and returns the losses of its pieces."""
-        accelerator, losses = self.accelerator, []
+        losses = []
         for number, piece in enumerate(pieces, start=1):
-            # Gradients travel between the processes once per update, with those of the last piece.
-            with nullcontext() if number == len(pieces) else accelerator.no_sync(self.model):
-                with accelerator.autocast():
+            with self.weights.piece(is_last=number == len(pieces)):
+                with self.accelerator.autocast():
                     loss = self.objective.loss(self.model, piece, items)
-                # Data parallelism takes the mean over the processes; the loss of the update is their sum.
-                accelerator.backward(loss * accelerator.num_processes)
+                self.weights.backward(loss)
             losses.append(loss.detach())
         return losses
 
@@ -126,21 +114,9 @@ class Updater:
                 raise
         # The error held on to what was computed; here it is gone.
         set_random_state(random_numbers, self.accelerator.device)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.weights.optimizer.zero_grad(set_to_none=True)
         clear_device_cache(garbage_collection=True)
         return None
-
-    def step(self, learning_rate: float) -> None:
-        """Changes the weights by the gradients."""
-        if self.arguments.max_grad_norm > 0:
-            self.measurements.gradient_norm = self.accelerator.clip_grad_norm_(
-                self.parameters, self.arguments.max_grad_norm
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.measurements.learning_rate = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
 
 
 def compute_layers_twice(model: nn.Module) -> None:

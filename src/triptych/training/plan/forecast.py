@@ -93,22 +93,16 @@ def agreed(loop: TrainingLoop, value: float) -> float:
 @contextmanager
 def undone(loop: TrainingLoop) -> Iterator[None]:
     """Restores, at the end, all that updates change: weights, optimizer, loss scale, random numbers and counters."""
-    model, optimizer, scaler = loop.model, loop.optimizer, loop.accelerator.scaler
-    tensors = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    former = [tensor.detach().clone() for tensor in tensors]
+    model, scaler = loop.model, loop.accelerator.scaler
+    back = loop.weights.undo()
     random_numbers = random_state(loop.accelerator.device)
-    optimizer_state = copy.deepcopy(optimizer.state_dict())
     scale = None if scaler is None else scaler.state_dict()
     counters, mode = copy.deepcopy(vars(loop.state)), model.training
     model.train()
     try:
         yield
     finally:
-        with torch.no_grad():
-            for tensor, values in zip(tensors, former, strict=True):
-                tensor.copy_(values)
-        optimizer.zero_grad(set_to_none=True)
-        optimizer.load_state_dict(optimizer_state)
+        back()
         if scaler is not None:
             scaler.load_state_dict(scale)
         vars(loop.state).update(counters | {"pieces": loop.state.pieces})  # the batches stay as finely cut
