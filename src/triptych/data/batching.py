@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Sampler
 
+from .quantities import counted
+
 Lengths = Sequence[int] | np.ndarray  # a column of a `datasets` data set is a sequence
 
 
@@ -46,10 +48,11 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
         longest = int(cost.argmax())
         if cost[longest] > max_tokens:
             parts = ", ".join(f"{side[longest]} {name}" for name, side in zip(lengths, sides, strict=True))
+            cost_of_row, too_long = int(cost[longest]), int((cost > max_tokens).sum())
             raise ValueError(
-                f"row {longest + 1} alone costs {cost[longest]} tokens ({parts}), more than max_tokens={max_tokens}; "
-                f"{(cost > max_tokens).sum()} rows do. Set max_tokens to {cost[longest]} or more, or drop or truncate "
-                "the long rows"
+                f"row {longest + 1} alone costs {counted(cost_of_row, 'tokens', 'd')} ({parts}), more than "
+                f"max_tokens={max_tokens}; {counted(too_long, 'rows do', 'd', 'row does')}. Set max_tokens to "
+                f"{cost_of_row} or more, or drop or truncate the long rows"
             )
         self.max_tokens, self.shuffle, self.seed, self.epoch = max_tokens, shuffle, seed, 0
         self.order = np.lexsort(boustrophedon(sides)[::-1])
@@ -144,14 +147,19 @@ class Division:
                 "needed are 0 <= rank < world_size and at least one step"
             )
 
+    def steps(self, rows: int) -> int:
+        """Returns in how many pieces a batch with so many rows is cut; no further than to a row for each process."""
+        return max(min(self.accumulation_steps, -(-rows // self.world_size)), 1)
+
     def pieces(self, batch: Sequence[int]) -> list[list[int]]:
-        """Returns the `accumulation_steps` pieces of a global batch that process `rank` works on.
+        """Returns the pieces of a global batch that process `rank` works on: at most `accumulation_steps`.
 
         A batch is sorted by length. Each step takes a run of it, so that short rows are not padded to the longest; the
         processes take the rows of the run in turn, so that they have equal work in each step. The sizes of pieces
-        differ by one at most; in a batch with fewer rows than pieces some are empty.
+        differ by one at most. There are only so many pieces that each has a row on some process. They are as many on
+        all processes, so a process without a row for one gets an empty piece.
         """
-        steps = self.accumulation_steps
+        steps = self.steps(len(batch))
         bounds = [len(batch) * step // steps for step in range(steps + 1)]
         # The first process of a step gets the odd row; rotating gives each its share of those.
         return [

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .formats.rows import NAMED, Columns, Row, counted, named
+from .formats.rows import NAMED, Columns, Row, named
+from .quantities import counted
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Sieve:
             return []
         lacking = "no text" + " on one side" * (len(self.sides) > 1) if self.only_texts else "nothing in one column"
         return [
-            f"{origin}: {counted(self.numbers[origin])} {lacking}: {named(places)}"
+            f"{origin}: {counted(self.numbers[origin], 'rows have', one='row has')} {lacking}: {named(places)}"
             for origin, places in self.places.items()
         ]
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..conversion.loading import read_config
+from transformers import PreTrainedConfig
+
 from ..data.formats.kinds import WHOLE
 
 if TYPE_CHECKING:
@@ -28,12 +29,20 @@ def names_in(rows: "Dataset", column: str) -> list[str]:
     return sorted(found, key=lambda name: (int(name), name))  # 1 and 01 are two names of one size
 
 
-def checkpoint_names(source: str | None) -> list[str]:
-    """The names of the labels of a checkpoint, by their numbers; none without a checkpoint."""
-    if source is None:
-        return []
-    names: Mapping[int, str] = getattr(read_config(source), "id2label", None) or {}
-    return [str(names[number]) for number in sorted(names)]
+def checkpoint_names(config: PreTrainedConfig | None) -> list[str]:
+    """The names of the labels of a checkpoint, by their numbers; none without a checkpoint.
+
+    Raises:
+        ValueError: a number is missing.
+    """
+    names: Mapping[int, str] = getattr(config, "id2label", None) or {}
+    if sorted(names) != list(range(len(names))):
+        numbers = ", ".join(map(str, sorted(names)))
+        raise ValueError(
+            f"{getattr(config, 'name_or_path', '')}/config.json: id2label has the numbers {numbers:.60}, and not "
+            "those from 0 on; complete it, or remove id2label and label2id"
+        )
+    return [str(names[number]) for number in range(len(names))]
 
 
 def numbered_names(names: Sequence[str], known: Sequence[str] = ()) -> list[str]:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
+from ..data.quantities import counted
 from ..files import reading
 from .accelerator import create_accelerator, tracker_names
 from .arguments import FREE_ON_RESUME, LoopArguments
@@ -170,7 +171,7 @@ class TrainingLoop:
         schedule = self.updater.schedule
         if schedule.warmup_ratio is None and steps < schedule.warmup_steps:
             self.reporter.say(
-                f"warning: the training ends after {steps:,} updates, within the warmup of "
+                f"warning: the training ends after {counted(steps, 'updates')}, within the warmup of "
                 f"{schedule.warmup_steps:,}: the learning rate never reaches its peak. Give --warmup_steps a smaller "
                 "number, or train longer"
             )
@@ -183,7 +184,9 @@ class TrainingLoop:
         """
         size = self.progress.epoch_size
         if is_last and size is not None and self.state.updates < size:
-            raise ValueError(f"train_batches gave {self.state.updates} updates, but its length says {size}")
+            raise ValueError(
+                f"train_batches gave {counted(self.state.updates, 'updates')}, but its length says {size}"
+            )
         return is_last or self.state.updates == size
 
     def open(self) -> None:
@@ -265,7 +268,7 @@ class TrainingLoop:
             Interrupted: the run was asked to stop, and its checkpoint is saved.
         """
         self.reporter.advance(self.progress.fraction, self.measurements.so_far)
-        if self.state.step % self.arguments.logging_steps == 0:
+        if self.state.step - self.logged >= self.progress.logging_steps:
             self.log()
         if self.progress.evaluation_is_due(epoch_ended):
             self.evaluate()
@@ -343,15 +346,17 @@ class TrainingLoop:
         state, processes = self.checkpoints.load(checkpoint)
         vars(self.state).update(state)
         self.saved = self.state.step
-        self.logged = self.state.step - bool(self.state.window[1])  # what is not yet logged will be
+        self.logged = self.state.step
+        if self.state.window[1]:  # what is not yet logged will be
+            self.logged -= max(self.state.step % self.progress.logging_steps, 1)
         if self.state.pieces and self.arguments.find_batch_size:
             self.cut_into(self.state.pieces)
         self.measurements.restore(self.state.window)
         self.reporter.say(f"continuing from {checkpoint}")
         if processes != self.accelerator.num_processes:
             self.reporter.say(
-                f"the run had {processes} processes and now has {self.accelerator.num_processes}: the updates are the "
-                "same, but dropout draws other random numbers"
+                f"the run had {counted(processes, 'processes', one='process')} and now has "
+                f"{self.accelerator.num_processes}: the updates are the same, but dropout draws other random numbers"
             )
 
     def finish(self) -> TrainingResult:
@@ -365,7 +370,7 @@ class TrainingLoop:
             self.warn_of_warmup(state.step)
         if self.progress.fraction < 1:
             self.reporter.say(
-                f"stopped early: {state.stale} evaluations without a better {self.arguments.best_metric}"
+                f"stopped early: {counted(state.stale, 'evaluations')} without a better {self.arguments.best_metric}"
             )
         if self.logged < state.step:
             self.log()

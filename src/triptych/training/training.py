@@ -16,6 +16,7 @@ from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSamp
 from ..data.batching import token_lengths
 from ..data.cache import default_directory, fingerprint_of_rows, keeping
 from ..data.corpus import SPLITS
+from ..data.quantities import counted
 from ..files import write_json, write_text
 from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
@@ -201,17 +202,17 @@ class Training:
             for split, rows in task.data.items()
         )
         limits = [f"{n}={v:g}" for n in ("max_steps", "num_train_epochs", "max_minutes") if (v := getattr(loop, n))]
-        epoch = (
-            f"{len(self.train_batches):,} updates an epoch" if isinstance(self.train_batches, Sized) else "streamed"
-        )
+        batches = self.train_batches
+        epoch = f"{counted(len(batches), 'updates')} an epoch" if isinstance(batches, Sized) else "streamed"
+        of_layers = f"{counted(layers(model.config), 'layers')}, d_model {model.config.hidden_size}"
         lines = {
             "device": self.device,
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
             **({} if self.plan is None else {"plan": str(self.plan)}),
             "model": f"{task.arguments.model or task.arguments.preset or 'planned'}: {parameters(model)}, "
-            f"{layers(model.config)} layers, d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
-            "update": f"{self.train_batches.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
-            f"process; {epoch}",
+            f"{of_layers}{new_weights(task.new_tensors)}",
+            "update": f"{counted(batches.max_tokens, 'tokens')} in "
+            f"{counted(loop.gradient_accumulation_steps, 'pieces')} per process; {epoch}",
             "training": f"until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
             **task.summary(),
             "output_dir": loop.output_dir,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from accelerate import Accelerator
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from ...data.documents import MaskedEncoder
 from ...data.objectives.masked import MaskedLMCollator
@@ -37,7 +38,9 @@ class MaskedLMArguments(DocumentArguments):
     masking: Literal["token", "word", "span"] = option(
         "token", "What is masked as a whole: single tokens, words, or spans of 1 to 10 words (SpanBERT's)."
     )
-    mlm_probability: float = option(0.15, "Part of the tokens that are asked for, drawn anew in each epoch.")
+    mlm_probability: float = option(
+        0.15, "Part of the tokens that are masked for the model to fill in, drawn anew in each epoch."
+    )
     next_sentence: bool = option(
         False,
         "Also learn whether a segment follows another one in its document, as BERT did. Documents have a sentence on "
@@ -66,8 +69,13 @@ class MaskedLMTask(LanguageModelTask):
 
     arguments: MaskedLMArguments
 
-    def __init__(self, arguments: Any, config_fields: dict[str, Any] | None = None) -> None:
-        super().__init__(arguments, config_fields)
+    def __init__(
+        self,
+        arguments: Any,
+        config_fields: dict[str, Any] | None = None,
+        checkpoint: PreTrainedConfig | None = None,
+    ) -> None:
+        super().__init__(arguments, config_fields, checkpoint)
         self.seed, self.losses = 0, ("loss", "accuracy")
         if arguments.next_sentence:
             self.model_class = TriptychEncoderForPreTraining

@@ -40,13 +40,16 @@ class TranslationArguments(PairOptions, TextToTextArguments):
     corpus: str | None = option(None, "Instead of files: a corpus that ships with the package, en-de.")
     copied_targets: float = option(
         0.0,
-        "Part of the targets that are learnt as their own translations, too, so that names and numbers are copied.",
+        "Part of the targets that the model also learns to copy, each as the translation of itself, so that it "
+        "copies names and numbers.",
     )
 
     source_lang: str | None = option(
         None, "Language of the sources, where the tokenizer has language codes (default: what it is set to)."
     )
-    target_lang: str | None = option(None, "Language of the targets, likewise.")
+    target_lang: str | None = option(
+        None, "Language of the targets, where the tokenizer has language codes (default: what it is set to)."
+    )
     vocab_size: int = option(8000, "Tokens of the tokenizer that is trained (of each, with separate_vocabularies).")
     separate_vocabularies: bool = option(False, "Train one tokenizer for each language, instead of a joint one.")
     max_sentence_length: int | None = option(
@@ -55,7 +58,8 @@ class TranslationArguments(PairOptions, TextToTextArguments):
 
     max_length_beyond_source: int | None = option(
         None,
-        "Its longest translation: the source's length and so many tokens (default: that of the checkpoint, else 50).",
+        "Tokens that a translation of the finished model may have more than its source (default: as the checkpoint "
+        "says, else 50).",
     )
 
     def __post_init__(self) -> None:
