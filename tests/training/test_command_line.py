@@ -207,9 +207,9 @@ def test_help_says_what_an_option_does(help_text):
         "--max_steps N": "Stop after this many updates.\n",
         "--train_file FILE [FILE ...]": "Pairs to learn from",
         "--positions {none,learned,sinusoidal,rotary,relative,alibi}": "How the model learns the order of the tokens. (",
-        "--hidden_size N": "Width of the model, d_model: the numbers that stand for a token between two layers. (default: 512)",
+        "--hidden_size N": "Width of the model, d_model: the numbers that stand for a token between",
         "--norm_bias {true,false}": "Whether layer norms have a bias. (default: true)",
-        "--head_dim N": "Width of a query and a key in one attention head, d_k; None: d_model / h. (default: none)",
+        "--head_dim N": "Width of a query and a key in one attention head, d_k; None: d_model / h. (default: n",
         "--rope_parameters JSON": "Rotary positions",
         "--attention_dropout NUMBER": "Dropout on attention weights. (default: 0.0)",
     }
