@@ -206,7 +206,7 @@ def test_help_says_what_an_option_does(help_text):
         "--cpu": "Train on the CPU even where there is a GPU.\n",
         "--max_steps N": "Stop after this many updates.\n",
         "--train_file FILE [FILE ...]": "Pairs to learn from",
-        "--positions {none,learned,sinusoidal,rotary,relative,alibi}": "How the model learns the order of the tokens. (",
+        "--positions {none,learned,sinusoidal,rotary,relative,alibi}": "How the model learns the order of the",
         "--hidden_size N": "Width of the model, d_model: the numbers that stand for a token between",
         "--norm_bias {true,false}": "Whether layer norms have a bias. (default: true)",
         "--head_dim N": "Width of a query and a key in one attention head, d_k; None: d_model / h. (default: n",
