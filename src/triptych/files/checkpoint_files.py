@@ -73,10 +73,6 @@ NUMBERED: Check = (
     lambda value: value is None or (isinstance(value, dict) and all(str(key).isdecimal() for key in value)),
     "an object with numbers as keys",
 )
-NUMBERS: Check = (
-    lambda value: value is None or (isinstance(value, dict) and all(type(number) is int for number in value.values())),
-    "an object with numbers as values",
-)
 TEXT: Check = (lambda value: value is None or isinstance(value, str), "a text")
 NUMBER: Check = (lambda value: value is None or isinstance(value, int | float), "a number")
 # File → the fields that transformers uses without checking them, and what they must be.
@@ -85,7 +81,6 @@ FIELDS: dict[str, dict[str, Check]] = {
         "model_type": TEXT,
         "architectures": NAMES,
         "id2label": NUMBERED,
-        "label2id": NUMBERS,
         "problem_type": TEXT,
     },
     "tokenizer_config.json": {"model_max_length": NUMBER},
