@@ -6,6 +6,7 @@ steps, so the order of the data and the size of an update do not depend on how m
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils.data import Sampler
 
 from .quantities import counted
 
+AT_ONCE = 500_000  # rows that are permuted at a time
 Lengths = Sequence[int] | np.ndarray  # a column of a `datasets` data set is a sequence
 
 
@@ -44,7 +46,7 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
         if len({len(side) for side in sides}) != 1:
             numbers = ", ".join(f"{len(side)} of {name}" for name, side in zip(lengths, sides, strict=True))
             raise ValueError(f"every row needs a length on each side, but the numbers of lengths are: {numbers}")
-        cost = np.sum(sides, axis=0)
+        cost = reduce(np.add, sides)
         longest = int(cost.argmax())
         if cost[longest] > max_tokens:
             parts = ", ".join(f"{side[longest]} {name}" for name, side in zip(lengths, sides, strict=True))
@@ -55,11 +57,11 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
                 f"{cost_of_row} or more, or drop or truncate the long rows"
             )
         self.max_tokens, self.shuffle, self.seed, self.epoch = max_tokens, shuffle, seed, 0
-        self.order = np.lexsort(boustrophedon(sides)[::-1])
+        self.order = np.lexsort(boustrophedon(sides)[::-1]).astype(np.min_scalar_type(len(cost)))
         sides = [side[self.order] for side in sides]
         # Rows of one cell have the same lengths on all sides, hence they can change places.
-        changes = np.any([np.diff(side) != 0 for side in sides], axis=0)
-        self.cell = np.concatenate([[0], np.cumsum(changes)])
+        changes = np.logical_or.reduce([side[1:] != side[:-1] for side in sides])
+        self.cells = np.concatenate([[0], np.flatnonzero(changes) + 1, [len(cost)]])  # where each begins, and the end
         self.bounds = cut_by_budget(sides, max_tokens)
 
     def __len__(self) -> int:
@@ -74,10 +76,23 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
         order, batches = self.order, np.arange(len(self))
         if self.shuffle:
             random = np.random.default_rng((self.seed, self.epoch))
-            order = order[np.lexsort((random.random(len(order)), self.cell))]
+            order = self.permuted(random)
             batches = random.permutation(batches)
         for batch in batches:
             yield order[self.bounds[batch] : self.bounds[batch + 1]].tolist()
+
+    def permuted(self, random: np.random.Generator) -> np.ndarray:
+        """Returns `order` with the rows of each cell in a random order; it takes cells of about `AT_ONCE` rows at a
+        time."""
+        order, cells = self.order.copy(), self.cells
+        first = 0
+        while first < len(cells) - 1:
+            last = max(int(np.searchsorted(cells, cells[first] + AT_ONCE, side="right")) - 1, first + 1)
+            begin, end = cells[first], cells[last]
+            cell = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(cells[first : last + 1]))
+            order[begin:end] = order[begin:end][np.lexsort((random.random(end - begin), cell))]
+            first = last
+        return order
 
 
 def token_lengths(rows: Any, column: str) -> np.ndarray:
@@ -89,7 +104,7 @@ def token_lengths(rows: Any, column: str) -> np.ndarray:
 
 
 def length_array(side: str, lengths: Lengths) -> np.ndarray:
-    """Returns `lengths` as an int64 array.
+    """Returns `lengths` as an array of int32, or of int64 where numbers are large.
 
     Raises:
         ValueError: they are not positive integers in one dimension.
@@ -101,7 +116,7 @@ def length_array(side: str, lengths: Lengths) -> np.ndarray:
         raise ValueError(f"the lengths of {side} must be integers, got {array.dtype}")
     if array.min() < 1:
         raise ValueError(f"{side}: row {array.argmin() + 1} has {array.min()} tokens; every side needs at least one")
-    return array.astype(np.int64)
+    return array.astype(np.int32 if array.max() < 2**24 else np.int64, copy=False)  # sums fit, too
 
 
 def boustrophedon(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -121,8 +136,8 @@ def cut_by_budget(sides: Sequence[np.ndarray], max_tokens: int) -> np.ndarray:
     """
     bounds = [0]
     while (start := bounds[-1]) < len(sides[0]):
-        window = slice(start, start + max_tokens // sum(side[start] for side in sides))
-        widest = np.sum([np.maximum.accumulate(side[window]) for side in sides], axis=0)
+        window = slice(start, start + max_tokens // sum(int(side[start]) for side in sides))
+        widest = np.sum([np.maximum.accumulate(side[window]) for side in sides], axis=0, dtype=np.int64)
         cost = np.arange(1, len(widest) + 1) * widest
         bounds.append(start + int(np.searchsorted(cost, max_tokens, side="right")))
     return np.asarray(bounds)

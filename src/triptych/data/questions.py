@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..configuration.special_tokens import tokenizer_name
+from .cache import mapped
 from .quantities import counted
 
 if TYPE_CHECKING:
@@ -192,7 +193,8 @@ def window_rows(rows: "Dataset", encoder: WindowEncoder) -> "Dataset":
                     columns.setdefault(name, []).append(value)
         return columns
 
-    return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names, desc="windows")
+    options = {"batched": True, "with_indices": True, "remove_columns": rows.column_names, "desc": "windows"}
+    return mapped(rows, encode, ["windows", encoder], **options)
 
 
 def told_of_misplaced(context: str, answers: Mapping[str, Sequence[Any]]) -> str | None:

@@ -27,7 +27,7 @@ from .run_directory.checks import read_state_file
 from .run_directory.loop_state import is_better
 from .run_directory.record import RUN_FILE, STATE, STATE_FILE
 from .sharding import DividedModel, WholeModel, is_divided
-from .updater import Updater
+from .updater import Updater, greatest
 
 T = TypeVar("T")
 
@@ -116,9 +116,12 @@ class TrainingLoop:
         """Raises ValueError if `find_batch_size` is given where it cannot work."""
         if not self.arguments.find_batch_size:
             return
-        if self.accelerator.num_processes > 1:
-            # A process without memory would leave the update, and the others would wait for its gradients for ever.
-            raise ValueError("find_batch_size works in one process: for several, give gradient_accumulation_steps")
+        if self.accelerator.num_processes > 1 and is_divided(self.accelerator):
+            # A process without memory would leave the update, and the others would wait for its part of the weights.
+            raise ValueError(
+                "find_batch_size does not work where processes share one model (FSDP2): leave it out, and give "
+                "gradient_accumulation_steps"
+            )
         if not hasattr(self.train_batches, "cut_into"):
             kind = type(self.train_batches).__name__
             raise ValueError(f"find_batch_size needs batches with a method cut_into, which {kind} lacks; leave it out")
@@ -241,12 +244,12 @@ class TrainingLoop:
         return True
 
     def cut_finer(self, pieces: list[Piece]) -> None:
-        """Lets all updates from now on come in twice as many pieces.
+        """Lets all updates from now on come in twice as many pieces, on all processes.
 
         Raises:
-            ValueError: the pieces are single rows already.
+            ValueError: the pieces of all processes are single rows already.
         """
-        if max(len(next(iter(piece.values()))) for piece in pieces) <= 1:
+        if greatest(max(len(next(iter(piece.values()))) for piece in pieces), self.accelerator) <= 1:
             raise ValueError(
                 "the memory is too small for an update of one row at a time: take a smaller model, shorter rows, "
                 "gradient_checkpointing or another precision"

@@ -1,7 +1,6 @@
 """`Task`, what is learnt from which data: the base class of all training tasks. docs/adding-a-task.md shows one."""
 
 from collections.abc import Callable, Mapping, Sequence, Sized
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,6 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.arrow import Texts
 from ..data.quantities import counted
 from ..data.sieve import told
 from ..data.splitting import split_off
@@ -177,7 +177,7 @@ class Task(Objective):
     def train_tokenizers(self) -> Tokenizers:
         """Trains the tokenizers on the training data: here one on all `text_columns`. The main process calls it."""
         arguments, rows = self.arguments, self.data["train"]
-        texts = chain.from_iterable(rows[column][:] for column in self.text_columns)
+        texts = Texts(rows, self.text_columns)
         return train_tokenizer(texts, arguments.tokenizer_model, arguments.vocab_size, self.family), None
 
     def task_fields(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence, Sized
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,19 +157,19 @@ class Training:
                 return StreamBatches(rows, task.sides, max_tokens, task.collator(), division, **order, **loading)
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
             if is_planned:  # an update holds at least the longest row
-                max_tokens = max(max_tokens, int(np.sum([*lengths.values()], axis=0).max()))
+                max_tokens = max(max_tokens, int(reduce(np.add, lengths.values()).max()))
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
         return DatasetBatches(rows, sampler, task.collator(), division, **loading)
 
     def rows(self, split: str) -> Any:
-        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`)."""
+        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`).
+
+        Of several processes one makes them, and the others wait for its file.
+        """
         named = self.arguments.cache_dir
-        directory = None if named == "none" else named or default_directory()
-        with keeping(directory):
-            if directory is not None and self.accelerator.num_processes > 1:
-                on_main_process(self.accelerator, lambda: bool(self.task.rows(split)))  # the others find it there
+        with keeping(None if named == "none" else named or default_directory()):
             return self.task.rows(split)
 
     def identity(self) -> dict[str, Any]:

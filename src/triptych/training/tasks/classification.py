@@ -9,6 +9,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ...data import PaddingCollator
+from ...data.arrow import values_of
+from ...data.cache import mapped
 from ...data.formats.kinds import Column
 from ...data.quantities import counted
 from ...data.texts import TextEncoder, check_end_tokens, separates_pairs
@@ -127,8 +129,9 @@ class ClassificationTask(Task):
         def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
             return {**encoder(batch["text"], batch.get(PAIR)), "labels": problem.targets(batch[LABEL])}
 
-        rows = data.map(encode, batched=True, remove_columns=data.column_names, desc="tokenizing")
-        cut = sum(rows["is_cut"][:])
+        depends_on = ["classification", encoder, problem.fields()]
+        rows = mapped(data, encode, depends_on, batched=True, remove_columns=data.column_names, desc="tokenizing")
+        cut = sum(values_of(rows, "is_cut"))
         if cut:
             self.remarks = [
                 *self.remarks,

@@ -15,7 +15,7 @@ from ...data.formats.rows import typed
 from ...data.quantities import counted
 from ...data.readers import FileOptions
 from ...data.sieve import told
-from ...data.streams import read_all, stream_data_set, stream_files, stream_of_texts
+from ...data.streams import check_text, read_all, stream_data_set, stream_files, stream_of_texts
 from ..arguments import option
 from ..data_options import TextOptions
 from ..likelihoods import likelihoods, of_rows
@@ -95,8 +95,10 @@ class LanguageModelTask(Task):
 
     def load_stream(self, seed: int) -> Any:
         """Returns the training data as a stream, in a new order in each epoch, and the other splits read at once."""
-        arguments, streams = self.arguments, self.streams()
+        arguments, streams, paths = self.arguments, self.streams(), self.stream_paths()
         columns = typed(arguments.columns())
+        for split, rows in streams.items():
+            check_text(rows, ", ".join(paths.get(split, [f"{arguments.dataset_name}[{split}]"])))
         data = {s: with_text(read_all(streams[s], columns, s), s) for s in ("validation", "test") if s in streams}
         if "train" not in streams:
             return data

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from accelerate import Accelerator
 
 from ...data import PaddingCollator
+from ...data.arrow import Texts
+from ...data.cache import mapped
 from ...data.collators import IGNORED
 from ...data.quantities import counted
 from ...data.words import NO_WORD, Window, WordEncoder
@@ -89,7 +91,7 @@ class TaggingTask(Task):
     def train_tokenizers(self) -> Tokenizers:
         """Extends `Task.train_tokenizers`: the texts are the words with spaces between them."""
         arguments = self.arguments
-        texts = (" ".join(tokens) for tokens in self.data["train"]["tokens"])
+        texts = Texts(self.data["train"], ["tokens"])
         return train_tokenizer(texts, arguments.tokenizer_model, arguments.vocab_size, self.family), None
 
     def task_fields(self) -> dict[str, Any]:
@@ -117,7 +119,8 @@ class TaggingTask(Task):
                 "labels": [targets(window, tags, numbers, all_tokens) for window, tags in found],
             }
 
-        rows = data.map(encode, batched=True, remove_columns=data.column_names, desc="tokenizing")
+        depends_on = ["tagging", encoder, numbers, all_tokens]
+        rows = mapped(data, encode, depends_on, batched=True, remove_columns=data.column_names, desc="tokenizing")
         if len(rows) > len(data):
             sentences = counted(len(data), "sentences are", one="sentence is")
             told = f"{split}: {sentences} read in {counted(len(rows), 'parts')}, because some are too long"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...data import add_copies
+from ...data.arrow import Texts
 from ...tokenization import set_languages, train_tokenizer
 from ...tokenization.languages import has_languages
 from ..arguments import option
@@ -108,7 +109,8 @@ class TranslationTask(TextToTextTask):
         if not arguments.separate_vocabularies:
             return super().train_tokenizers()
         model, size = arguments.tokenizer_model, arguments.vocab_size
-        return train_tokenizer(train["source"][:], model, size), train_tokenizer(train["target"][:], model, size)
+        source, target = (train_tokenizer(Texts(train, [side]), model, size) for side in self.text_columns)
+        return source, target
 
     def wanted_limits(self) -> tuple[int | None, int | None]:
         """Extends `TextToTextTask.wanted_limits`: one number for both sides."""
