@@ -46,6 +46,19 @@ def test_the_files_are_what_the_package_says(name, area):
     assert different == ({"TriptychBaseConfig"} if area == "configuration" else set())  # from_preset, see below
 
 
+@pytest.mark.parametrize("name", FIRST)
+def test_a_name_means_one_thing_in_a_file(name):
+    """Otherwise a part could get what another part imports or defines by the same name."""
+    body = ast.parse(code_files()[name]).body
+    imports = [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    imported = [alias.asname or alias.name for node in imports for alias in node.names]
+    defined = [node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    targets = [node.targets[0] for node in body if isinstance(node, ast.Assign)]
+    defined += [ast.unparse(target) for target in targets]
+    assert len(imported) > 20 < len(defined)
+    assert len({*imported, *defined}) == len(imported) + len(defined)
+
+
 def test_the_presets_stay_at_home():
     code = code_files()["configuration_triptych.py"]
     assert "def load_preset" not in code

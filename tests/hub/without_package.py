@@ -6,11 +6,12 @@ Without `-S`, Python would read the .pth file by which the package is installed.
 """
 
 import json
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-sys.path.append(sys.argv[1])
+sys.path += sys.argv[1].split(os.pathsep)
 
 import torch
 import transformers
