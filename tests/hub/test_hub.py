@@ -9,8 +9,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from local_hub import LocalHub
 
+from local_hub import LocalHub
 from triptych.hub import code_files
 
 pytestmark = pytest.mark.slow

@@ -103,7 +103,7 @@ class TriptychBaseConfig(CommonFields):
             with self.saying({**own, **others(getattr(self, "auto_map", None))}):
                 super().save_pretrained(save_directory)
             if travels:
-                self.write_code(Path(save_directory))
+                type(self).write_code(Path(save_directory))
             if push_to_hub:
                 name = os.path.basename(os.path.normpath(save_directory))
                 self.push_to_hub(kwargs.pop("repo_id", name), **kwargs)

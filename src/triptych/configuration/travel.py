@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 CONFIGURATION_FILE, MODELING_FILE = "configuration_triptych.py", "modeling_triptych.py"
 
@@ -49,7 +50,7 @@ def code_map(config_class: str, models: dict[str, str]) -> dict[str, str]:
     return {name: f"{module}.{found}" for name, found in {"AutoConfig": config_class, **models}.items()}
 
 
-def others(auto_map: dict[str, str] | None) -> dict[str, str]:
+def others(auto_map: dict[str, Any] | None) -> dict[str, Any]:
     """The entries of `auto_map` that name a file of another author."""
     ours = f"{MODELING_FILE.removesuffix('.py')}."
     return {

@@ -137,7 +137,7 @@ def cut_by_budget(sides: Sequence[np.ndarray], max_tokens: int) -> np.ndarray:
     bounds = [0]
     while (start := bounds[-1]) < len(sides[0]):
         window = slice(start, start + max_tokens // sum(int(side[start]) for side in sides))
-        widest = np.sum([np.maximum.accumulate(side[window]) for side in sides], axis=0, dtype=np.int64)
+        widest: Any = np.sum([np.maximum.accumulate(side[window]) for side in sides], axis=0, dtype=np.int64)
         cost = np.arange(1, len(widest) + 1) * widest
         bounds.append(start + int(np.searchsorted(cost, max_tokens, side="right")))
     return np.asarray(bounds)

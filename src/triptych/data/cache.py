@@ -50,7 +50,7 @@ def mapped(rows: "Dataset", function: Callable[..., Any], depends_on: Any, **opt
             tokenizer: objects that `datasets` can hash.
     """
     from datasets.fingerprint import Hasher
-    from huggingface_hub.utils import WeakFileLock
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     directory = _directory.get()
     if directory is None:

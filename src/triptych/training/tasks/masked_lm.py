@@ -1,7 +1,7 @@
 """The task of masked language modelling, alone or with next-sentence prediction, scored by its losses."""
 
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -125,8 +125,8 @@ class MaskedLMTask(LanguageModelTask):
             documents = pieces.pop("document")
             return pieces | ({"document": [numbers[place] for place in documents]} if with_documents else {})
 
-        cut = in_batches(rows, make, encoder, size, packed, with_documents, numbered=True)
-        if isinstance(cut, Sized):
+        cut: Any = in_batches(rows, make, encoder, size, packed, with_documents, numbered=True)
+        if hasattr(cut, "__len__"):
             return cut.add_column("example", np.arange(len(cut)))
         return cut.map(lambda batch, numbers: {"example": numbers}, with_indices=True, batched=True)
 
