@@ -9,6 +9,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedD
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedType, parse_flag_from_env
 
+from ..configuration.fields import meant
+from ..data.quantities import counted
 from . import zero
 from .launchers import wished_threads
 
@@ -66,8 +68,9 @@ def create_accelerator(
         raise ValueError("FSDP of version 1 is not supported; give --fsdp_version 2 to accelerate launch")
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes < started:
+        found = accelerator.num_processes
         raise ValueError(
-            f"{started} processes were started, but {accelerator.num_processes} found each other; try --cpu"
+            f"{counted(started, 'processes were', one='process was')} started, but {found} found each other; try --cpu"
         )
     if accelerator.device.type == "cpu" and accelerator.mixed_precision == "fp16":
         # accelerate would train in float32 without a word; torch has both parts of mixed precision for the CPU, too.
@@ -93,8 +96,8 @@ def tracker_names(report_to: str) -> list[str]:
     for word in words:
         if word not in known:
             raise ValueError(
-                f"report_to={report_to}: there is no tracker {word}; choose from {', '.join(known)}, several with "
-                "commas, or all, or none"
+                f"report_to={report_to}: there is no tracker {word}{meant(word, known)}; choose from "
+                f"{', '.join(known)}, several with commas, or all, or none"
             )
         if word not in installed:
             package = word.replace("_", "-")

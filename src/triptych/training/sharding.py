@@ -92,12 +92,13 @@ class WholeModel:
 
     # ---- an update -----------------------------------------------------------------------------------------------
 
-    def piece(self, is_last: bool) -> AbstractContextManager[Any]:
+    def piece(self, travel: bool) -> AbstractContextManager[Any]:
         """Surrounds the forward and the backward pass of a piece of an update.
 
-        Gradients travel between the processes once per update, with those of the last piece.
+        Args:
+            travel: the gradients travel between the processes, with those of earlier pieces: once per update.
         """
-        return nullcontext() if is_last else self.accelerator.no_sync(self.wrapped)
+        return nullcontext() if travel else self.accelerator.no_sync(self.wrapped)
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of a piece, whose loss is a part of the loss of the update."""
@@ -207,6 +208,16 @@ class DividedModel(WholeModel):
     def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
         super().__init__(model, accelerator)
         self.trained = copy.deepcopy(model)
+
+    @classmethod
+    def check(cls, accelerator: Accelerator, arguments: "LoopArguments") -> None:
+        """Extends `WholeModel.check`."""
+        if arguments.find_batch_size and accelerator.num_processes > 1:
+            # A process without memory would leave the update, and the others would wait for its part of the weights.
+            raise ValueError(
+                "find_batch_size does not work where processes share one model (FSDP2): leave it out, and give "
+                "gradient_accumulation_steps"
+            )
 
     @torch.no_grad()
     def gather(self) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence, Sized
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSamp
 from ..data.batching import token_lengths
 from ..data.cache import default_directory, fingerprint_of_rows, keeping
 from ..data.corpus import SPLITS
+from ..data.quantities import counted
 from ..files import write_json, write_text
 from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
@@ -156,19 +158,19 @@ class Training:
                 return StreamBatches(rows, task.sides, max_tokens, task.collator(), division, **order, **loading)
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
             if is_planned:  # an update holds at least the longest row
-                max_tokens = max(max_tokens, int(np.sum([*lengths.values()], axis=0).max()))
+                max_tokens = max(max_tokens, int(reduce(np.add, lengths.values()).max()))
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
         return DatasetBatches(rows, sampler, task.collator(), division, **loading)
 
     def rows(self, split: str) -> Any:
-        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`)."""
+        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`).
+
+        Of several processes one makes them, and the others wait for its file.
+        """
         named = self.arguments.cache_dir
-        directory = None if named == "none" else named or default_directory()
-        with keeping(directory):
-            if directory is not None and self.accelerator.num_processes > 1:
-                on_main_process(self.accelerator, lambda: bool(self.task.rows(split)))  # the others find it there
+        with keeping(None if named == "none" else named or default_directory()):
             return self.task.rows(split)
 
     def identity(self) -> dict[str, Any]:
@@ -202,17 +204,17 @@ class Training:
             for split, rows in task.data.items()
         )
         limits = [f"{n}={v:g}" for n in ("max_steps", "num_train_epochs", "max_minutes") if (v := getattr(loop, n))]
-        epoch = (
-            f"{len(self.train_batches):,} updates an epoch" if isinstance(self.train_batches, Sized) else "streamed"
-        )
+        batches = self.train_batches
+        epoch = f"{counted(len(batches), 'updates')} an epoch" if isinstance(batches, Sized) else "streamed"
+        of_layers = f"{counted(layers(model.config), 'layers')}, d_model {model.config.hidden_size}"
         lines = {
             "device": self.device,
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
             **({} if self.plan is None else {"plan": str(self.plan)}),
             "model": f"{task.arguments.model or task.arguments.preset or 'planned'}: {parameters(model)}, "
-            f"{layers(model.config)} layers, d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
-            "update": f"{self.train_batches.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
-            f"process; {epoch}",
+            f"{of_layers}{new_weights(task.new_tensors)}",
+            "update": f"{counted(batches.max_tokens, 'tokens')} in "
+            f"{counted(loop.gradient_accumulation_steps, 'pieces')} per process; {epoch}",
             "training": f"until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
             **task.summary(),
             "output_dir": loop.output_dir,

@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from .arguments import LoopArguments
 from .evaluation import total_items
@@ -92,11 +92,15 @@ class Updater:
         self.measurements.gradient_norm = self.weights.step(learning_rate)
         return True
 
-    def gradients(self, pieces: list[Piece], items: dict[str, Tensor]) -> list[Tensor]:
-        """Computes the gradients of an update, and returns the losses of its pieces."""
+    def gradients(self, pieces: list[Piece], items: dict[str, Tensor], alone: bool = False) -> list[Tensor]:
+        """Computes the gradients of an update, and returns the losses of its pieces.
+
+        Args:
+            alone: the gradients stay those of this process.
+        """
         losses = []
         for number, piece in enumerate(pieces, start=1):
-            with self.weights.piece(is_last=number == len(pieces)):
+            with self.weights.piece(travel=number == len(pieces) and not alone):
                 with self.accelerator.autocast():
                     loss = self.objective.loss(self.model, piece, items)
                 self.weights.backward(loss)
@@ -104,19 +108,45 @@ class Updater:
         return losses
 
     def try_gradients(self, pieces: list[Piece], items: dict[str, Tensor]) -> list[Tensor] | None:
-        """Does what `gradients` does; None where the memory is too small. Then there are no gradients, and the random
-        numbers are those from before."""
+        """Does what `gradients` does; None where the memory of any process is too small. Then no process has
+        gradients, and the random numbers are those from before.
+
+        Every process computes by itself, so that none waits for one that has no memory. Then all say whether they
+        had enough of it, and only then the gradients travel.
+        """
         random_numbers = random_state(self.accelerator.device)
+        losses, has_several = None, self.accelerator.num_processes > 1
         try:
-            return self.gradients(pieces, items)
+            losses = self.gradients(pieces, items, alone=has_several)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
         # The error held on to what was computed; here it is gone.
+        if greatest(float(losses is None), self.accelerator) == 0:
+            if has_several:
+                self.add_up_gradients()
+            return losses
         set_random_state(random_numbers, self.accelerator.device)
         self.weights.optimizer.zero_grad(set_to_none=True)
         clear_device_cache(garbage_collection=True)
         return None
+
+    def add_up_gradients(self) -> None:
+        """Gives all processes the mean of their gradients, as data parallelism does it at the end of a backward pass.
+
+        Every process runs all parts of the model, also where it has no rows, so all have the same gradients.
+        """
+        for parameter in self.weights.parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(self.accelerator.num_processes)  # before they are added, as torch does it
+                distributed.all_reduce(parameter.grad)
+
+
+def greatest(value: float, accelerator: Accelerator) -> float:
+    """Returns the greatest value of all processes."""
+    if accelerator.num_processes == 1:
+        return value
+    return float(accelerator.gather(torch.tensor([value], device=accelerator.device)).max())
 
 
 def compute_layers_twice(model: nn.Module) -> None:

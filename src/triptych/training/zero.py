@@ -166,9 +166,9 @@ class ZeroModel(WholeModel):
 
     # ---- an update -----------------------------------------------------------------------------------------------
 
-    def piece(self, is_last: bool) -> AbstractContextManager[Any]:
-        """Extends `WholeModel.piece`: DeepSpeed adds the gradients up, and divides them, piece by piece."""
-        self.wrapped.set_gradient_accumulation_boundary(is_last)
+    def piece(self, travel: bool) -> AbstractContextManager[Any]:
+        """Extends `WholeModel.piece`: DeepSpeed adds up the gradients of the pieces, and divides them."""
+        self.wrapped.set_gradient_accumulation_boundary(travel)
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:

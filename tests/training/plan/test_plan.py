@@ -55,7 +55,7 @@ def test_the_plan_decides_sizes_update_optimizer_and_schedule(make):
     assert (schedule.name, schedule.learning_rate, schedule.warmup_ratio) == ("linear", 4e-3, 0.05)
     assert config.label_smoothing == 0.1  # of the paper's model, from which the plan departs
     summary = " ".join("\n".join(run.summary()).split())
-    assert "plan about 36 tokens for 2 updates (of at most a day) on 1 × 1 threads, 1,440 core-minutes" in summary
+    assert "plan about 36 tokens for 2 updates (of at most a day) on 1 × 1 thread, 1,440 core-minutes" in summary
     assert "row 1 of the table for a new encoder-decoder" in summary
     assert "optimizer muon" in summary
     assert "learning_rate 0.004" in summary

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from accelerate.utils import broadcast_object_list
 
+from ...data.quantities import counted
 from ..loop import TrainingLoop
 from ..run_directory.random_numbers import random_state, set_random_state
 
@@ -140,9 +141,10 @@ class Forecast:
     in_time: bool
 
     def __str__(self) -> str:
-        epochs = "" if self.epochs is None else f", {self.epochs:.3g} epochs"
-        time_given = f"in the {self.minutes:g} minutes" if self.in_time else f"in about {self.minutes:.3g} minutes"
-        return f"about {self.updates:,} updates{epochs}, {time_given}"
+        epochs = "" if self.epochs is None else f", {counted(self.epochs, 'epochs', '.3g')}"
+        minutes = counted(self.minutes, "minutes", "g" if self.in_time else ".3g")
+        time_given = f"in the {minutes}" if self.in_time else f"in about {minutes}"
+        return f"about {counted(self.updates, 'updates')}{epochs}, {time_given}"
 
 
 def forecast(loop: TrainingLoop, seconds: float) -> Forecast:
@@ -186,7 +188,7 @@ def warnings(
     is_within_warmup = arguments.warmup_ratio is None and expected.updates <= arguments.warmup_steps
     if is_within_warmup and (expected.in_time or is_dry):
         told.append(
-            f"the training ends within the warm-up of {arguments.warmup_steps:,} updates, so the learning rate never "
-            f"reaches its peak: give --warmup_steps {max(expected.updates // 20, 1)}"
+            f"the training ends within the warm-up of {counted(arguments.warmup_steps, 'updates')}, so the learning "
+            f"rate never reaches its peak: give --warmup_steps {max(expected.updates // 20, 1)}"
         )
     return [f"warning: {line}" for line in told]
