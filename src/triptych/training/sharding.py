@@ -88,7 +88,7 @@ class WholeModel:
         # The wrapper of accelerate copies all outputs, logits too, to float32. The loop opens autocast itself.
         # (accelerate's function that removes the wrapper also removes decorators of `forward` that generation needs.)
         for name in ("forward", "_original_forward"):
-            vars(self.wrapped).pop(name, None)
+            vars(self.trained).pop(name, None)
 
     # ---- an update -----------------------------------------------------------------------------------------------
 
