@@ -188,6 +188,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.writes():
             self.answer(200, {"name": USER, "type": "user", "orgs": [], "auth": {}})
 
+    def may_write(self, name: str) -> None:
+        if self.writes() and self.repository(name):
+            self.answer(200)
+
     def create(self) -> None:
         if not self.writes():
             return
@@ -315,6 +319,7 @@ ROUTES = [
     (WRITE, r"/api/validate-yaml", "valid"),
     (READ, r"/api/whoami-v2", "who"),
     (WRITE, r"/api/repos/create", "create"),
+    (READ, rf"{MODEL}/auth-check(?:/write)?", "may_write"),
     (READ, rf"{MODEL}/refs", "refs"),
     (WRITE, rf"{MODEL}/branch/{REVISION}", "branch"),
     (WRITE, rf"{MODEL}/tag/{REVISION}", "tag"),

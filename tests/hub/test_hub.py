@@ -178,3 +178,42 @@ def test_trainer_pushes_the_code(hub, run):
     """)
     files = hub.files("tester/trained")
     assert {"config.json", "model.safetensors", "README.md", *code_files()} <= files.keys()
+
+
+TRAIN = """
+    from triptych_command import main
+    from pathlib import Path
+    import sys
+    Path("texts.txt").write_text("the light is on\\n" * 30 + "the door is closed\\n" * 30)
+    sizes = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 32 --num_hidden_layers 1 --vocab_size 60"
+    sys.argv = ["triptych", "pretrain-causal-lm", "--train_file", "texts.txt", "--output_dir", "trained", "--cpu"]
+    sys.argv += [*sizes.split(), "--max_steps", "2", "--report_to", "none", "--push_to_hub", {name!r}, "--hub_private"]
+    try:
+        main()
+    except SystemExit as ended:
+        print("ENDED", ended.code)
+"""
+
+
+def test_a_run_pushes_its_model_and_its_card(hub, run):
+    shown = run(TRAIN.format(name="trained"))
+    assert f"{hub.url}/tester/trained" in shown
+    assert hub.repositories["tester/trained"].private
+    files = hub.files("tester/trained")
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md", *code_files()} <= files.keys()
+    assert not [name for name in files if name.startswith(("checkpoint", "run.json", "metrics"))]
+    assert "pipeline_tag: text-generation" in files["README.md"].decode()
+    shown = run("""
+        import transformers, triptych
+        print(transformers.pipeline("text-generation", model="tester/trained")("the light", max_new_tokens=2))
+    """)
+    assert "generated_text" in shown
+
+
+@pytest.mark.parametrize(("name", "options"), [("trained", {"token": None}), ("no//name", {}), ("other/theirs", {})])
+def test_a_run_that_cannot_push_is_refused_before_it_writes(hub, run, tmp_path, name, options):
+    hub.repositories["other/theirs"] = None  # of somebody else: this user may not create or write it
+    done = run(TRAIN.format(name=name), **options)
+    assert "ENDED 1" in done or "ENDED 2" in done
+    assert not (tmp_path / "trained").exists()
+    assert "tester/trained" not in hub.repositories

@@ -72,6 +72,8 @@ FREE_ON_RESUME = frozenset(POSITIVE) | {
     "torch_compile",
     "dataloader_workers",
     "cache_dir",
+    "push_to_hub",
+    "hub_private",
 }
 
 
@@ -173,6 +175,10 @@ class LoopArguments:
         "none.",
     )
     progress_bar: bool = option(True, "Show a progress bar where stderr is a terminal.")
+    push_to_hub: str | None = option(
+        None, "Repository of the Hub, such as me/my-model, to which the model and its card are uploaded at the end."
+    )
+    hub_private: bool = option(False, "Make this repository private, if there is none of this name yet.")
 
     def __post_init__(self) -> None:
         check_words(self)

@@ -55,6 +55,8 @@ def train(task_class: type[Task], description: str | None = None, args: list[str
         tell("\n".join(training.task.report(scores)))
     for remark in training.write_card(result, scores, command_of(args)):
         say(remark)
+    if address := training.push():
+        tell(f"the model is at {address}")
 
 
 def command_of(args: list[str] | None = None) -> str:

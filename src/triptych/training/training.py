@@ -34,6 +34,7 @@ from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
 from .strategies import check_strategy
 from .task import Task
+from .upload import create_repository, upload
 from .vocabulary import Tokenizers
 
 T = TypeVar("T")
@@ -70,6 +71,9 @@ class Training:
         given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
         check_strategy(self.accelerator, arguments)
+        name, is_private = arguments.push_to_hub, arguments.hub_private
+        if name and not task.arguments.dry_run:
+            self.repository = on_main_process(self.accelerator, lambda: create_repository(name, is_private))
 
         self.load_data()
         self.plan = None if task.arguments.preset else self.follow_plan({*given, *task.config_fields})
@@ -317,6 +321,14 @@ class Training:
             remarks = write_card(run)
         self.accelerator.wait_for_everyone()
         return remarks
+
+
+    def push(self) -> str | None:
+        """Uploads the model and its card, where `push_to_hub` names a repository; returns the address."""
+        if not self.arguments.push_to_hub:
+            return None
+        directory, title = Path(self.arguments.output_dir), self.task.title or self.task.objective
+        return on_main_process(self.accelerator, lambda: upload(directory, self.repository, title))
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:

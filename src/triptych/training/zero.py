@@ -296,7 +296,7 @@ class ZeroModel(WholeModel):
         return back
 
 
-def set_part(parameter: Tensor, full: Tensor, key: str) -> None:
+def set_part(parameter: Any, full: Tensor, key: str) -> None:
     """Sets what this process holds of the state of a parameter, given all of the state.
 
     Raises:
