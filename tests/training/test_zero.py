@@ -81,23 +81,28 @@ def in_two_processes(folder: Path, jobs: list) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", SETTINGS)
-def test_every_task_computes_the_gradients_of_one_process(stage, needs, tmp_path):
+def test_every_task_computes_the_gradients_of_one_process(needs, tmp_path):
+    """All tasks at stage 3, which divides most, and one at the others."""
     needs("deepspeed")
-    jobs, whole = [], {}
-    for task in TASKS:
-        options = options_of(task, tmp_path / "data")
-        whole[task] = first_update(task, tmp_path / f"{task}-whole", **options)
-        jobs.append((task, options | {"gradient_accumulation_steps": 3}, str(tmp_path / task), SETTINGS[stage]))
-    in_two_processes(tmp_path, jobs)
-    for task in TASKS:
-        parts = [load_file(f"{tmp_path / task}-{process}") for process in (0, 1)]
+    cases = [(task, 3) for task in TASKS] + [("translation", 1), ("translation", 2)]
+    options = {task: options_of(task, tmp_path / "data") for task in TASKS}
+    whole = {task: first_update(task, tmp_path / f"{task}-whole", **options[task]) for task in TASKS}
+    in_two_processes(
+        tmp_path,
+        [
+            (task, options[task] | {"gradient_accumulation_steps": 3}, f"{tmp_path / task}-{stage}", SETTINGS[stage])
+            for task, stage in cases
+        ],
+    )
+    for task, stage in cases:
+        parts = [load_file(f"{tmp_path / task}-{stage}-{process}") for process in (0, 1)]
+        expected, name = dict(whole[task]), f"{task}, stage {stage}"
         loss = parts[0].pop("loss") + parts[1].pop("loss")
-        torch.testing.assert_close(loss, whole[task].pop("loss"), atol=1e-6, rtol=1e-6, msg=task)
+        torch.testing.assert_close(loss, expected.pop("loss"), atol=1e-6, rtol=1e-6, msg=name)
         for part in parts:
-            assert part.keys() == whole[task].keys()
-            for name, gradient in whole[task].items():
-                torch.testing.assert_close(part[name], gradient, atol=1e-6, rtol=1e-5, msg=f"{task} {name}")
+            assert part.keys() == expected.keys()
+            for key, gradient in expected.items():
+                torch.testing.assert_close(part[key], gradient, atol=1e-6, rtol=1e-5, msg=f"{name}: {key}")
 
 
 def weights_of(directory: Path) -> dict:
@@ -105,10 +110,10 @@ def weights_of(directory: Path) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize("stage", [2, 3])
 def test_a_run_is_resumed_bit_for_bit_and_by_any_number_of_processes(stage, needs, tmp_path):
     needs("deepspeed")
-    options = options_of("translation", tmp_path / "data") | {"save_steps": 2, "max_grad_norm": 0.1, "lora_rank": None}
+    options = options_of("translation", tmp_path / "data") | {"save_steps": 2, "max_grad_norm": 0.1}
     noisy = options | {"dropout": 0.2, "freeze": "*encoder.layers*", "gradient_checkpointing": True}
 
     def job(name: str, given: dict, steps: int, **others) -> tuple:

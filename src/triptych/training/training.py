@@ -322,7 +322,6 @@ class Training:
         self.accelerator.wait_for_everyone()
         return remarks
 
-
     def push(self) -> str | None:
         """Uploads the model and its card, where `push_to_hub` names a repository; returns the address."""
         if not self.arguments.push_to_hub:
