@@ -51,7 +51,7 @@ def register() -> None:
     register_auto_classes()
     register_adapter_targets()
     TwoSidedVocabulary.from_encoder_decoder = classmethod(join)
-    TriptychBaseConfig.write_code = staticmethod(write_code)
+    TriptychBaseConfig.write_code, TriptychBaseConfig.reads_auto_map = staticmethod(write_code), False
 
 
 def register_auto_classes() -> None:

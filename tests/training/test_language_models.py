@@ -338,7 +338,7 @@ def test_a_stream_of_datasets_is_shuffled_anew_in_each_epoch(files, tmp_path, de
     def updates(epoch, **options):
         batches = training(files, tmp_path / "run", CausalLMTask, **described, **options).train_batches
         batches.set_epoch(epoch)
-        return [piece["input_ids"].tolist() for [piece] in batches]
+        return [piece["input_ids"].tolist() for [piece] in batches.updates()]
 
     first = updates(0, shuffle_buffer=8)
     assert first == updates(0, shuffle_buffer=8)

@@ -44,6 +44,8 @@ class TriptychBaseConfig(CommonFields):
     # Whether saving also writes the code of the models, where the call does not say it.
     saves_code: ClassVar[bool] = True
     write_code: ClassVar[Callable[[Path], None]] = staticmethod(copy_code)  # the package puts `triptych.hub`'s here
+    # Whether a file's `auto_map` is read. Where the package has registered its classes, nothing needs it.
+    reads_auto_map: ClassVar[bool] = True
     auto_classes: ClassVar[dict[str, str]] = {}  # name of an Auto class → name of the model; see `register_models`
 
     @classmethod
@@ -74,6 +76,9 @@ class TriptychBaseConfig(CommonFields):
         if not kwargs.get("return_unused_kwargs"):  # otherwise the caller gets unknown names back
             cls.check_names(kwargs)
         fields = from_file(cls, config_dict)
+        if not cls.reads_auto_map and "auto_map" in fields:
+            foreign = others(fields.pop("auto_map"))
+            fields |= {"auto_map": foreign} if foreign else {}
         try:
             return super().from_dict({**fields, FROM_FILE: True}, **kwargs)
         except (AttributeError, TypeError, RuntimeError) as error:  # from transformers, which does not name the field

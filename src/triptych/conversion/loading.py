@@ -10,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..configuration.foreign import forget_kernels
-from ..files import AGAIN, CannotLoad, check_model_files, naming_damage, short
+from ..files import CannotLoad, check_model_files, naming_damage, wrong_field
 from .options import Options, refuse_unknown
 from .poolers import WITHOUT_POOLER, takes_pooler
 from .registry import find_architecture
@@ -35,7 +35,7 @@ def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
     except (ValueError, StrictDataclassError) as error:
         if file in str(error) or isinstance(error, CannotLoad):
             raise
-        raise ValueError(f"{file}: {short(error)}; correct it, or {AGAIN}") from error
+        raise wrong_field(Path(source, files.get("subfolder") or ""), error) from error
     return forget_kernels(config)
 
 
