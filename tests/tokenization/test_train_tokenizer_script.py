@@ -37,6 +37,7 @@ def here(tmp_path, tmp_path_factory, monkeypatch, capsys):
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        capsys.readouterr()  # a slow fixture shows a progress bar
         code = 0
         try:
             runpy.run_path(str(SCRIPT), run_name="__main__")
