@@ -89,6 +89,16 @@ def test_the_help_page_says_what_the_options_are(name):
     assert shown == write_help.page(name), "run: python scripts/write_help.py"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_an_option_needs_no_other_one(name):
+    """Whoever looks an option up reads it alone, so no text begins or ends with a word that stands for another one."""
+    page = help_file(name).read_text(encoding="utf-8")
+    texts = re.findall(r"^  --\S.*?(?=^  -|^\S|\Z)", page, re.MULTILINE | re.DOTALL)
+    for text in texts:
+        said = " ".join(text.split())
+        assert not re.search(r"\blikewise\b|[A-Z}] Its? |\bthe former\b.*\bthe latter\b", said), said
+
+
 def test_help_goes_to_standard_output(command):
     code, output, errors = command("--help")
     assert (code, errors) == (0, "")

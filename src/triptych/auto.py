@@ -1,12 +1,13 @@
 """What `import triptych` registers with other libraries. All of it is in this file.
 
-- transformers' Auto classes and their tables of class names get the three families (`AUTO_CLASSES`).
-- transformers' tables of attention kernels get the kernels of this package (`register_kernels`).
-- transformers' styles of tensor parallelism get `HeadwiseTable`, which the plans of relative positions name.
+- transformers' Auto classes get the three families (`AUTO_CLASSES`).
+- transformers' tables of class names, of attention kernels and of styles of tensor parallelism get what the models
+  need (`modeling.registration`, which does so wherever the code of the models travels).
 - peft's tables of default targets get the three families, as soon as peft is imported, whether that happens before or
   after `import triptych`. This import does not import peft.
 - `TriptychModel` and `TriptychForConditionalGeneration` get the class method `from_encoder_decoder`, which is
-  `triptych.warm_starts.join`. So the model needs no import of the tools that are built on it.
+  `triptych.warm_starts.join`. So the model needs no import of the tools that are built on it. For the same reason the
+  configurations get `triptych.hub.write_code`, which makes the code that travels with a checkpoint.
 """
 
 import sys
@@ -18,38 +19,19 @@ from typing import Any
 
 import transformers
 from transformers import AutoConfig
-from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
-from transformers.models.auto import modeling_auto
 
-from . import modeling
-from .configuration.plans import HEADWISE_TABLE
+from .configuration import TriptychBaseConfig
+from .hub import write_code
 from .modeling import TriptychPreTrainedModel
-from .modeling.kernels import register_kernels
-from .modeling.parallelism import HeadwiseTable
+from .modeling.registration import NAME_TABLES, public_models, register_models
 from .modeling.two_sided_vocabulary import TwoSidedVocabulary
 from .warm_starts import join
-
-# The table of class names that transformers keeps beside each Auto class. Parts of transformers read the table and not
-# the registry: Trainer shifts the labels for its label smoothing only where the name is in the causal table.
-NAME_TABLES = {
-    "AutoModel": "MODEL_MAPPING_NAMES",
-    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
-    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
-    "AutoModelForMultipleChoice": "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES",
-    "AutoModelForNextSentencePrediction": "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES",
-    "AutoModelForPreTraining": "MODEL_FOR_PRETRAINING_MAPPING_NAMES",
-    "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
-    "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
-    "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
-    "AutoModelForTextEncoding": "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES",
-    "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
-}
 
 
 def known_models() -> dict[str, list[type[TriptychPreTrainedModel]]]:
     """The models that each Auto class is to know: every public class names its Auto classes in `auto_classes`."""
     known: dict[str, list[type[TriptychPreTrainedModel]]] = {auto_name: [] for auto_name in NAME_TABLES}
-    for model_class in (getattr(modeling, name) for name in modeling.__all__):
+    for model_class in public_models():
         for auto_name in model_class.auto_classes:
             known[auto_name].append(model_class)
     return known
@@ -65,11 +47,11 @@ PROJECTIONS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "u
 
 def register() -> None:
     """Registers everything that the docstring of this module lists. It can be called again."""
+    register_models()
     register_auto_classes()
-    register_kernels()
-    ALL_PARALLEL_STYLES.register(HEADWISE_TABLE, HeadwiseTable())
     register_adapter_targets()
     TwoSidedVocabulary.from_encoder_decoder = classmethod(join)
+    TriptychBaseConfig.write_code, TriptychBaseConfig.reads_auto_map = staticmethod(write_code), False
 
 
 def register_auto_classes() -> None:
@@ -80,7 +62,6 @@ def register_auto_classes() -> None:
             config_class = model_class.config_class
             AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
             auto_class.register(config_class, model_class, exist_ok=True)
-            getattr(modeling_auto, NAME_TABLES[auto_name])[config_class.model_type] = model_class.__name__
 
 
 def register_adapter_targets() -> None:

@@ -1,3 +1,4 @@
+import math
 from itertools import chain, pairwise
 
 import numpy as np
@@ -59,6 +60,21 @@ def test_order_depends_on_seed_and_epoch_alone():
     assert batches(0, 1, shuffle=False) == batches(3, 2, shuffle=False)
     # Not only the order of the batches changes, their members do.
     assert {frozenset(batch) for batch in batches(0, 1)} != {frozenset(batch) for batch in batches(0, 2)}
+
+
+def test_rows_are_permuted_in_parts_as_all_at_once(monkeypatch):
+    monkeypatch.setattr("triptych.data.batching.AT_ONCE", 30)
+    lengths = {side: np.random.default_rng(n).integers(1, 6, 500) for n, side in enumerate(("source", "target"))}
+    sampler = TokenBudgetBatchSampler(lengths, 100, seed=3)
+    sampler.set_epoch(2)
+    cell = np.repeat(np.arange(len(sampler.cells) - 1), np.diff(sampler.cells))
+    assert np.diff(sampler.cells).max() > 10
+    for number in range(len(sampler.cells) - 1):
+        rows = sampler.order[cell == number]
+        assert all(len(np.unique(of_side[rows])) == 1 for of_side in lengths.values())
+    expected = sampler.order[np.lexsort((np.random.default_rng((3, 2)).random(500), cell))]
+    assert sampler.permuted(np.random.default_rng((3, 2))).tolist() == expected.tolist()
+    assert sampler.order.nbytes == 2 * 500
 
 
 def test_lengths_come_from_a_dataset_column():
@@ -124,7 +140,8 @@ def test_shards_divide_a_batch_evenly(rows, world_size, accumulation_steps):
     batch = list(range(100, 100 + rows))
     pieces = [shard(batch, rank, world_size, accumulation_steps) for rank in range(world_size)]
     assert sorted(chain(*chain(*pieces))) == batch
-    assert {len(of_rank) for of_rank in pieces} == {accumulation_steps}
+    # All processes have as many pieces; but none that has no row on any process.
+    assert {len(of_rank) for of_rank in pieces} == {max(1, min(accumulation_steps, math.ceil(rows / world_size)))}
     sizes = [len(piece) for of_rank in pieces for piece in of_rank]
     assert max(sizes) - min(sizes) <= 1
     # The processes of a step work on one run of the (length-sorted) batch.

@@ -64,6 +64,11 @@ def test_words_may_be_divided_by_tabs_and_stand_in_another_column(tmp_path):
     assert read(tmp_path / "a.conll", tokens="2") == [(["10\xa0000", "New York"], ["O", "B-LOC"])]
 
 
+def test_a_tag_loses_what_nobody_sees_at_its_ends_and_a_word_loses_nothing(tmp_path):
+    (tmp_path / "a.conll").write_text("a\u00a0\tO \nb\t\u200bO\n", encoding="utf-8")
+    assert read(tmp_path / "a.conll") == [(["a\u00a0", "b"], ["O", "O"])]
+
+
 def test_conllu(tmp_path):
     words = [["vamos", "nos", "a", "el", "mar"], ["Sí"]]
     (tmp_path / "a.conllu").write_text(CONLLU, encoding="utf-8")
@@ -80,7 +85,7 @@ def test_conllu(tmp_path):
 WRONG = {
     "no such column": ("a.conll", CONLL_2003, {"tags": "5"}, r"no column '5'; it has 1, 2, 3, 4.*--tags_column"),
     "no such name": ("a.conllu", CONLLU, {"tags": "pos"}, r"no column 'pos'; it has 'id', 'form', .*--tags_column"),
-    "another width": ("a.conll", "a O\nb\n", {}, r"a\.conll: line 2 has 1 fields, but the first .* has 2"),
+    "another width": ("a.conll", "a O\nb\n", {}, r"a\.conll: line 2 has 1 field, but the first .* has 2"),
     "names of another number": (
         "a.conll",
         "a O\n",
@@ -92,10 +97,34 @@ WRONG = {
         "a.conllu",
         CONLLU.replace("\t", " "),
         {},
-        r"a\.conllu: line 3 has 1 fields, divided by tabs",
+        r"a\.conllu: line 3 has 1 field, divided by tabs",
     ),
     "no id": ("a.conllu", CONLLU.replace("1\tSí", "x\tSí"), {}, r"line 13 begins with 'x', not with the id of a word"),
     "no blank line": ("a.conllu", CONLLU.replace("\n\n", "\n"), {}, r"line 12 has the id 1, but 6 is next; a blank"),
+    "a range that ends before it begins": (
+        "a.conllu",
+        CONLLU.replace("3-4\t", "3-2\t"),
+        {},
+        "line 6 has the id 3-2, which ends before it begins",
+    ),
+    "a range at another place": (
+        "a.conllu",
+        CONLLU.replace("3-4\t", "2-4\t"),
+        {},
+        "line 6 has the id 2-4, but 3 is next",
+    ),
+    "an empty node at another place": (
+        "a.conllu",
+        CONLLU.replace("5.1\t", "6.1\t"),
+        {},
+        r"line 10 has the id 6\.1, but 5 is next",
+    ),
+    "words that would be their own tags": (
+        "a.conll",
+        "a\nb\n",
+        {},
+        "tokens_column and tags_column are both column 1 of 1; each needs a column of its own",
+    ),
     "no sentence": ("a.conll", "\n\n", {}, r"a\.conll holds no rows"),
     "not read as conll": ("eng.train", CONLL_2003, {}, "a plain text file has one column, .*--file_format"),
 }

@@ -4,11 +4,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from console import search_path
 
 REPOSITORY = Path(__file__).parents[2]
 BLOCKS = re.findall(
@@ -41,7 +42,7 @@ def test_the_options_of_the_page_exist():
     from triptych.training.tasks.translation import TranslationArguments
 
     page = (REPOSITORY / "docs" / "data.md").read_text("utf-8")
-    named = set(re.findall(r"`--(\w+)", page)) - {"separate"}  # of train_tokenizer.py
+    named = set(re.findall(r"`--(\w+)", page)) - {"separate"}  # of train-tokenizer
     assert {"quoting", "surplus", "empty", "column_names", "file_format", "delimiter"} <= named
     classes = (TranslationArguments, ClassificationArguments, TaggingArguments)
     assert named <= {field.name for arguments in classes for field in fields(arguments)}
@@ -52,8 +53,7 @@ def test_the_commands_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run_python(capsys)
     Path("a.de").write_text("Geh.\nHallo.\n")
-    Path("scripts").symlink_to(REPOSITORY / "scripts")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = search_path(tmp_path / "programs")
     [commands] = [code for language, code in BLOCKS if language == "bash"]
     subprocess.run([shutil.which("bash"), "-euc", commands], check=True, env=os.environ | {"PATH": path})
     assert {"tokenizer", "two"} <= set(os.listdir())

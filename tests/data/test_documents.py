@@ -88,9 +88,26 @@ def test_long_documents_are_cut_and_no_token_is_lost(wordpiece, block_size):
     assert wordpiece(TEXTS[2])["input_ids"] == [2, *whole[2], 3]  # the tokenizer itself still cuts nothing
 
 
-def test_a_row_holds_a_token_of_the_text(wordpiece):
+@pytest.mark.parametrize("block_size", [3, 6, 40])
+def test_packed_documents(wordpiece, block_size):
+    texts = ["the old cat", "owl", "a dog-like owl saw the unbelievable cat"]
+    rows = MaskedEncoder(wordpiece).packed(texts, block_size)
+    ids, starts = rows["input_ids"], rows["word_starts"]
+    assert [len(row) for row in ids[:-1]] == [block_size] * (len(ids) - 1)
+    assert len(ids[-1]) <= block_size
+    assert all((row[0], row[-1]) == (2, 3) for row in ids)
+    first, second, third = wordpiece(texts, add_special_tokens=False)["input_ids"]
+    assert [token for row in ids for token in row[1:-1]] == [*first, 3, *second, 3, *third]
+    alone = MaskedEncoder(wordpiece).pieces(texts, 64)["word_starts"]
+    expected = [*alone[0][1:-1], -1, *alone[1][1:-1], -1, *alone[2][1:-1]]
+    assert [start for row in starts for start in row[1:-1]] == expected
+    assert all((row[0], row[-1]) == (-1, -1) for row in starts)
+
+
+@pytest.mark.parametrize("rows", ["pieces", "packed"])
+def test_a_row_holds_a_token_of_the_text(wordpiece, rows):
     with pytest.raises(ValueError, match="block_size=2 must be at least 3, to hold a token of the text"):
-        MaskedEncoder(wordpiece).pieces(TEXTS[:4], 2)
+        getattr(MaskedEncoder(wordpiece), rows)(TEXTS[:4], 2)
 
 
 def test_sentences_are_lines(wordpiece):

@@ -40,6 +40,26 @@ def labelled(*labels) -> list[dict[str, Any]]:
     return [{"text": f"t{i}", "label": label} for i, label in enumerate(labels)]
 
 
+@pytest.mark.parametrize("name", [*TYPED, "a.tsv", "a.csv"])
+def test_what_nobody_sees_at_the_ends_of_a_label_makes_no_class(tmp_path, name):
+    unseen = ("good", "good ", "\u00a0good", "good\u200b", "\ufeffgood\t", "very good")
+    assert set(read(write(tmp_path / name, labelled(*unseen)), "label")["train"]) == {"good", "very good"}
+    lists = labelled(["a", "b "], ["a\u200b"])
+    assert read(write(tmp_path / name, lists), "label") == {"train": [["a", "b"], ["a"]]}
+    blank = write(tmp_path / name, labelled("good", "\u200b "))
+    with pytest.raises(ValueError, match=r"1 row has nothing in one column: (line|row) \d \(no label\)"):
+        read(blank, "label")
+
+
+def test_what_nobody_sees_at_the_ends_of_a_header_is_no_other_column(tmp_path):
+    (tmp_path / "a.tsv").write_text("\u00a0text\tlabel \none\ta\n", encoding="utf-8")
+    assert read(str(tmp_path / "a.tsv"), "label") == {"train": ["a"]}
+    assert read(str(tmp_path / "a.tsv"), "label", column=" label") == {"train": ["a"]}
+    (tmp_path / "a.tsv").write_text("text\tlabel\tlabel \none\ta\tb\n")
+    with pytest.raises(ValueError, match="the header has the column 'label' twice"):
+        read(str(tmp_path / "a.tsv"), "label")
+
+
 # What the column holds → its values in formats with types, and in tables; None: not in tables.
 KINDS_OF_LABELS = {
     "names": (["good", "bad"], ["good", "bad"], ["good", "bad"]),
@@ -109,11 +129,12 @@ WRONG = {
     "infinity": ("number", float("inf"), "'label' is inf, which is not a finite number"),
     "a truth value": ("number", True, "'label' is True, not a number"),
     "a decimal name": ("name", 0.5, "'label' is 0.5, not the name of a label"),
+    "a blank label in a list": ("names", ["a", " "], "'label' holds the label ' ', which is blank"),
     "no list": ("names", "a", "'label' is 'a', not a list of labels"),
     "a number among texts": ("texts", ["a", 7], "'label' is 7, not text"),
     "half a character": ("name", "\ud83d", "'label' holds half of a surrogate pair"),
     "no answers": ("answers", {"text": ["a"]}, "'label' is .*, not answers such as"),
-    "answers of other numbers": ("answers", {"text": ["a"], "answer_start": []}, "'label' has 1 texts, but 0 numbers"),
+    "answers of other numbers": ("answers", {"text": ["a"], "answer_start": []}, "'label' has 1 text, but 0 numbers"),
     "a negative place": (
         "answers",
         {"text": ["a"], "answer_start": [-1]},

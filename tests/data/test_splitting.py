@@ -1,5 +1,7 @@
 """A validation split: its size, its seed, and equal texts on one side."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from datasets import Dataset
@@ -36,6 +38,24 @@ def test_the_rows_are_spread_over_the_data_set():
 def test_the_number_of_rows(number, part, most, expected):
     left, drawn = split_off(make_rows(number), part, "source", most)
     assert (len(left), len(drawn)) == (number - expected, expected)
+
+
+@pytest.mark.parametrize("covered", [None, "target"])
+def test_no_python_object_of_each_row_is_kept(tmp_path, covered):
+    """Beside the rows that are read at a time, a row takes at most 40 bytes: a few numbers in arrays."""
+
+    def peak(number):
+        rows = make_rows(number)
+        path = tmp_path / f"{number}-{covered}"
+        rows.map(lambda batch: {"target": ["a", "b"] * (len(batch["source"]) // 2)}, batched=True).save_to_disk(path)
+        rows = Dataset.load_from_disk(path)
+        tracemalloc.start()
+        split_off(rows, 0.05, "source", 1000, covered=covered)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(60_000) - peak(20_000) < 40 * 40_000
 
 
 def test_equal_sources_stay_on_one_side():

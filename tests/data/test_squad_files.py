@@ -112,7 +112,7 @@ FIRST, SECOND = (*PARAGRAPH, "qas", 0), (*PARAGRAPH, "qas", 1)
         ([], (*FIRST, "question"), r"data\[0\]\.paragraphs\[0\]\.qas\[0\]: 'question' is \[\]"),
         ("Oslo", (*FIRST, "answers"), r"qas\[0\]: 'answers' is 'Oslo'"),
         ([], (*FIRST, "answers"), r"qas\[0\] has no answers; .*\"is_impossible\": true"),
-        ([{"text": "Kim", "answer_start": 0}], (*SECOND, "answers"), r"qas\[1\] is_impossible, but has 1 answers"),
+        ([{"text": "Kim", "answer_start": 0}], (*SECOND, "answers"), r"qas\[1\] is_impossible, but has 1 answer;"),
         ([{"text": "Kim"}], (*FIRST, "answers"), r"qas\[0\]: 'answers' is .*, not answers such as"),
         ([{"text": "Kim", "answer_start": -1}], (*FIRST, "answers"), r"qas\[0\]: 'answers' has answer_start"),
         ({}, ("data",), r"'data' is \{\}, which is not what SQuAD's files have there"),

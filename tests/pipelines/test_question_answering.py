@@ -127,7 +127,12 @@ def test_a_model_of_transformers_and_its_conversion_answer_alike(config, name, t
         (([{"question": QUESTION}],), {}, TypeError, "needed is a dict with the texts"),
         (({"question": " ", "context": CONTEXT},), {}, ValueError, "the question is blank"),
         (({"question": QUESTION, "context": ""},), {}, ValueError, "the context is blank"),
-        ((), {"question": [QUESTION], "context": [CONTEXT] * 2}, ValueError, "there are 1 questions, but 2 contexts"),
+        (
+            (),
+            {"question": [QUESTION], "context": [CONTEXT] * 2},
+            ValueError,
+            "as many questions as contexts, not 1 question and 2 contexts",
+        ),
         (({"question": QUESTION * 9, "context": CONTEXT},), {}, ValueError, "leaves .* for the context"),
         (
             ({"question": QUESTION, "context": CONTEXT},),

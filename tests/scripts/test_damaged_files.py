@@ -75,6 +75,14 @@ def test_the_file_is_named(model_files, script, tmp_path, name):
         ("config.json", {"auto_map": 5}, "{}/config.json is damaged (auto_map=5 is not an object); remove auto_map"),
         ("config.json", {"auto_map": {"AutoConfig": 5}}, "cannot be loaded: "),
         ("config.json", {"dtype": "float8"}, "float8"),
+        (
+            "config.json",
+            {"id2label": ["a", "b"]},
+            "{}/config.json is damaged (id2label=['a', 'b'] is not an object with numbers as keys); remove id2label",
+        ),
+        ("config.json", {"architectures": "Bert"}, "{}/config.json is damaged (architectures='Bert' is not a list of"),
+        ("config.json", {"hidden_size": "wide"}, "{}/config.json: "),
+        ("config.json", {"positions": "none so far"}, "{}/config.json: "),
     ],
 )
 def test_what_a_file_says_makes_no_traceback(model_files, script, tmp_path, file, changes, said):

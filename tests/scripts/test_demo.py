@@ -15,7 +15,7 @@ def test_the_demo_uses_nothing_that_a_run_would_not_choose():
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
     words = [*demo.TRAINING.split(), "--output_dir", "run"]
-    arguments, _, config_fields, given = read_options(TranslationTask, args=words)
+    arguments, _, config_fields, given, _ = read_options(TranslationTask, args=words)
     assert config_fields == {}
     assert not given & {*planned_types(), "preset", "model", "recipe"}
     reported = {"keep_checkpoints", "evaluation_pairs"}

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,7 +28,8 @@ class TinyRun:
         options = {"output_dir": output_dir, **OPTIONS, **options}
         command = [*(launcher or [sys.executable]), program.__file__]
         command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | (env or {})
+        path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path} | (env or {})
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 
     @staticmethod

@@ -1,10 +1,13 @@
 """The first update of training runs, also as a program for several processes: python first_update.py JOBS
 
-JOBS is a JSON file, a list of [task, options, file]. Each process trains one update of each, and writes its gradients
-and its part of the loss into the file, whose name ends in the number of the process.
+JOBS is a JSON file, a list of [task, options, file, settings of DeepSpeed]. Each process trains one update of each,
+and writes its gradients and its part of the loss into the file, whose name ends in the number of the process. Without
+a file (null) it trains a whole run; without settings (null) it trains without DeepSpeed.
 """
 
+import base64
 import json
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -13,12 +16,21 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 
+from gradients import first_gradients
 from triptych.training.script import parse_options
 from triptych.training.training import Training
 
 COMMON = {"report_to": "none", "cpu_threads": 1, "best_metric": "none"}
 COMMON |= {"dropout": 0.0, "attention_dropout": 0.0, "classifier_dropout": 0.0}
-TASKS = {"classification": "ClassificationTask", "tagging": "TaggingTask"}
+TASKS = {
+    "translation": "TranslationTask",
+    "summarization": "SummarizationTask",
+    "causal_lm": "CausalLMTask",
+    "masked_lm": "MaskedLMTask",
+    "classification": "ClassificationTask",
+    "tagging": "TaggingTask",
+    "question_answering": "QuestionAnsweringTask",
+}
 
 
 def make_training(task: str, output_dir: Any, **options: Any) -> Training:
@@ -37,11 +49,11 @@ def first_update(task: str, output_dir: Any, **options: Any) -> dict[str, torch.
     """The gradients of the first update, and `loss`, this process's part of its loss."""
     run, found = make_training(task, output_dir, **options | {"max_steps": 1}), {}
 
-    def keep(*_: Any) -> None:
-        found.update({name: p.grad.clone() for name, p in run.loop.bare_model.named_parameters()})
+    def keep(gradients: dict[str, torch.Tensor]) -> None:
+        found.update(gradients)
         found["loss"] = run.loop.measurements.sums[0] / run.loop.measurements.sums[1]
 
-    run.loop.optimizer.optimizer.register_step_pre_hook(keep)
+    first_gradients(run.loop, keep)
     run.run()
     return found
 
@@ -49,9 +61,19 @@ def first_update(task: str, output_dir: Any, **options: Any) -> dict[str, torch.
 def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         jobs = json.load(file)
-    for task, options, path in jobs:
-        found = first_update(task, f"{path}-run", **options)
-        save_file(found, f"{path}-{AcceleratorState().process_index}")
+    for task, options, path, settings in jobs:
+        set_settings(settings)
+        if path is None:
+            make_training(task, **options).run()
+        else:
+            found = first_update(task, f"{path}-run", **options)
+            save_file(found, f"{path}-{AcceleratorState().process_index}")
+
+
+def set_settings(settings: dict[str, Any] | None) -> None:
+    """Leaves the settings of DeepSpeed where `accelerate launch` leaves them; None: it is not used."""
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = str(settings is not None).lower()
+    os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = base64.b64encode(json.dumps(settings).encode()).decode()
 
 
 if __name__ == "__main__":

@@ -98,7 +98,10 @@ def test_trackers_are_named_one_by_one_or_all_together():
 
 
 def test_a_tracker_that_there_is_not_is_refused_with_the_list(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"there is no tracker tensorbord; choose from aim, .*tensorboard.*, or none"):
+    with pytest.raises(
+        ValueError,
+        match=r"no tracker tensorbord \(did you mean tensorboard\?\); choose from aim, .*tensorboard.*, or none",
+    ):
         create_accelerator(tracker="tensorbord", tracker_directory=tmp_path)
     monkeypatch.setattr(accelerator, "get_available_trackers", lambda: ["tensorboard"])
     with pytest.raises(ValueError, match="comet_ml is not installed; pip install comet-ml"):

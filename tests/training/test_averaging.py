@@ -78,7 +78,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_different_models_are_refused(tmp_path):
     first = checkpoint(tmp_path / "a", weight=torch.ones(2), bias=torch.ones(1))
-    with pytest.raises(ValueError, match=r"1 tensors are in only one of them, e.g. 'bias'"):
+    with pytest.raises(ValueError, match=r"1 tensor is in only one of them, e.g. 'bias'"):
         average_checkpoints([first, checkpoint(tmp_path / "b", weight=torch.ones(2))])
     with pytest.raises(ValueError, match=r"'weight' is \(2,\) torch.float32 in .*, but \(3,\) torch.float32"):
         average_checkpoints([first, checkpoint(tmp_path / "c", weight=torch.ones(3), bias=torch.ones(1))])

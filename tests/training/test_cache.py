@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from datasets import Dataset, concatenate_datasets
@@ -138,4 +139,48 @@ def test_another_process_finds_it(tmp_path):
     for seed in ("1", "2"):
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / "tokenizer"), str(tmp_path / "cache")]
         subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": seed})
-        assert len(list((tmp_path / "cache").iterdir())) == 1
+        assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1
+
+
+SLOW_PROGRAM = """
+import sys, time
+from datasets import Dataset
+from triptych.data import cache
+
+def square(row):
+    with open(sys.argv[2], "a") as file:
+        file.write("row\\n")
+    time.sleep(float(sys.argv[3]))
+    return {"square": row["number"] ** 2}
+
+with cache.keeping(sys.argv[1]):
+    rows = cache.mapped(Dataset.from_dict({"number": list(range(20))}), square, "square", writer_batch_size=2)
+assert rows["square"][:] == [number ** 2 for number in range(20)]
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_or_that_need_the_same(tmp_path):
+    """What a killed process began is not taken for whole; of two processes at once, one does the work."""
+    calls = tmp_path / "calls"
+
+    def start(seconds):
+        program = tmp_path / "program.py"
+        program.write_text(SLOW_PROGRAM)
+        return subprocess.Popen([sys.executable, str(program), str(tmp_path / "cache"), str(calls), str(seconds)])
+
+    def done():
+        return len(calls.read_text().splitlines()) if calls.exists() else 0
+
+    killed = start(0.5)
+    while done() < 6:
+        assert killed.poll() is None
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    assert not list((tmp_path / "cache").glob("*.arrow"))
+    calls.unlink()
+    both = [start(0.2), start(0.2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert done() < 30  # both of them would make 40 calls
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1

@@ -20,7 +20,7 @@ import triptych
 from triptych.tokenization import special_token_config, train_tokenizer
 from triptych.training import LoopArguments
 from triptych.training.card import Run, write_card
-from triptych.training.card.curve import draw, panels, read_series
+from triptych.training.card.curve import draw, limits, panels, read_series
 from triptych.training.card.markdown import block, code, command, plain, table
 from triptych.training.card.metadata import card_data
 from triptych.training.card.text import body, changed_options
@@ -336,6 +336,16 @@ def test_languages_of_the_shipped_corpus(run):
     assert card_data(run).language == ["en", "de"]
 
 
+def test_a_metric_that_does_not_change_is_a_flat_line_with_plain_numbers():
+    for values, least in (([0.5, 0.5], 0.05), ([0.0], 0.1), ([0.8, 0.8 + 1e-9], 0.05), ([-3.0, -3.0], 0.2)):
+        low, high = limits(values)
+        assert low < min(values)
+        assert high > max(values)
+        assert high - low > least
+    assert limits([0.2, 0.4]) == pytest.approx((0.19, 0.41))  # what changes fills the picture
+    assert draw({"accuracy": [(10, 0.5), (20, 0.5 + 1e-9)], "loss": [(1, 2.0)]}).startswith(PNG)
+
+
 def test_nothing_to_draw():
     assert draw({}) is None
 
@@ -344,13 +354,41 @@ SIZES = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 CLASSES = {
     "translation": ("encoder-decoder", triptych.TriptychForConditionalGeneration),
     "summarization": ("encoder-decoder", triptych.TriptychForConditionalGeneration),
-    "text-classification": ("encoder", triptych.TriptychEncoderForSequenceClassification),
+    **dict.fromkeys(
+        (
+            kind + texts
+            for kind in ("text-classification", "several labels", "regression")
+            for texts in ("", " of pairs")
+        ),
+        ("encoder", triptych.TriptychEncoderForSequenceClassification),
+    ),
     "token-classification": ("encoder", triptych.TriptychEncoderForTokenClassification),
     "text-generation": ("decoder", triptych.TriptychDecoderForCausalLM),
     "fill-mask": ("encoder", triptych.TriptychEncoderForMaskedLM),
     "question-answering": ("encoder", triptych.TriptychEncoderForQuestionAnswering),
     None: ("encoder", triptych.TriptychEncoderForPreTraining),
 }
+
+
+PROBLEM_TYPES = {"several labels": "multi_label_classification", "regression": "regression"}
+
+
+def test_the_code_for_labels_shows_what_the_model_has_learnt(tmp_path, monkeypatch, capsys):
+    """A number is shown as it is, not as a probability; and of a pair, the model reads both texts."""
+
+    def answer(*inputs, **options):
+        asked.append((inputs, options))
+        return [{"label": "LABEL_0", "score": 7.5}] if not options else [[{"label": "a", "score": 0.6}]]
+
+    asked = []
+    monkeypatch.setattr(triptych, "pipeline", lambda *_, **__: answer)
+    for kind, shown in (("regression", "7.5"), ("text-classification", "LABEL_0 7.5"), ("several labels", "['a']")):
+        for texts in ("", " of pairs"):
+            exec(use(kind + texts, "x", "TriptychEncoderForSequenceClassification"), {})
+            assert capsys.readouterr().out.strip() == shown
+            [[[given]], options] = asked.pop()
+            assert (set(given) == {"text", "text_pair"}) == bool(texts)
+            assert options == ({"top_k": None} if kind == "several labels" else {})
 
 
 def test_every_task_of_a_pipeline_has_a_model_here():
@@ -363,6 +401,8 @@ def test_the_code_for_each_task_runs(tag, tmp_path, monkeypatch, capsys):
     tokenizer = train_tokenizer(["The window is open.", "Where is the key?"] * 3, "bpe", 300, family=family)
     layers = {"encoder_layers": 1, "decoder_layers": 1} if family == "encoder-decoder" else {"num_hidden_layers": 1}
     config = model_class.config_class(**SIZES, **layers, **special_token_config(tokenizer, family=family))
+    config.problem_type = PROBLEM_TYPES.get(str(tag).removesuffix(" of pairs"))
+    config.num_labels = 1 if config.problem_type == "regression" else 3
     torch.manual_seed(0)
     monkeypatch.chdir(tmp_path)
     model = model_class(config)

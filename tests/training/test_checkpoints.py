@@ -4,6 +4,7 @@ import random
 import numpy
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -13,8 +14,8 @@ from triptych.training.run_directory.checkpoints import last_checkpoint
 from triptych.training.run_directory.directory import start_run
 from triptych.training.run_directory.random_numbers import random_state, set_random_state
 from triptych.training.run_directory.record import claim
-from triptych.training.run_directory.training_state import load_optimizer_tensors, optimizer_tensors
 from triptych.training.run_directory.weights import load_weights
+from triptych.training.sharding import WholeModel
 
 CPU = torch.device("cpu")
 
@@ -42,6 +43,12 @@ def stepped(model, optimizer, times):
         optimizer.zero_grad()
 
 
+def prepared(model, optimizer):
+    weights = WholeModel(model, Accelerator(cpu=True))
+    weights.prepare(optimizer, max_grad_norm=0.0)
+    return weights
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
 def test_optimizer_goes_on_from_tensors(name):
     torch.manual_seed(0)
@@ -50,7 +57,8 @@ def test_optimizer_goes_on_from_tensors(name):
     two = create_optimizer(second, name, learning_rate=0.1)
     stepped(first, one, 3)
     second.load_state_dict(first.state_dict())
-    load_optimizer_tensors(second, two, {k: t.clone() for k, t in optimizer_tensors(first, one).items()})
+    state = prepared(first, one).optimizer_tensors()
+    prepared(second, two).load_optimizer_tensors({name: tensor.clone() for name, tensor in state.items()})
     stepped(first, one, 2)
     stepped(second, two, 2)
     assert torch.equal(first.weight, second.weight)
@@ -62,7 +70,7 @@ def test_optimizer_of_another_model():
     optimizer = create_optimizer(model, learning_rate=0.1)
     stepped(model, optimizer, 1)
     with pytest.raises(ValueError, match="another model: it has 'bias'"):
-        load_optimizer_tensors(other, create_optimizer(other), optimizer_tensors(model, optimizer))
+        prepared(other, create_optimizer(other)).load_optimizer_tensors(prepared(model, optimizer).optimizer_tensors())
 
 
 def test_last_checkpoint_is_the_greatest_number_that_is_complete(tmp_path):

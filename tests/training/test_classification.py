@@ -133,7 +133,7 @@ def test_columns_of_other_names(tmp_path):
     assert run.train_batches.dataset["token_type_ids"][0] == [0, 0, 0, 0, 1, 1, 1]
     with pytest.raises(ValueError, match=r"no column 'other'; it has .*--text_pair_column"):
         make_run(tmp_path / "run", files, **named | {"text_pair_column": "other"})
-    with pytest.raises(ValueError, match="are premise, gold, gold; they must differ"):
+    with pytest.raises(ValueError, match="text_pair_column and label_column are both 'gold'"):
         make_run(tmp_path / "run", files, **named | {"text_pair_column": "gold"})
 
 

@@ -1,6 +1,9 @@
 import argparse
 import dataclasses
+import logging
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -65,11 +68,45 @@ def test_an_option_that_there_is_not_is_refused_with_the_close_one(option, capsy
     assert capsys.readouterr().err == f"error: there is no option {name}; {SUGGESTIONS[option]}\n"
 
 
+def test_what_deepspeed_logs_is_no_result(capsys):
+    """It logs to standard output, as soon as a library imports it."""
+    logger = logging.getLogger("DeepSpeed")
+    handler = logging.StreamHandler(sys.stdout)
+
+    def main():
+        logger.addHandler(handler)
+        logger.warning("no accelerator")
+        print("a translation")
+
+    try:
+        run_script(main)
+    finally:
+        logger.removeHandler(handler)
+    written = capsys.readouterr()
+    assert (written.out, written.err) == ("a translation\n", "no accelerator\n")
+
+
+@pytest.mark.slow
+@pytest.mark.integrations("deepspeed")
+def test_deepspeed_leaves_standard_output_alone():
+    code = "from triptych.training.command_line import run_script\n"
+    code += "def main():\n    import deepspeed\n    deepspeed.utils.logger.warning('told')\n    print('a result')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}run_script(main)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "a result\n"
+    assert "told" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--max_steps", "3", "4"], "unexpected 4"),
-        (["--quoting", "double"], "argument --quoting: invalid choice: 'double'"),
+        (["--quoting", "double"], "argument --quoting: invalid choice: 'double'; choose one of standard, none"),
+        (
+            ["--optimizer", "Adamv"],
+            "argument --optimizer: invalid choice: 'Adamv' (did you mean adam?); choose one of",
+        ),
         (["--max_steps", "many"], "argument --max_steps/--max-steps: invalid int value: 'many'"),
         (["--max_steps"], "argument --max_steps/--max-steps: expected one argument"),
     ],
@@ -172,10 +209,10 @@ def test_help_says_what_an_option_does(help_text):
         "--cpu": "Train on the CPU even where there is a GPU.\n",
         "--max_steps N": "Stop after this many updates.\n",
         "--train_file FILE [FILE ...]": "Pairs to learn from",
-        "--positions {none,learned,sinusoidal,rotary,relative,alibi}": "How the order of tokens enters the model. (",
-        "--hidden_size N": "Width of the residual stream, d_model. (default: 512)",
-        "--norm_bias {true,false}": "Whether a layer norm has a bias. (default: true)",
-        "--head_dim N": "Width of a query and a key, d_k; None: d_model / h. (default: none)",
+        "--positions {none,learned,sinusoidal,rotary,relative,alibi}": "How the model learns the order of the",
+        "--hidden_size N": "Width of the model, d_model: the numbers that stand for a token between",
+        "--norm_bias {true,false}": "Whether layer norms have a bias. (default: true)",
+        "--head_dim N": "Width of a query and a key in one attention head, d_k; None: d_model / h. (default: n",
         "--rope_parameters JSON": "Rotary positions",
         "--attention_dropout NUMBER": "Dropout on attention weights. (default: 0.0)",
     }

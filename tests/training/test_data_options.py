@@ -9,6 +9,10 @@ from triptych.data import load_pairs
 from triptych.data.readers import CHOICES, FORMATS
 from triptych.training.script import parse_options
 from triptych.training.tasks.causal_lm import CausalLMTask
+from triptych.training.tasks.classification import ClassificationTask
+from triptych.training.tasks.question_answering import QuestionAnsweringTask
+from triptych.training.tasks.summarization import SummarizationTask
+from triptych.training.tasks.tagging import TaggingTask
 from triptych.training.tasks.translation import TranslationTask
 
 EXPECTED = {"source": ["Go."], "target": ["Geh."]}
@@ -24,6 +28,24 @@ READ = {
     "surplus": ("--surplus ignore", "a.tsv", "source\ttarget\nGo.\tGeh.\tx\n"),
     "empty": ("--empty drop", "a.tsv", "source\ttarget\nGo.\tGeh.\n\tx\n"),
 }
+
+
+TASKS = {
+    TranslationTask: ("--source_column x --target_column x", "source_column and target_column are both 'x'"),
+    SummarizationTask: ("--text_column x --summary_column x", "text_column and summary_column are both 'x'"),
+    TaggingTask: ("--tokens_column x --tags_column x", "tokens_column and tags_column are both 'x'"),
+    ClassificationTask: ("--text_column x --label_column x", "text_column and label_column are both 'x'"),
+    QuestionAnsweringTask: ("--question_column x --context_column x", "question_column and context_column are both"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_two_options_never_name_one_column(task, tmp_path):
+    words, message = TASKS[task]
+    (tmp_path / "a.jsonl").write_text('{"x": "a"}\n')
+    options = ["--train_file", str(tmp_path / "a.jsonl"), "--output_dir", "new", *words.split()]
+    with pytest.raises(ValueError, match=f"{message}.*; each needs a column of its own"):
+        parse_options(task, args=options)[0].read_data()
 
 
 def read(words, path):

@@ -30,7 +30,8 @@ def test_so_many_evaluations_in_a_row(tiny_run, tmp_path, capsys, values, patien
     result = loop.run()
     assert result.step == steps
     assert result.best["value"] == max(value for value in values if value == value)
-    told = f"stopped early: {patience} evaluations without a better score" in capsys.readouterr().err
+    count = f"{patience} evaluation{'s' if patience > 1 else ''}"
+    told = f"stopped early: {count} without a better score" in capsys.readouterr().err
     assert told == (steps < 9)
 
 

@@ -61,7 +61,7 @@ def test_two_processes_make_the_same_update(tmp_path):
         whole[case] = first_update(task, tmp_path / f"{case}-whole", **options)
         # Files of one case overwrite those of another, so each job has its own.
         task, options = options_of(case, tmp_path / f"{case}-data", gradient_accumulation_steps=12)
-        jobs.append((task, options, str(tmp_path / case)))
+        jobs.append((task, options, str(tmp_path / case), None))
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

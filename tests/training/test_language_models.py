@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from datasets import Dataset
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 from triptych.data import Division
 from triptych.tokenization import save_tokenizers, train_tokenizer
 from triptych.training.evaluation import total_items
+from triptych.training.interruption import Interrupted
 from triptych.training.script import parse_options, train
 from triptych.training.tasks.causal_lm import CausalLMTask
 from triptych.training.tasks.masked_lm import MaskedLMTask
 from triptych.training.training import Training
+
+from .tiny_run import signal_at
 
 WORDS = (
     "the",
@@ -241,11 +246,12 @@ def test_a_killed_run_that_is_resumed_equals_an_unbroken_one(files, tmp_path, ki
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["packed", "pairs"])
+@pytest.mark.parametrize("kind", ["packed", "pairs", "stream"])
 def test_two_processes_have_the_losses_of_one(files, tmp_path, kind):
     """With an epsilon that is large for the gradients, Adam does not make large steps of their rounding errors."""
-    task_class, options = TASKS[kind]
-    options = options | {"dropout": 0.0, "attention_dropout": 0.0, "adam_epsilon": 1e-2, "block_size": 32}
+    task_class, options = TASKS["packed" if kind == "stream" else kind]
+    options = options | (streamed(files, task_class) if kind == "stream" else {})
+    options |= {"dropout": 0.0, "attention_dropout": 0.0, "adam_epsilon": 1e-2, "block_size": 32}
     training(files, tmp_path / "one", task_class, **options).run()
     name = "pretrain_causal_lm.py" if task_class is CausalLMTask else "pretrain_masked_lm.py"
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
@@ -315,6 +321,45 @@ def test_a_stream_of_a_directory(files, tmp_path):
     assert run.identity()["data.stream"] == [["train.jsonl", (tmp_path / "data/train.jsonl").stat().st_size]]
 
 
+@pytest.fixture
+def described(files, tmp_path):
+    """A directory that `datasets` reads itself, because its README.md says which of its files are what."""
+    texts = (files / "train.txt").read_text().split("\n\n")
+    for part in range(3):
+        Dataset.from_dict({"text": texts[part::3]}).to_parquet(tmp_path / "data" / f"part-{part}.parquet")
+    (tmp_path / "data" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: part-*.parquet\n---\n"
+    )
+    given = {f"{split}_file": None for split in ("train", "validation", "test")} | streamed(files, CausalLMTask)
+    return given | {"dataset_name": tmp_path / "data", "documents": None}
+
+
+def test_a_stream_of_datasets_is_shuffled_anew_in_each_epoch(files, tmp_path, described):
+    def updates(epoch, **options):
+        batches = training(files, tmp_path / "run", CausalLMTask, **described, **options).train_batches
+        batches.set_epoch(epoch)
+        return [piece["input_ids"].tolist() for [piece] in batches.updates()]
+
+    first = updates(0, shuffle_buffer=8)
+    assert first == updates(0, shuffle_buffer=8)
+    for others in (updates(1, shuffle_buffer=8), updates(0, shuffle_buffer=8, seed=5), updates(0, shuffle_buffer=1)):
+        assert others != first
+    assert first == updates(0, shuffle_buffer=8, dataloader_workers=2)
+
+
+@pytest.mark.slow
+def test_a_stream_of_datasets_is_resumed_with_another_number_of_workers(files, tmp_path, described):
+    options = described | {"save_steps": 3, "max_steps": 9, "dropout": 0.1, "shuffle_buffer": 8, "max_tokens": 600}
+    training(files, tmp_path / "unbroken", CausalLMTask, **options).run()
+    stopped = training(files, tmp_path / "stopped", CausalLMTask, **options, dataloader_workers=2)
+    signal_at(stopped.loop, 4, signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        stopped.run()
+    training(files, tmp_path / "stopped", CausalLMTask, **options, dataloader_workers=1, resume=True).run()
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("unbroken", "stopped")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
 # ---- tokenizers without padding, and refusals
 
 
@@ -357,6 +402,7 @@ def test_a_tokenizer_without_padding_token(files, tmp_path):
             "are a stream.*: give max_steps or",
         ),
         ("pairs", {"documents": None}, "train data: next_sentence needs .*--documents blank_lines"),
+        ("pairs", {"packed": True}, "--next_sentence and --packed are two ways to make rows"),
     ],
 )
 def test_what_is_refused(files, tmp_path, kind, options, message, monkeypatch):
@@ -376,3 +422,21 @@ def test_blank_documents_are_left_out_and_told(files, tmp_path):
     (tmp_path / "train.txt").write_text(" \n\n")
     with pytest.raises(ValueError, match="train data: there is no text; all documents are blank"):
         training(files, tmp_path / "other", CausalLMTask, **options, vocab_size=None)
+    for split in ("train", "test"):  # a stream is refused at once, too
+        given = options | streamed(files, CausalLMTask) | {"train_file": files / "train.txt"}
+        given |= {f"{split}_file": tmp_path / "train.txt"}
+        with pytest.raises(ValueError, match=f"{tmp_path}/train.txt: there is no text; all documents are blank"):
+            training(files, tmp_path / "other", CausalLMTask, **given)
+
+
+def test_packed_rows_of_a_masked_model(files, tmp_path):
+    """An update of N rows of length L has N * L tokens; each document is scored by itself."""
+    options = {"packed": True, "block_size": 24, "max_tokens": 4 * 24, "max_steps": 2}
+    run = training(files, tmp_path / "run", MaskedLMTask, **options)
+    shapes = [tuple(pieces[0]["input_ids"].shape) for pieces in run.train_batches]
+    assert shapes.count((4, 24)) >= len(shapes) - 1
+    run.run()
+    assert run.test().keys() == set(MaskedLMTask.scores)
+    assert len((tmp_path / "run/test_predictions.jsonl").read_text().splitlines()) == 7
+    streams = training(files, tmp_path / "stream", MaskedLMTask, **options, **streamed(files, MaskedLMTask))
+    assert {len(row["input_ids"]) for row in list(streams.task.rows("train"))[:-1]} == {24}

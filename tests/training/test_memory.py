@@ -7,26 +7,13 @@ import torch
 
 from triptych.training.interruption import Interrupted
 
-
-def with_memory_for(rows, loop):
-    """Lets a loop fail, as a device without memory does, after the forward pass of more rows than these."""
-    loss, tried = loop.objective.loss, []
-
-    def limited(model, piece, items):
-        result = loss(model, piece, items)
-        tried.append(len(piece["labels"]))
-        if len(piece["labels"]) > rows and model.training:
-            result.backward()  # leaves gradients, which must not count
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return result
-
-    loop.objective.loss = limited
-    return tried
+from .test_loop import TWO_PROCESSES
+from .test_sharding import divided  # noqa: F401, a fixture
 
 
 def test_an_update_without_memory_is_made_again_in_smaller_pieces(tiny_run, tmp_path, capsys):
     loop = tiny_run.loop(tmp_path / "found", dropout=0.3, find_batch_size=True)
-    tried = with_memory_for(4, loop)
+    tried = tiny_run.module.limit_memory(loop, 4)
     loop.run()
     assert tried[:4] == [16, 8, 4, 4]
     assert "updates are now made in 4 pieces" in capsys.readouterr().err
@@ -62,10 +49,32 @@ def test_the_pieces_that_were_found_survive_a_stop(tiny_run, tmp_path):
 
 def test_single_rows_without_memory_end_the_run(tiny_run, tmp_path):
     loop = tiny_run.loop(tmp_path, find_batch_size=True)
-    with_memory_for(0, loop)
+    tiny_run.module.limit_memory(loop, 0)
     with pytest.raises(ValueError, match=r"too small for an update of one row at a time: .*gradient_checkpointing"):
         loop.run()
     assert loop.state.step == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"max_grad_norm": 1.0}, {"rows": 6, "memory_for": 1}])
+def test_processes_agree_on_the_pieces(tiny_run, tmp_path, options):
+    """One of two processes has too little memory. The run equals the one that had the right pieces from the start."""
+    options = {"dropout": 0.3, "memory_for": 2, **options}
+    found = tiny_run.program(tmp_path / "found", *TWO_PROCESSES, **options, find_batch_size=True)
+    assert found.returncode == 0, found.stderr
+    assert "updates are now made in 4 pieces" in found.stderr
+    given = tiny_run.program(tmp_path / "given", *TWO_PROCESSES, **options, gradient_accumulation_steps=4)
+    assert given.returncode == 0, given.stderr
+    tiny_run.assert_equal(tiny_run.weights(tmp_path / "found"), tiny_run.weights(tmp_path / "given"))
+    assert tiny_run.metrics(tmp_path / "found") == tiny_run.metrics(tmp_path / "given")
+
+
+@pytest.mark.slow
+def test_it_is_refused_where_processes_share_a_model(divided, tmp_path):  # noqa: F811
+    done = divided(tmp_path / "run", *TWO_PROCESSES, find_batch_size=True)
+    assert done.returncode != 0
+    assert "find_batch_size does not work where processes share one model (FSDP2): leave it out" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_errors_are_not_taken_for_missing_memory(tiny_run, tmp_path):

@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 import triptych
 from tiny import make_model, word_tokenizer, words
 from triptych.tokenization import load_tokenizers, train_tokenizer
-from triptych.training import LoopArguments
-from triptych.training.model_source import choose_family, load_checkpoint
+from triptych.training import LoopArguments, model_source
+from triptych.training.labels import checkpoint_names
+from triptych.training.model_source import choose_family, configuration_of, load_checkpoint
+from triptych.training.script import train
 from triptych.training.tasks.translation import TranslationArguments, TranslationTask
 from triptych.training.training import Training
 
@@ -153,6 +155,28 @@ def test_the_family(tmp_path):
         choose_family(str(tmp_path / "nowhere"), None, ["encoder"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id2label": {"0": "no", "2": "yes"}}, "id2label has the numbers 0, 2, and not those from 0 on; complete it"),
+        ({"id2label": 5}, r"damaged \(id2label=5 is not an object with numbers as keys\); remove id2label"),
+        ({"id2label": {"first": "a"}}, "is not an object with numbers as keys"),
+        ({"num_attention_heads": "many"}, "num_attention_heads.*; correct it, or copy or download"),
+    ],
+)
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_damaged_configuration_is_named_with_file_field_and_remedy(changes, message, is_ours, tmp_path):
+    if is_ours:
+        make_model("TriptychEncoderForSequenceClassification").save_pretrained(tmp_path / "a")
+    else:
+        published("bert", "BertForSequenceClassification", tmp_path / "a")
+    file = tmp_path / "a" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(ValueError, match=message) as raised:
+        checkpoint_names(configuration_of(str(tmp_path / "a")))
+    assert str(file) in str(raised.value)
+
+
 # ---- whole runs ----------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +213,18 @@ def test_a_translator_continues_with_one_option(training, translator, tmp_path):
     assert "new weights" not in "\n".join(run.summary())
     run.run()
     assert any(not torch.equal(weights_of(translator)[name], t) for name, t in weights_of(tmp_path / "more").items())
+
+
+def test_the_configuration_of_a_checkpoint_is_read_once(translator, train_file, tmp_path, monkeypatch):
+    read, sources = model_source.read_config, []
+    monkeypatch.setattr(model_source, "read_config", lambda source: sources.append(source) or read(source))
+    words = ["--model", str(translator), "--train_file", str(train_file), "--output_dir", str(tmp_path / "more")]
+    AcceleratorState._reset_state(True)
+    train(
+        TranslationTask,
+        args=[*words, *["--dry_run", "--max_tokens", "40", "--cpu", "--cpu_threads", "1", "--report_to", "none"]],
+    )
+    assert sources == [str(translator)]
 
 
 def test_another_vocabulary(training, translator, tmp_path):
@@ -234,6 +270,14 @@ def test_adapters_are_trained_alone_resumed_and_merged(training, translator, tmp
     torch.testing.assert_close(run.task.model.eval()(**batch).loss, loaded(**batch).loss)
     with pytest.raises(ValueError, match="model"):
         training(tmp_path / "parts", loop={"resume": True}, **options | {"lora_rank": 3}).run()
+
+
+@pytest.mark.integrations("peft")
+def test_a_rank_that_is_not_low_is_refused(training, translator, tmp_path):
+    with pytest.raises(ValueError, match=r"--lora_rank 16: .*_proj, which maps 16 numbers to 16, .* below 16 only"):
+        training(tmp_path / "more", model=str(translator), lora_rank=16)
+    assert not (tmp_path / "more").exists()
+    training(tmp_path / "more", model=str(translator), lora_rank=15)
 
 
 def test_frozen_parameters_stay(training, translator, tmp_path):

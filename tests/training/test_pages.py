@@ -67,7 +67,7 @@ def prepare_checkpoints() -> None:
 
 def check_checkpoints() -> None:
     assert type(transformers.AutoModelForSeq2SeqLM.from_pretrained("marian/hf")).__name__ == "MarianMTModel"
-    for name in ("translator", "better", "frozen", "adapted", "marian", "two", "divided"):
+    for name in ("translator", "better", "frozen", "adapted", "marian", "two", "divided", "zero"):
         model = transformers.AutoModelForSeq2SeqLM.from_pretrained(name)
         assert type(model).__name__ == "TriptychForConditionalGeneration"
         assert load_tokenizers(name)[0]("the house").input_ids
@@ -302,7 +302,7 @@ def test_every_page_is_run():
 
 
 @pytest.mark.slow
-@pytest.mark.integrations("peft")
+@pytest.mark.integrations("peft", "deepspeed")
 @pytest.mark.parametrize("page", USES)
 def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -235,7 +235,7 @@ def test_questions_that_all_have_answers_are_all_answered(training, data, tmp_pa
     ("change", "message"),
     [
         ({"answer_start": [3]}, r"line 2: the answer 'Oslo' does not stand in the context at answer_start=3"),
-        ({"answer_start": []}, r"line 2: 'answers' has 1 texts, but 0 numbers answer_start"),
+        ({"answer_start": []}, r"line 2: 'answers' has 1 text, but 0 numbers answer_start"),
         ({"text": [7]}, r"line 2: 'answers' is 7, not text"),
     ],
 )

@@ -2,12 +2,15 @@
 
 import pytest
 
-from triptych import TriptychConfig, preset_names, preset_recipe
+from triptych import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig, preset_names, preset_recipe
 from triptych.training import LoopArguments
-from triptych.training.recipe import OPTIONS, recipe_options
+from triptych.training.recipe import OBJECTIVES, OPTIONS, recipe_options
 from triptych.training.script import parse_options
+from triptych.training.tasks.causal_lm import CausalLMTask
+from triptych.training.tasks.masked_lm import MaskedLMTask
 from triptych.training.tasks.translation import TranslationTask
 
+CONFIGS = (TriptychEncoderConfig, TriptychDecoderConfig)
 DATA = ["--corpus", "en-de", "--output_dir", "out"]
 
 
@@ -61,8 +64,10 @@ def test_every_transformer_can_be_trained_as_published(name):
 
 
 def test_every_option_exists():
-    fields = [c.__dataclass_fields__ for c in (TranslationTask.arguments_class, LoopArguments, TriptychConfig)]
-    assert {name for names in OPTIONS.values() for name in names} <= set().union(*fields)
+    tasks = [task.arguments_class for task in (TranslationTask, CausalLMTask, MaskedLMTask)]
+    fields = set().union(*(c.__dataclass_fields__ for c in (*tasks, LoopArguments, TriptychConfig)))
+    assert {name for names in OPTIONS.values() for name in names} <= fields
+    assert {name for _, options in OBJECTIVES.values() for name in options} <= fields
 
 
 @pytest.mark.parametrize(
@@ -77,12 +82,61 @@ def test_every_option_exists():
         ("gpt3-175b", "language-modelling", "schedule.warmup_tokens=375000000.* schedule.final_ratio=0.1"),
         ("bert-base", "translation", "objective='masked-language-modelling.*; it has the objective translation"),
         ("tiny", "translation", "preset 'tiny' has no recipe; choose one of: .*transformer-base"),
-        ("transformer-huge", "translation", "unknown preset 'transformer-huge'"),
+        (
+            "transformer-huge",
+            "translation",
+            r"unknown preset 'transformer-huge' \(did you mean transformer-\w+\?\); choose one of",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_named(name, objective, message):
     with pytest.raises(ValueError, match=message):
         recipe_options(name, objective)
+
+
+# The batch of a published recipe → the tokens of an update and of a row: N sequences of length L are N * L tokens.
+BATCHES = {
+    ("gpt1", "language-modelling"): (64 * 512, 512),
+    **{(f"gpt2{size}", "language-modelling"): (512 * 1024, 1024) for size in ("", "-medium", "-large", "-xl")},
+    **{(f"roberta-{size}", "masked-language-modelling"): (8000 * 512, 512) for size in ("base", "large")},
+    **{(f"bert-{size}", "masked-language-modelling"): (256 * 512, 512) for size in ("base", "large")},
+}
+
+
+@pytest.mark.parametrize(("name", "objective"), BATCHES)
+def test_sequences_of_one_length_are_tokens(name, objective):
+    options = recipe_options(name, objective)
+    assert (options["max_tokens"], options["block_size"]) == BATCHES[name, objective]
+    [config_class] = [config for config in CONFIGS if name in preset_names(config.model_type)]
+    assert options["block_size"] <= config_class.from_preset(name).position_limit
+
+
+def test_the_rows_of_a_published_masked_model():
+    """RoBERTa fills rows with several documents, and BERT with two segments; both name the objective."""
+    for name, given in (("roberta-base", "packed"), ("bert-base", "next_sentence")):
+        arguments, loop, config = parse_options(
+            MaskedLMTask, args=["--train_file", "a.txt", "--output_dir", "out", "--recipe", name]
+        )
+        assert arguments.preset == name
+        assert {"packed": arguments.packed, "next_sentence": arguments.next_sentence} == {
+            "packed": False,
+            "next_sentence": False,
+        } | {given: True}
+        assert (loop.optimizer, loop.lr_scheduler, config["dropout"]) == ("adam", "linear", 0.1)
+    assert (loop.learning_rate, loop.warmup_steps, loop.max_steps) == (1e-4, 10_000, 1_000_000)
+
+
+def test_what_a_recipe_says_beside_its_options_is_told(caplog):
+    parse_options(MaskedLMTask, args=["--train_file", "a.txt", "--output_dir", "out", "--recipe", "bert-base"])
+    assert "a note on the recipe of bert-base, beside its options: 15% of the tokens" in caplog.text
+    assert "length 128 in the first 90% of the steps" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["palm-8b", "distilbert-base"])
+def test_a_batch_that_is_no_number_of_tokens_is_refused(name):
+    """PaLM's batch grows, and the length of DistilBERT's rows is not published."""
+    with pytest.raises(ValueError, match=r"batch\.sequences="):
+        recipe_options(name, "language-modelling")
 
 
 def test_unpublished_values_leave_the_defaults():

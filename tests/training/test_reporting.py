@@ -5,17 +5,23 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
 import termios
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
+from triptych.training import LoopArguments
 from triptych.training import accelerator as accelerators
+from triptych.training.interruption import Interrupted
+from triptych.training.progress import Progress
 from triptych.training.reporting import beside_the_bar, duration, fold, line
+from triptych.training.run_directory import LoopState
 
 OPTIONS = "--max_steps 6 --warmup_steps 9 --logging_steps 2 --report_to none --cpu_threads 1 --cpu true"
 BAR = re.compile(r" *\d+% \|")
@@ -124,9 +130,46 @@ def test_a_log_line_is_folded_at_its_bars():
     assert fold(parts, 40).splitlines() == folded
 
 
+@pytest.mark.parametrize(
+    ("limits", "steps", "between"),
+    [
+        ({"max_steps": 6}, 3, 1),
+        ({"max_steps": 79}, 7, 2),
+        ({"max_steps": 1000}, 1, 25),
+        ({"max_steps": 10**6}, 999, 100),
+        ({"max_steps": 1000, "logging_steps": 300}, 1, 300),
+        ({"num_train_epochs": 2.0}, 5, 3),  # two epochs of 50 updates
+        ({"max_minutes": 1.0}, 4, 5),  # 4 updates in 1.2 seconds, so 200 in a minute
+        ({"max_minutes": 60.0, "max_steps": 80}, 4, 2),
+    ],
+)
+def test_a_run_has_about_forty_lines(limits, steps, between):
+    arguments = LoopArguments("x", **limits)
+    progress = Progress(arguments, LoopState(step=steps, updates=steps, seconds=1.2), SimpleNamespace())
+    progress.epoch_size = 50
+    assert progress.logging_steps == between
+
+
+def test_the_lines_of_a_short_run_are_the_same_when_it_is_resumed(tiny_run, tmp_path):
+    def steps(directory):
+        records = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
+        return [(record["step"], record["loss"]) for record in records if "loss" in record]
+
+    options = {"logging_steps": None, "max_steps": 90, "save_steps": 31, "best_metric": "none"}
+    options |= {"evaluation_steps": 1000}
+    tiny_run.loop(tmp_path / "whole", **options).run()
+    assert [step for step, _ in steps(tmp_path / "whole")] == list(range(3, 91, 3))
+    loop = tiny_run.loop(tmp_path / "parts", **options)
+    tiny_run.module.signal_at(loop, 40, signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        loop.run()
+    tiny_run.loop(tmp_path / "parts", **options, resume=True).run()
+    assert steps(tmp_path / "parts") == steps(tmp_path / "whole")
+
+
 def test_the_end_within_the_warmup_is_told(tiny_run, tmp_path, capsys):
     tiny_run.loop(tmp_path / "short", max_steps=1, warmup_steps=2).run()
-    told = "warning: the training ends after 1 updates, within the warmup of 2: the learning rate never reaches"
+    told = "warning: the training ends after 1 update, within the warmup of 2: the learning rate never reaches"
     assert told in capsys.readouterr().err
     tiny_run.loop(tmp_path / "epoch", max_steps=None, num_train_epochs=0.2, warmup_steps=2).run()
     assert told in capsys.readouterr().err

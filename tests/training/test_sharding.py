@@ -25,12 +25,14 @@ def divided(tiny_run, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("rows", "pieces"), [(16, 1), (3, 2)])
 def test_a_divided_model_computes_the_same_gradients(tiny_run, divided, tmp_path, rows, pieces):
-    expected, loss, validation = first_gradients(tiny_run, tmp_path / "whole", rows=rows)
-    options = {"max_steps": 1, "rows": rows, "gradient_accumulation_steps": pieces}
+    expected, loss, validation = first_gradients(tiny_run, tmp_path / "whole", rows=rows, max_grad_norm=0.1)
+    options = {"max_steps": 1, "rows": rows, "gradient_accumulation_steps": pieces, "max_grad_norm": 0.1}
     done = divided(tmp_path / "two", *TWO_PROCESSES, gradients=tmp_path / "gradients", **options)
     assert done.returncode == 0, done.stderr
     assert tiny_run.metrics(tmp_path / "two")[1] == pytest.approx(loss, rel=1e-6)
     assert tiny_run.metrics(tmp_path / "two", "validation_loss")[1] == pytest.approx(validation, rel=1e-6)
+    norms = [tiny_run.metrics(tmp_path / run, "gradient_norm")[1] for run in ("whole", "two")]
+    assert norms[1] == pytest.approx(norms[0], rel=1e-5)
     for process in (0, 1):
         found = load_file(tmp_path / f"gradients-{process}")
         assert found.keys() == expected.keys()

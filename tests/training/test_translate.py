@@ -50,7 +50,7 @@ def with_positions(model, positions):
 def test_sources_longer_than_the_model_are_cut_with_a_warning(model, tokenizer, caplog):
     model, long = with_positions(model, "learned"), " ".join(["one"] * 20)
     first, second = translate(model, tokenizer, [long, "two"], max_new_tokens=3)
-    assert "cut 1 sources that are longer than 8 tokens, e.g. row 1" in caplog.text
+    assert "cut 1 source that is longer than 8 tokens, e.g. row 1" in caplog.text
     assert first == translate(model, tokenizer, [" ".join(["one"] * 7)], max_new_tokens=3)[0]
     assert second == translate(model, tokenizer, ["two"], max_new_tokens=3)[0]
 

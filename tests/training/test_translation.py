@@ -193,7 +193,7 @@ def test_mistakes(options, message):
 @pytest.mark.parametrize(
     ("loop", "options", "message"),
     [
-        ({"best_metric": "blue"}, {}, "best_metric='blue' is not among the metrics of an evaluation: validation_loss"),
+        ({"best_metric": "blue"}, {}, r"best_metric='blue' is not among .* \(did you mean bleu\?\): validation_loss"),
         ({"best_metric": "bleu"}, {"evaluation_pairs": 0}, "best_metric='bleu' is not among the metrics"),
         ({"final_weights": "best"}, {"validation_file": None}, "final_weights=best needs validation data"),
     ],

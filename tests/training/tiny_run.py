@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
+from gradients import first_gradients
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.data import TranslationCollator, shard
 from triptych.training import LoopArguments, Objective, TrainingLoop, create_accelerator
 from triptych.training.command_line import run_script
 from triptych.training.plan import measure
-from triptych.training.sharding import plain_names, whole
 
 
 def tiny_model(dropout: float = 0.0) -> TriptychForConditionalGeneration:
@@ -75,12 +75,7 @@ def make_loop(
 
 def save_first_gradients(loop: TrainingLoop, path: str) -> None:
     """Writes the gradients that the optimizer is given for the first update."""
-
-    def save(*_) -> None:
-        if loop.state.step == 0:
-            save_file({n: whole(p.grad).clone() for p, n in plain_names(loop.weights.trained).items()}, path)
-
-    loop.optimizer.optimizer.register_step_pre_hook(save)
+    first_gradients(loop, lambda gradients: save_file(gradients, path))
 
 
 def main() -> None:
@@ -91,6 +86,7 @@ def main() -> None:
     parser.add_argument("--die_at", type=int, help="send oneself a signal when this many updates are made")
     parser.add_argument("--measured", type=bool, default=False, help="measure a few updates before the run")
     parser.add_argument("--number", type=int, default=9, help="of the signal")
+    parser.add_argument("--memory_for", type=int, help="the last process has no memory for more rows at a time")
     parser.add_argument("--signalled", type=int, default=0, help="the process that sends it to itself")
     arguments, options = parser.parse_args_into_dataclasses(sys.argv[1:])
     loop = make_loop(arguments, options.dropout, options.rows)
@@ -100,7 +96,29 @@ def main() -> None:
         save_first_gradients(loop, f"{options.gradients}-{loop.accelerator.process_index}")
     if options.die_at is not None and loop.accelerator.process_index == options.signalled:
         signal_at(loop, options.die_at, options.number)
+    if options.memory_for and loop.accelerator.is_last_process:
+        limit_memory(loop, options.memory_for)
     loop.run()
+
+
+def limit_memory(loop: TrainingLoop, rows: int) -> list[int]:
+    """Lets training fail, as a device without memory does, after the forward pass of more rows than these.
+
+    Returns:
+        The rows of each piece that is tried; it grows.
+    """
+    loss, tried = loop.objective.loss, []
+
+    def limited(model, piece, items):
+        result = loss(model, piece, items)
+        tried.append(len(piece["labels"]))
+        if len(piece["labels"]) > rows and model.training:
+            result.backward()  # leaves gradients, which must not count
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return result
+
+    loop.objective.loss = limited
+    return tried
 
 
 def signal_at(loop: TrainingLoop, step: int, number: int) -> None:

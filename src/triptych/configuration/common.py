@@ -2,7 +2,11 @@
 
 import dataclasses
 import math
-from typing import Any, TypeVar
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 from huggingface_hub.dataclasses import strict
 
@@ -11,8 +15,8 @@ from .fields import closest, whole_number
 from .foreign import from_file
 from .names import ELSEWHERE, PASSES
 from .plans import fully_sharded_plan, tensor_parallel_plan
-from .presets import load_preset
 from .relations import check_heads, check_matrices, check_positions, check_token_ids, drop_foreign_tokens
+from .travel import code_map, copy_code, is_code_wanted, others, saving_code
 
 INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # transformers' options, not fields
 MOST_LABELS = 10_000_000  # transformers makes a name for each label
@@ -37,6 +41,13 @@ class TriptychBaseConfig(CommonFields):
     handed to a model. The error names the field, the value and the remedy.
     """
 
+    # Whether saving also writes the code of the models, where the call does not say it.
+    saves_code: ClassVar[bool] = True
+    write_code: ClassVar[Callable[[Path], None]] = staticmethod(copy_code)  # the package puts `triptych.hub`'s here
+    # Whether a file's `auto_map` is read. Where the package has registered its classes, nothing needs it.
+    reads_auto_map: ClassVar[bool] = True
+    auto_classes: ClassVar[dict[str, str]] = {}  # name of an Auto class → name of the model; see `register_models`
+
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "TriptychBaseConfig":
         """The published configuration `name` (see `triptych.preset_names()`), with any field replaced.
@@ -44,6 +55,8 @@ class TriptychBaseConfig(CommonFields):
         Raises:
             ValueError: the preset or a field is unknown, or the preset belongs to another family.
         """
+        from .presets import load_preset  # here, because the presets do not travel with checkpoints
+
         for unknown in sorted(overrides.keys() - cls.known_names()):
             raise ValueError(cls._no_such_field(unknown))
         return cls(**{**load_preset(name, cls.model_type), **overrides})
@@ -63,6 +76,9 @@ class TriptychBaseConfig(CommonFields):
         if not kwargs.get("return_unused_kwargs"):  # otherwise the caller gets unknown names back
             cls.check_names(kwargs)
         fields = from_file(cls, config_dict)
+        if not cls.reads_auto_map and "auto_map" in fields:
+            foreign = others(fields.pop("auto_map"))
+            fields |= {"auto_map": foreign} if foreign else {}
         try:
             return super().from_dict({**fields, FROM_FILE: True}, **kwargs)
         except (AttributeError, TypeError, RuntimeError) as error:  # from transformers, which does not name the field
@@ -74,6 +90,59 @@ class TriptychBaseConfig(CommonFields):
     def from_json_file(cls, json_file: Any) -> Any:
         """Extends transformers' method as `from_dict` does."""
         return cls.from_dict(cls._dict_from_json_file(json_file))
+
+    def save_pretrained(
+        self, save_directory: Any, push_to_hub: bool = False, *, code: bool | None = None, **kwargs: Any
+    ) -> None:
+        """Extends transformers' method: also writes the code of the models, unless it is told not to.
+
+        With the code, a machine that has transformers and not this package can load the model, with
+        `trust_remote_code=True`. Where this package is imported, its own classes are used and the code is not run.
+
+        Args:
+            code: whether to write the code; None: what `saves_code` of the class says.
+        """
+        with saving_code(code):
+            travels = is_code_wanted(self.saves_code) and "auto_classes" in vars(type(self))
+            own = code_map(type(self).__name__, self.auto_classes) if travels else {}
+            with self.saying({**own, **others(getattr(self, "auto_map", None))}):
+                super().save_pretrained(save_directory)
+            if travels:
+                type(self).write_code(Path(save_directory))
+            if push_to_hub:
+                name = os.path.basename(os.path.normpath(save_directory))
+                self.push_to_hub(kwargs.pop("repo_id", name), **kwargs)
+
+    @contextmanager
+    def saying(self, auto_map: dict[str, str]) -> Iterator[None]:
+        """For the block, `auto_map` is part of this configuration; afterwards it is as it was."""
+        before = self.__dict__.pop("auto_map", None)
+        try:
+            if auto_map:
+                self.auto_map = auto_map
+            yield
+        finally:
+            self.__dict__.pop("auto_map", None)
+            if before is not None:
+                self.auto_map = before
+
+    def push_to_hub(self, repo_id: str, *, code: bool | None = None, **kwargs: Any) -> str:
+        """Extends transformers' method: also uploads the code of the models, unless it is told not to.
+
+        Args:
+            code: as in `save_pretrained`.
+        """
+        with saving_code(code):
+            return super().push_to_hub(repo_id, **kwargs)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
+        """Extends transformers' method: does nothing for the classes of this package, whose code always travels.
+
+        transformers calls it for code that it loads from a checkpoint, and would then save a file for each Auto class.
+        """
+        if "auto_classes" not in vars(cls):
+            super().register_for_auto_class(auto_class)
 
     @classmethod
     def known_names(cls) -> set[str]:

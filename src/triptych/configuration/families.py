@@ -51,11 +51,15 @@ class TriptychConfig(TriptychBaseConfig):
     attribute_map = {"d_model": "hidden_size", "num_hidden_layers": "encoder_layers"}
     stacks = {"encoder.": ("self_attention",), "decoder.": ("self_attention", "cross_attention")}
 
-    encoder_layers: int = size(6, "Number of layers of the encoder, N.", MOST_LAYERS)
-    decoder_layers: int = size(6, "Number of layers of the decoder, N.", MOST_LAYERS)
+    encoder_layers: int = size(6, "Number of layers of the encoder.", MOST_LAYERS)
+    decoder_layers: int = size(6, "Number of layers of the decoder.", MOST_LAYERS)
     decoder_vocab_size: int | None = size(None, "Number of target tokens; None: one vocabulary for both sides.")
-    share_encoder_decoder_embeddings: bool = field(True, "Whether source and target use one embedding matrix.")
-    decoder_overrides: dict | None = field(None, "Fields in which the decoder differs from the encoder, by name.")
+    share_encoder_decoder_embeddings: bool = field(
+        True, "Whether source and target use the same embeddings, which needs one vocabulary for both."
+    )
+    decoder_overrides: dict | None = field(
+        None, 'Fields of this list with other values for the decoder, such as {"num_attention_heads": 4}.'
+    )
 
     embedding_scale: float | int | None = like(TriptychBaseConfig, "embedding_scale", None)
     classifier_activation: str = like(TriptychBaseConfig, "classifier_activation", "tanh")
@@ -63,7 +67,7 @@ class TriptychConfig(TriptychBaseConfig):
     decoder_start_token_id: int | None = number(2, "Id of the token that the decoder starts from.", at_least=0)
     decoder_start: str = word(
         "token",
-        "What the decoder's input begins with when it is made of labels: the start token, or the last label (mBART).",
+        "What the decoder reads first in training: the start token, or the last token of the target (mBART).",
         DECODER_START_CHOICES,
     )
     is_encoder_decoder: bool = True
@@ -197,15 +201,16 @@ class TriptychEncoderConfig(TriptychBaseConfig):
     model_type = "triptych_encoder"
     attribute_map = {"d_model": "hidden_size"}
 
-    num_hidden_layers: int = size(12, "Number of layers, N.", MOST_LAYERS)
+    num_hidden_layers: int = size(12, "Number of layers of the model.", MOST_LAYERS)
     pooler: str = word(
         "tanh",
-        "Activation of the body's dense layer over the first token, which gives `pooler_output`; none: no layer.",
+        "Activation function of the layer over the first token that stands for the whole text (pooler); none: no "
+        "such layer.",
         DENSE_LAYER_CHOICES,
     )
     first_position_id: int = number(
         0,
-        "The number of the first position in `position_ids` that a caller gives (RoBERTa: 2).",
+        "Number that the first token has in `position_ids`, where a program gives these (RoBERTa: 2).",
         at_least=0,
     )
 
@@ -236,7 +241,7 @@ class TriptychDecoderConfig(TriptychBaseConfig):
     model_type = "triptych_decoder"
     attribute_map = {"d_model": "hidden_size"}
 
-    num_hidden_layers: int = size(12, "Number of layers, N.", MOST_LAYERS)
+    num_hidden_layers: int = size(12, "Number of layers of the model.", MOST_LAYERS)
 
     vocab_size: int = like(TriptychBaseConfig, "vocab_size", 50257)
     hidden_size: int = like(TriptychBaseConfig, "hidden_size", 768)

@@ -36,6 +36,16 @@ def closest(name: str, known: Collection[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
+def meant(name: object, known: Iterable[object]) -> str:
+    """What a message adds behind a wrong name: " (did you mean bert-base?)"; empty where no known name is similar.
+
+    Capitals, and dashes instead of underscores, make no difference.
+    """
+    plain = {str(word).lower().replace("-", "_"): str(word) for word in known}
+    near = closest(str(name).lower().replace("-", "_"), plain)
+    return "" if near is None else f" (did you mean {plain[near]}?)"
+
+
 def number(
     default: Any, help: str, at_least: float | None = None, above: float | None = None, below: float | None = None
 ) -> Any:
@@ -88,11 +98,11 @@ def word(default: str, help: str, choices: Iterable[str]) -> Any:
     def check(value: Any) -> None:
         if value not in tuple(choices):
             raise ValueError(
-                f"unknown choice {value!r} (a word that a program adds is known only after its code has run); choose "
-                f"one of: {', '.join(choices)}"
+                f"unknown choice {value!r}{meant(value, choices)} (a word that a program adds is known only after its "
+                f"code has run); choose one of: {', '.join(choices)}"
             )
 
-    shown = ", ".join(choices) if len(tuple(choices)) < 9 else "ACT2FN names"
+    shown = ", ".join(choices) if len(tuple(choices)) < 9 else "the names in transformers' ACT2FN"
     return field(default, f"{help} One of: {shown}.", check, choices)
 
 

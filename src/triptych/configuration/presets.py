@@ -6,6 +6,8 @@ import json
 from importlib import resources
 from typing import Any
 
+from .fields import meant
+
 
 @functools.cache
 def _presets() -> dict[str, dict[str, Any]]:
@@ -66,5 +68,6 @@ def preset_recipe(name: str) -> dict[str, Any]:
 
 def _entry(name: str, model_type: str | None = None) -> dict[str, Any]:
     if name not in _presets():
-        raise ValueError(f"unknown preset {name!r}; choose one of: {', '.join(preset_names(model_type))}")
+        names = preset_names(model_type)
+        raise ValueError(f"unknown preset {name!r}{meant(name, names)}; choose one of: {', '.join(names)}")
     return _presets()[name]

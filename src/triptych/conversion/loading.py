@@ -6,10 +6,11 @@ from types import ModuleType
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..configuration.foreign import forget_kernels
-from ..files import check_model_files, naming_damage
+from ..files import CannotLoad, check_model_files, naming_damage, wrong_field
 from .options import Options, refuse_unknown
 from .poolers import WITHOUT_POOLER, takes_pooler
 from .registry import find_architecture
@@ -27,8 +28,14 @@ def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
     if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
         raise FileNotFoundError(f"{source} does not exist")
     check_model_files(Path(source, files.get("subfolder") or ""))
-    with naming_damage(source, **files):
-        config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
+    file = f"{Path(source, files.get('subfolder') or '')}/config.json"
+    try:
+        with naming_damage(source, **files):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
+    except (ValueError, StrictDataclassError) as error:
+        if file in str(error) or isinstance(error, CannotLoad):
+            raise
+        raise wrong_field(Path(source, files.get("subfolder") or ""), error) from error
     return forget_kernels(config)
 
 

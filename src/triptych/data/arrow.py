@@ -2,9 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,28 +75,94 @@ def kept_rows(sieve: Sieve, rows: "Dataset", columns: Columns, origin: str, spli
     kept = sieve.kept([(origin, "row", numbered_rows(rows, of_sides, origin))])
     if any(column.kind != "text" for column in columns.values()):
         return write_rows(kept, of_sides, split)
-    keep = np.fromiter((sieve.rows - 1 for _ in kept), dtype=np.int64)
-    return rows if len(keep) == len(rows) else rows.select(keep)
+    keep = np.zeros(len(rows), dtype=bool)
+    for _ in kept:
+        keep[sieve.rows - 1] = True
+    return rows if keep.all() else select_rows(rows, keep)
+
+
+def select_rows(rows: "Dataset", keep: np.ndarray) -> "Dataset":
+    """The rows of a data set that are kept, in their order; a list of their numbers is on the disk, not in memory.
+
+    (`Dataset.select` makes a Python object of the number of each row.) The list is deleted at the end of the process.
+
+    Args:
+        keep: which rows, (rows,) of bools.
+    """
+    from datasets.fingerprint import generate_random_fingerprint, get_temporary_cache_files_directory
+
+    if not keep.any():
+        return rows.select([])
+    name = generate_random_fingerprint()
+    kept = rows.with_format("arrow").filter(  # so that no row becomes a Python object
+        lambda _, numbers: keep[numbers].tolist(),
+        with_indices=True,
+        batched=True,
+        batch_size=CHUNK,
+        cache_file_name=os.path.join(get_temporary_cache_files_directory(), f"{name}.arrow"),
+        new_fingerprint=name,
+        desc="selecting",
+    )
+    form = rows.format
+    return kept.with_format(form["type"], form["columns"], form["output_all_columns"], **form["format_kwargs"])
 
 
 def write_rows(rows: Iterator[tuple], columns: Mapping[str, Column], split: str) -> "Dataset":
-    """Writes rows, a chunk at a time, to a file that is deleted at the end of the process, and maps it into memory.
+    """Writes rows, a chunk at a time; see `write_batches`.
 
     Args:
         columns: the name of each column of the result → what it holds.
     """
     import pyarrow as pa
+
+    schema = pa.schema([(name, column.values.arrow(pa)) for name, column in columns.items()])
+
+    def batches() -> Iterator[Any]:
+        while chunk := list(islice(rows, CHUNK)):
+            values = zip(zip(*chunk, strict=True), schema.types, strict=True)
+            yield pa.record_batch([pa.array(column, kind) for column, kind in values], schema)
+
+    return write_batches(batches(), schema, split)
+
+
+def write_batches(batches: Iterator[Any], schema: Any, split: str | None = None) -> "Dataset":
+    """Writes record batches to a file that is deleted at the end of the process, and maps it into memory.
+
+    Args:
+        batches: `pyarrow.RecordBatch`es of this schema.
+    """
+    import pyarrow as pa
     from datasets import Dataset, NamedSplit
     from datasets.fingerprint import get_temporary_cache_files_directory
 
-    schema = pa.schema([(name, column.values.arrow(pa)) for name, column in columns.items()])
     handle, path = tempfile.mkstemp(suffix=".arrow", dir=get_temporary_cache_files_directory())
     try:
         with os.fdopen(handle, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-            while chunk := list(islice(rows, CHUNK)):
-                values = zip(zip(*chunk, strict=True), schema.types, strict=True)
-                writer.write_batch(pa.record_batch([pa.array(column, kind) for column, kind in values], schema))
+            for batch in batches:
+                writer.write_batch(batch)
     except BaseException:
         os.unlink(path)
         raise
-    return Dataset.from_file(path, split=NamedSplit(split))
+    return Dataset.from_file(path, split=None if split is None else NamedSplit(split))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of columns of a data set, one column after another; a chunk of rows is in memory at a time.
+
+    They can be read repeatedly. Where a column holds lists of words, a text is the words with spaces between them.
+    """
+
+    rows: "Dataset"
+    columns: Sequence[str]
+
+    def __iter__(self) -> Iterator[str]:
+        for column in self.columns:
+            for value in values_of(self.rows, column):
+                yield value if isinstance(value, str) else " ".join(value)
+
+
+def values_of(rows: "Dataset", column: str) -> Iterator[Any]:
+    """The values of a column; a chunk of rows is in memory at a time."""
+    for table in rows.select_columns([column]).with_format("arrow").iter(batch_size=CHUNK):
+        yield from table[column].to_pylist()

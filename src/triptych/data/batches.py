@@ -1,6 +1,7 @@
 """The updates of an epoch as one process sees them: of rows whose number is known, or of a stream."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -72,17 +73,21 @@ def examples_of(source: Any) -> Iterator[dict[str, Any]]:
 
 
 class PieceSampler(Sampler[list[int]]):
-    """Yields this process's pieces of every global batch from number `start` on, `accumulation_steps` for each."""
+    """Yields this process's pieces of every global batch from number `start` on.
+
+    Attributes:
+        numbers: the number of pieces of each batch whose first piece was yielded; who has got them all takes it out.
+    """
 
     def __init__(self, batches: TokenBudgetBatchSampler, division: Division, start: int = 0) -> None:
         self.batches, self.division, self.start = batches, division, start
-
-    def __len__(self) -> int:
-        return (len(self.batches) - self.start) * self.division.accumulation_steps
+        self.numbers: deque[int] = deque()
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in islice(self.batches, self.start, None):
-            yield from self.division.pieces(batch)
+            pieces = self.division.pieces(batch)
+            self.numbers.append(len(pieces))
+            yield from pieces
 
 
 class DatasetBatches(Divided):
@@ -128,10 +133,11 @@ class DatasetBatches(Divided):
 
     def updates(self, start: int = 0) -> Iterator[list[dict[str, Tensor]]]:
         """Gives the updates of the epoch from number `start` on, each as the pieces of this process."""
-        sampler, size = PieceSampler(self.sampler, self.division, start), self.division.accumulation_steps
+        sampler = PieceSampler(self.sampler, self.division, start)
+        # Data workers are given pieces long before they are needed, so the sampler is ahead of this loop.
         pieces = self.loaded(self.dataset, batch_sampler=sampler, collate_fn=self.collate)
-        while update := list(islice(pieces, size)):
-            yield update
+        for first in pieces:
+            yield [first, *islice(pieces, sampler.numbers.popleft() - 1)]
 
     def __iter__(self) -> Iterator[list[dict[str, Tensor]]]:
         return self.updates()

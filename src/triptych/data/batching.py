@@ -6,12 +6,16 @@ steps, so the order of the data and the size of an update do not depend on how m
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
 
+from .quantities import counted
+
+AT_ONCE = 500_000  # rows that are permuted at a time
 Lengths = Sequence[int] | np.ndarray  # a column of a `datasets` data set is a sequence
 
 
@@ -42,21 +46,22 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
         if len({len(side) for side in sides}) != 1:
             numbers = ", ".join(f"{len(side)} of {name}" for name, side in zip(lengths, sides, strict=True))
             raise ValueError(f"every row needs a length on each side, but the numbers of lengths are: {numbers}")
-        cost = np.sum(sides, axis=0)
+        cost = reduce(np.add, sides)
         longest = int(cost.argmax())
         if cost[longest] > max_tokens:
             parts = ", ".join(f"{side[longest]} {name}" for name, side in zip(lengths, sides, strict=True))
+            cost_of_row, too_long = int(cost[longest]), int((cost > max_tokens).sum())
             raise ValueError(
-                f"row {longest + 1} alone costs {cost[longest]} tokens ({parts}), more than max_tokens={max_tokens}; "
-                f"{(cost > max_tokens).sum()} rows do. Set max_tokens to {cost[longest]} or more, or drop or truncate "
-                "the long rows"
+                f"row {longest + 1} alone costs {counted(cost_of_row, 'tokens', 'd')} ({parts}), more than "
+                f"max_tokens={max_tokens}; {counted(too_long, 'rows do', 'd', 'row does')}. Set max_tokens to "
+                f"{cost_of_row} or more, or drop or truncate the long rows"
             )
         self.max_tokens, self.shuffle, self.seed, self.epoch = max_tokens, shuffle, seed, 0
-        self.order = np.lexsort(boustrophedon(sides)[::-1])
+        self.order = np.lexsort(boustrophedon(sides)[::-1]).astype(np.min_scalar_type(len(cost)))
         sides = [side[self.order] for side in sides]
         # Rows of one cell have the same lengths on all sides, hence they can change places.
-        changes = np.any([np.diff(side) != 0 for side in sides], axis=0)
-        self.cell = np.concatenate([[0], np.cumsum(changes)])
+        changes = np.logical_or.reduce([side[1:] != side[:-1] for side in sides])
+        self.cells = np.concatenate([[0], np.flatnonzero(changes) + 1, [len(cost)]])  # where each begins, and the end
         self.bounds = cut_by_budget(sides, max_tokens)
 
     def __len__(self) -> int:
@@ -71,10 +76,23 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
         order, batches = self.order, np.arange(len(self))
         if self.shuffle:
             random = np.random.default_rng((self.seed, self.epoch))
-            order = order[np.lexsort((random.random(len(order)), self.cell))]
+            order = self.permuted(random)
             batches = random.permutation(batches)
         for batch in batches:
             yield order[self.bounds[batch] : self.bounds[batch + 1]].tolist()
+
+    def permuted(self, random: np.random.Generator) -> np.ndarray:
+        """Returns `order` with the rows of each cell in a random order; it takes cells of about `AT_ONCE` rows at a
+        time."""
+        order, cells = self.order.copy(), self.cells
+        first = 0
+        while first < len(cells) - 1:
+            last = max(int(np.searchsorted(cells, cells[first] + AT_ONCE, side="right")) - 1, first + 1)
+            begin, end = cells[first], cells[last]
+            cell = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(cells[first : last + 1]))
+            order[begin:end] = order[begin:end][np.lexsort((random.random(end - begin), cell))]
+            first = last
+        return order
 
 
 def token_lengths(rows: Any, column: str) -> np.ndarray:
@@ -86,7 +104,7 @@ def token_lengths(rows: Any, column: str) -> np.ndarray:
 
 
 def length_array(side: str, lengths: Lengths) -> np.ndarray:
-    """Returns `lengths` as an int64 array.
+    """Returns `lengths` as an array of int32, or of int64 where numbers are large.
 
     Raises:
         ValueError: they are not positive integers in one dimension.
@@ -98,7 +116,7 @@ def length_array(side: str, lengths: Lengths) -> np.ndarray:
         raise ValueError(f"the lengths of {side} must be integers, got {array.dtype}")
     if array.min() < 1:
         raise ValueError(f"{side}: row {array.argmin() + 1} has {array.min()} tokens; every side needs at least one")
-    return array.astype(np.int64)
+    return array.astype(np.int32 if array.max() < 2**24 else np.int64, copy=False)  # sums fit, too
 
 
 def boustrophedon(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -118,8 +136,8 @@ def cut_by_budget(sides: Sequence[np.ndarray], max_tokens: int) -> np.ndarray:
     """
     bounds = [0]
     while (start := bounds[-1]) < len(sides[0]):
-        window = slice(start, start + max_tokens // sum(side[start] for side in sides))
-        widest = np.sum([np.maximum.accumulate(side[window]) for side in sides], axis=0)
+        window = slice(start, start + max_tokens // sum(int(side[start]) for side in sides))
+        widest: Any = np.sum([np.maximum.accumulate(side[window]) for side in sides], axis=0, dtype=np.int64)
         cost = np.arange(1, len(widest) + 1) * widest
         bounds.append(start + int(np.searchsorted(cost, max_tokens, side="right")))
     return np.asarray(bounds)
@@ -144,14 +162,19 @@ class Division:
                 "needed are 0 <= rank < world_size and at least one step"
             )
 
+    def steps(self, rows: int) -> int:
+        """Returns in how many pieces a batch with so many rows is cut; no further than to a row for each process."""
+        return max(min(self.accumulation_steps, -(-rows // self.world_size)), 1)
+
     def pieces(self, batch: Sequence[int]) -> list[list[int]]:
-        """Returns the `accumulation_steps` pieces of a global batch that process `rank` works on.
+        """Returns the pieces of a global batch that process `rank` works on: at most `accumulation_steps`.
 
         A batch is sorted by length. Each step takes a run of it, so that short rows are not padded to the longest; the
         processes take the rows of the run in turn, so that they have equal work in each step. The sizes of pieces
-        differ by one at most; in a batch with fewer rows than pieces some are empty.
+        differ by one at most. There are only so many pieces that each has a row on some process. They are as many on
+        all processes, so a process without a row for one gets an empty piece.
         """
-        steps = self.accumulation_steps
+        steps = self.steps(len(batch))
         bounds = [len(batch) * step // steps for step in range(steps + 1)]
         # The first process of a step gets the odd row; rotating gives each its share of those.
         return [

@@ -43,11 +43,14 @@ def default_directory() -> Path:
 def mapped(rows: "Dataset", function: Callable[..., Any], depends_on: Any, **options: Any) -> "Dataset":
     """Returns `rows.map(function, **options)`; inside of `keeping`, from the disk where an earlier run has kept it.
 
+    Of several processes that need the same, one computes it, and the others wait for it.
+
     Args:
         depends_on: everything besides the rows and the code of this package that decides the result, such as a
             tokenizer: objects that `datasets` can hash.
     """
     from datasets.fingerprint import Hasher
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     directory = _directory.get()
     if directory is None:
@@ -55,7 +58,9 @@ def mapped(rows: "Dataset", function: Callable[..., Any], depends_on: Any, **opt
     words = [fingerprint_of_rows(rows), Hasher.hash(depends_on), fingerprint_of_code(), *map(version, LIBRARIES)]
     directory.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(" ".join(words).encode()).hexdigest()[:32]
-    return rows.map(function, cache_file_name=str(directory / f"{name}.arrow"), **options)
+    # `datasets` publishes a whole file by renaming it. The lock goes with a process that is killed.
+    with WeakFileLock(directory / f"{name}.lock"):
+        return rows.map(function, cache_file_name=str(directory / f"{name}.arrow"), new_fingerprint=name, **options)
 
 
 def fingerprint_of_rows(rows: "Dataset") -> str:

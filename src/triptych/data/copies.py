@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arrow import CHUNK, write_rows
+from .formats.rows import typed
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -21,13 +24,14 @@ def add_copies(pairs: "Dataset", part: float, seed: int = 0) -> "Dataset":
     Raises:
         ValueError: `part` is outside [0, 1].
     """
-    from datasets import Dataset, concatenate_datasets
+    from datasets import concatenate_datasets
 
     if not 0 <= part <= 1:
         raise ValueError(f"the part of the targets that is copied must be in [0, 1], got {part}")
     rows = np.random.default_rng(seed).permutation(len(pairs))[: round(part * len(pairs))]
     if not len(rows):
         return pairs
-    targets = pairs.select(rows)["target"][:]
-    copies = Dataset.from_dict({"source": targets, "target": targets}, features=pairs.features)
-    return concatenate_datasets([pairs, copies])
+    chunks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+    copies = ((target, target) for chunk in chunks for target in pairs[chunk.tolist()]["target"])
+    written = write_rows(copies, typed({"source": "source", "target": "target"}), "train")
+    return concatenate_datasets([pairs, written.cast(pairs.features)])

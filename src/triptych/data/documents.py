@@ -81,9 +81,7 @@ class MaskedEncoder:
         Raises:
             ValueError: `block_size` leaves no room for a token of the text.
         """
-        special = self.tokenizer.num_special_tokens_to_add()
-        if block_size <= special:
-            raise ValueError(f"block_size={block_size} must be at least {special + 1}, to hold a token of the text")
+        self.check(block_size)
         # A fast tokenizer remembers how it truncates, and would be saved with it.
         tokenizer = copy.deepcopy(self.tokenizer)
         encodings = tokenizer(
@@ -94,6 +92,39 @@ class MaskedEncoder:
             "word_starts": [word_starts(encoding) for encoding in encodings.encodings],
             "document": encodings["overflow_to_sample_mapping"],
         }
+
+    def packed(self, texts: list[str], block_size: int) -> dict[str, list[Any]]:
+        """Lays documents one behind the other, with the end of a row between two, and cuts them into rows (Liu et al.
+        2019, section 4.2: an extra separator stands between documents).
+
+        Every row but the last one has exactly `block_size` tokens, special tokens included. No token is lost.
+
+        Returns:
+            `input_ids` and `word_starts`; see `MaskedLMCollator`.
+
+        Raises:
+            ValueError: `block_size` leaves no room for a token of the text.
+        """
+        self.check(block_size)
+        before, after = around_targets(self.tokenizer, SAMPLES)
+        encodings = self.tokenizer(texts, add_special_tokens=False, verbose=False).encodings
+        ids: list[int] = []
+        starts: list[int] = []
+        for encoding in encodings:
+            ids += [*encoding.ids, *after]
+            starts += [*word_starts(encoding), *[NEVER] * len(after)]
+        size, end = block_size - len(before) - len(after), len(ids) - len(after)  # the last row has its own end
+        bounds = [slice(start, min(start + size, end)) for start in range(0, max(end, 1), size)]
+        return {
+            "input_ids": [[*before, *ids[bound], *after] for bound in bounds],
+            "word_starts": [[*[NEVER] * len(before), *starts[bound], *[NEVER] * len(after)] for bound in bounds],
+        }
+
+    def check(self, block_size: int) -> None:
+        """Raises ValueError if `block_size` leaves no room for a token of the text."""
+        special = self.tokenizer.num_special_tokens_to_add()
+        if block_size <= special:
+            raise ValueError(f"block_size={block_size} must be at least {special + 1}, to hold a token of the text")
 
     def sentences(self, texts: list[str]) -> dict[str, list[list[list[int]]]]:
         """Splits each document at its line ends into sentences, without special tokens; blank lines are left out.

@@ -63,8 +63,6 @@ def load_pairs(
             names the file, the line (in parquet files and data sets the row, from 1) and the remedy, which is an
             option of the scripts.
     """
-    if source_column == target_column:
-        raise ValueError(f"source_column and target_column are both {source_column!r}; a pair needs two columns")
     splits, counts = read_splits(
         {"train": train_file, "validation": validation_file, "test": test_file},
         {"source_column": source_column, "target_column": target_column},

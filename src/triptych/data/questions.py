@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..configuration.special_tokens import tokenizer_name
+from .cache import mapped
+from .quantities import counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -97,7 +99,7 @@ class WindowEncoder:
             room = self.max_length - special - len(question)
             if room <= self.stride:
                 raise ValueError(
-                    f"row {row}: the question has {len(question)} tokens, and a window of "
+                    f"row {row}: the question has {counted(len(question), 'tokens')}, and a window of "
                     f"max_length={self.max_length} with {special} special tokens leaves {max(room, 0)} for the "
                     f"context, of which it shares doc_stride={self.stride} with the next; give a greater --max_length "
                     "or a smaller --doc_stride, or shorten the question"
@@ -191,7 +193,8 @@ def window_rows(rows: "Dataset", encoder: WindowEncoder) -> "Dataset":
                     columns.setdefault(name, []).append(value)
         return columns
 
-    return rows.map(encode, batched=True, with_indices=True, remove_columns=rows.column_names, desc="windows")
+    options = {"batched": True, "with_indices": True, "remove_columns": rows.column_names, "desc": "windows"}
+    return mapped(rows, encode, ["windows", encoder], **options)
 
 
 def told_of_misplaced(context: str, answers: Mapping[str, Sequence[Any]]) -> str | None:

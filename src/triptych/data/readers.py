@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..configuration.fields import meant
 from .formats.conll import read_conll, read_conllu
 from .formats.delimited import read_delimited
 from .formats.json_objects import read_json, read_jsonl
@@ -29,7 +30,8 @@ CHOICES = {
 def check_choice(option: str, word: str) -> None:
     """Raises ValueError unless `word` is one of the words of this option."""
     if word not in CHOICES[option]:
-        raise ValueError(f"{option}={word!r} is unknown; choose from {', '.join(CHOICES[option])}")
+        words = CHOICES[option]
+        raise ValueError(f"{option}={word!r} is unknown{meant(word, words)}; choose from {', '.join(words)}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class FileOptions:
         check_choice("surplus", self.surplus)
         check_choice("documents", self.documents)
         if self.file_format is not None and self.file_format not in FORMATS:
-            raise ValueError(f"file_format={self.file_format!r} is unknown; choose from {', '.join(FORMATS)}")
+            raise ValueError(
+                f"file_format={self.file_format!r} is unknown{meant(self.file_format, FORMATS)}; choose from "
+                f"{', '.join(FORMATS)}"
+            )
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
             raise ValueError(
                 f"delimiter={self.delimiter!r} must be one character, and neither a quotation mark nor a line end"

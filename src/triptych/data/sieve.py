@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .formats.rows import NAMED, Columns, Row, counted, named
+from .formats.rows import NAMED, Columns, Row, named
+from .quantities import counted
 
 
 @dataclass
@@ -90,11 +91,13 @@ class Sieve:
             return []
         lacking = "no text" + " on one side" * (len(self.sides) > 1) if self.only_texts else "nothing in one column"
         return [
-            f"{origin}: {counted(self.numbers[origin])} {lacking}: {named(places)}"
+            f"{origin}: {counted(self.numbers[origin], 'rows have', one='row has')} {lacking}: {named(places)}"
             for origin, places in self.places.items()
         ]
 
     def counts(self) -> Counts:
         """The numbers of rows so far."""
-        repeated = len(self.hashes) - len(np.unique(np.frombuffer(self.hashes, dtype=np.int64)))
+        hashes = np.frombuffer(self.hashes, dtype=np.int64)
+        hashes.sort()  # where they are, because their order says nothing
+        repeated = int(np.count_nonzero(hashes[1:] == hashes[:-1]))
         return Counts(self.rows, sum(self.numbers.values()), repeated)

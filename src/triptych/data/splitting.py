@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arrow import select_rows, values_of
+
 if TYPE_CHECKING:
     from datasets import Dataset
-
-CHUNK = 10_000  # the number of rows that are in memory at a time
 
 
 def split_off(
@@ -44,28 +44,55 @@ def split_off(
     wanted = min(int(part * len(rows)), most)
     if not wanted:
         return rows, rows.select([])
-    numbers, group = np.unique(hashes(rows, column, seed), return_inverse=True)
-    sizes = np.bincount(group, minlength=len(numbers))
-    fitting = sizes <= wanted  # a value with more rows is passed over
-    drawn = fitting & (np.cumsum(np.where(fitting, sizes, 0)) <= wanted)
-    is_drawn = drawn[group]
-    if covered is not None and is_drawn.any():
-        drawn[group[is_drawn & ~is_covered(rows, covered, is_drawn)]] = False
-        is_drawn = drawn[group]
-    if not is_drawn.any():
+    numbers = hashes(rows, column, seed)
+    drawn = numbered(numbers, smallest(numbers, wanted))
+    if covered is not None:
+        taken = np.unique(numbers[drawn[~are_covered(rows, covered, drawn)]])
+        drawn = drawn[~np.isin(numbers[drawn], taken)]
+    if not len(drawn):
         return rows, rows.select([])
-    return rows.select(np.flatnonzero(~is_drawn)), rows.select(np.flatnonzero(is_drawn))
+    remains = np.ones(len(rows), dtype=bool)
+    remains[drawn] = False
+    return select_rows(rows, remains), rows.select(drawn)
 
 
-def is_covered(rows: "Dataset", column: str, is_drawn: np.ndarray) -> np.ndarray:
-    """Says of each row whether every label in it is also in a row that is not drawn; shape (rows,)."""
-    per_row = [
-        labels_in(value)
-        for table in rows.select_columns([column]).with_format("arrow").iter(batch_size=CHUNK)
-        for value in table[column].to_pylist()
-    ]
-    known = set().union(*(labels for labels, drawn in zip(per_row, is_drawn, strict=True) if not drawn))
-    return np.fromiter((labels <= known for labels in per_row), dtype=bool, count=len(per_row))
+def smallest(numbers: np.ndarray, wanted: int) -> list[int]:
+    """Returns the smallest of the numbers that belong to `wanted` rows at most, all together.
+
+    A number of more rows is passed over. There are at most `wanted` others, so only few numbers are looked at.
+    """
+    in_order = np.sort(numbers)
+    taken: list[int] = []
+    start = total = 0
+    while start < len(in_order):
+        stop = int(np.searchsorted(in_order, in_order[start], side="right"))
+        if stop - start <= wanted:
+            total += stop - start
+            if total > wanted:
+                break
+            taken.append(in_order[start])
+        start = stop
+    return taken
+
+
+def numbered(numbers: np.ndarray, taken: list[int]) -> np.ndarray:
+    """Returns the places, in their order, of the numbers that are among `taken`."""
+    if not taken:
+        return np.zeros(0, dtype=np.int64)
+    near = np.flatnonzero(numbers <= max(taken))  # `taken` are among the smallest
+    return near[np.isin(numbers[near], taken)]
+
+
+def are_covered(rows: "Dataset", column: str, drawn: np.ndarray) -> np.ndarray:
+    """Says of each drawn row whether every label in it is also in a row that is not drawn; shape (drawn rows,)."""
+    others = np.ones(len(rows), dtype=bool)
+    others[drawn] = False
+    known: set[Any] = set()
+    for value, is_other in zip(values_of(rows, column), others, strict=True):
+        if is_other:
+            known |= labels_in(value)
+    of_drawn = values_of(rows.select(drawn), column)
+    return np.fromiter((labels_in(value) <= known for value in of_drawn), dtype=bool, count=len(drawn))
 
 
 def labels_in(value: Any) -> set[Any]:
@@ -79,11 +106,8 @@ def hashes(rows: "Dataset", column: str, seed: int) -> np.ndarray:
     The values are read a chunk at a time, so that a large data set is never in memory.
     """
     key = seed.to_bytes(8, "little")
-    chunks = [
-        np.fromiter((number_of(value, key) for value in table[column].to_pylist()), dtype=np.uint64)
-        for table in rows.select_columns([column]).with_format("arrow").iter(batch_size=CHUNK)
-    ]
-    return np.concatenate(chunks)
+    numbers = (number_of(value, key) for value in values_of(rows, column))
+    return np.fromiter(numbers, dtype=np.uint64, count=len(rows))
 
 
 def number_of(value: Any, key: bytes) -> int:

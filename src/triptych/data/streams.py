@@ -84,6 +84,12 @@ def stream_of_texts(rows: "IterableDataset", columns: Columns, origin: str, empt
     return rows.map(texts, with_indices=True).select_columns(["text"]).filter(lambda row: row["text"].strip() != "")
 
 
+def check_text(rows: "IterableDataset", origin: str) -> None:
+    """Raises ValueError if a stream of texts has none: where all documents are blank, for example."""
+    if next(iter(rows), None) is None:
+        raise ValueError(f"{origin}: there is no text; all documents are blank")
+
+
 def read_all(rows: "IterableDataset", columns: Columns, split: str) -> "Dataset":
     """Reads a whole stream of texts, onto the disk."""
     [column] = columns.values()

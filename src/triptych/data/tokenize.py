@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .cache import mapped
+from .arrow import CHUNK, select_rows
+from .cache import fingerprint_of_rows, mapped
 from .targets import missing_end
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ def tokenize_pairs(
     if overlong == "drop":
         if len(rows) == len(encoded):
             raise ValueError(f"all {len(rows)} pairs are longer than {bounds}; nothing is left")
-        return encoded.select(np.flatnonzero(~too_long))
-    return truncated(dataset, encoded, rows, sides)
+        return select_rows(encoded, ~too_long)
+    return truncated(dataset, encoded, sides, depends_on)
 
 
 @dataclass(frozen=True)
@@ -136,17 +137,33 @@ class Side:
         return f"{self.texts}_length"
 
 
-def truncated(dataset: "Dataset", encoded: "Dataset", rows: np.ndarray, sides: tuple[Side, ...]) -> "Dataset":
-    """`encoded`, in which these rows are encoded again, with both sides cut to their limits."""
-    shortened: dict[int, dict[str, Any]] = {int(row): {} for row in rows}
-    for side in sides:
-        texts = dataset.select(rows)[side.texts][:]
-        for row, ids in zip(rows.tolist(), side.encoder(texts, side.limit), strict=True):
-            shortened[row] |= {side.ids: ids, side.length: len(ids)}
-    return encoded.map(lambda pair, row: shortened.get(row, pair), with_indices=True, desc="truncating")
+def truncated(dataset: "Dataset", encoded: "Dataset", sides: tuple[Side, ...], depends_on: list[Any]) -> "Dataset":
+    """`encoded`, in which the rows that are too long are encoded again, with both sides cut to their limits.
+
+    Args:
+        depends_on: what decided `encoded`, beside the texts.
+    """
+
+    def shorten(batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
+        too_long = [
+            place
+            for place in range(len(numbers))
+            if any(side.limit is not None and batch[side.length][place] > side.limit for side in sides)
+        ]
+        columns = {name: list(batch[name]) for side in sides for name in (side.ids, side.length)}
+        if not too_long:
+            return columns
+        texts = dataset[[numbers[place] for place in too_long]]
+        for side in sides:
+            for place, ids in zip(too_long, side.encoder(texts[side.texts], side.limit), strict=True):
+                columns[side.ids][place], columns[side.length][place] = ids, len(ids)
+        return columns
+
+    depends_on = [*depends_on, "truncated", fingerprint_of_rows(dataset), *(side.limit for side in sides)]
+    return mapped(encoded, shorten, depends_on, with_indices=True, batched=True, desc="truncating")
 
 
 def lengths(dataset: "Dataset", column: str) -> np.ndarray:
     """A column of integers as an array of shape (rows,), without a Python object for each row."""
-    values: np.ndarray = dataset.with_format("numpy", columns=[column])[column][:]
-    return values
+    tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=CHUNK)
+    return np.concatenate([table[column].to_numpy() for table in tables])

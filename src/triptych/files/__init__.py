@@ -14,7 +14,7 @@
 
 from .checkpoint_files import check_model_files, check_tokenizer_files, weight_files
 from .directories import check_destination, contains, new_directory, put_back, put_in_place
-from .loading import CannotLoad, naming_damage, short
+from .loading import CannotLoad, naming_damage, short, wrong_field
 from .names import (
     CHECKPOINT_ENTRY,
     INDEX,
@@ -72,4 +72,5 @@ __all__ = [
     "write_json",
     "write_text",
     "written_by",
+    "wrong_field",
 ]

@@ -1,5 +1,6 @@
 """Checks of the files of a model or a tokenizer, which are made without loading the model or the tokenizer."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,33 @@ def check_tokenizer_files(directory: str | Path, remedy: str = AGAIN) -> None:
                 _check_fields(folder / name, read_object(folder / name, remedy))
 
 
+Check = tuple[Callable[[Any], bool], str]
+OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
+NAMES: Check = (
+    lambda value: value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value)),
+    "a list of names",
+)
+NUMBERED: Check = (
+    lambda value: value is None or (isinstance(value, dict) and all(str(key).isdecimal() for key in value)),
+    "an object with numbers as keys",
+)
+TEXT: Check = (lambda value: value is None or isinstance(value, str), "a text")
+NUMBER: Check = (lambda value: value is None or isinstance(value, int | float), "a number")
+# File → the fields that transformers uses without checking them, and what they must be.
+FIELDS: dict[str, dict[str, Check]] = {
+    "config.json": {
+        "model_type": TEXT,
+        "architectures": NAMES,
+        "id2label": NUMBERED,
+        "problem_type": TEXT,
+    },
+    "tokenizer_config.json": {"model_max_length": NUMBER},
+}
+
+
 def _check_fields(path: Path, fields: dict[str, Any]) -> None:
     """Refuses values of fields that transformers uses without checking them."""
-    code, length = fields.get("auto_map", {}), fields.get("model_max_length")
-    if not isinstance(code, dict):
-        raise ValueError(f"{path} is damaged (auto_map={code!r} is not an object); remove auto_map")
-    if path.name == "tokenizer_config.json" and not isinstance(length, int | float | None):
-        raise ValueError(f"{path} is damaged (model_max_length={length!r} is not a number); remove model_max_length")
+    for name, (check, meaning) in ({"auto_map": OBJECT} | FIELDS.get(path.name, {})).items():
+        if name in fields and not check(fields[name]):
+            value = f"{fields[name]!r:.80}"
+            raise ValueError(f"{path} is damaged ({name}={value} is not {meaning}); remove {name}")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from .checkpoint_files import check_model_files
@@ -53,6 +54,8 @@ def naming_damage(source: Any, subfolder: str = "", **where: Any) -> Iterator[No
     except SafetensorError as error:
         _check_downloaded_files(source, subfolder, where)
         raise ValueError(f"the weights of {source} are damaged ({error}); {AGAIN}") from error
+    except StrictDataclassError as error:  # from the configuration, which does not know its file
+        raise wrong_field(Path(source, subfolder), error) from error
     except ValueError:  # its message already names the damage; a CannotLoad is also a RuntimeError
         raise
     except Exception as error:
@@ -66,6 +69,11 @@ def naming_damage(source: Any, subfolder: str = "", **where: Any) -> Iterator[No
         else:
             reason = short(error)
         raise CannotLoad(f"{source} cannot be loaded: {reason}") from error
+
+
+def wrong_field(directory: Path, error: Exception) -> ValueError:
+    """The error that a configuration gives for a field of its file, with the name of this file."""
+    return ValueError(f"{directory}/config.json: {short(error)}; correct it, or {AGAIN}")
 
 
 def _nothing_there(source: str | os.PathLike[str], error: OSError) -> FileNotFoundError:

@@ -9,6 +9,7 @@ from transformers.utils.output_capturing import OutputRecorder
 
 from ..configuration import TriptychBaseConfig
 from ..configuration.plans import check_parallelism
+from ..configuration.travel import saving_code
 from ..files import naming_damage
 from .attention import AttentionWeightsTap
 from .initialization import INITIALIZERS
@@ -67,6 +68,30 @@ class TriptychPreTrainedModel(PreTrainedModel):
         where = {name: kwargs[name] for name in ("subfolder", "cache_dir", "revision") if kwargs.get(name)}
         with naming_damage(pretrained_model_name_or_path, **where):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    def save_pretrained(self, save_directory: Any, *args: Any, code: bool | None = None, **kwargs: Any) -> None:
+        """Extends transformers' method: also writes the code of the models, unless it is told not to.
+
+        Args:
+            code: as in `TriptychBaseConfig.save_pretrained`.
+        """
+        with saving_code(code):
+            super().save_pretrained(save_directory, *args, **kwargs)
+
+    def push_to_hub(self, repo_id: str, *, code: bool | None = None, **kwargs: Any) -> str:
+        """Extends transformers' method: also uploads the code of the models, unless it is told not to.
+
+        Args:
+            code: as in `TriptychBaseConfig.save_pretrained`.
+        """
+        with saving_code(code):
+            return super().push_to_hub(repo_id, **kwargs)
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
+        """Extends transformers' method: does nothing for the classes of this package, whose code always travels."""
+        if "auto_classes" not in vars(cls):
+            super().register_for_auto_class(auto_class)
 
     @classmethod
     def maybe_distribute_model(cls, model: PreTrainedModel, distributed_config: Any, *args: Any, **kwargs: Any) -> Any:

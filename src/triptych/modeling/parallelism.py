@@ -1,4 +1,4 @@
-"""Tensor parallelism: one style of division that transformers does not have. `triptych.auto` registers it."""
+"""Tensor parallelism: one style of division that transformers does not have. `registration` makes it known."""
 
 from typing import Any
 

@@ -9,6 +9,7 @@ from transformers.pipelines.base import ChunkPipeline
 
 from ..conversion.limits import position_limit
 from ..data.answers import Answer, Answers, find_answers
+from ..data.quantities import counted
 from ..data.questions import CHECKPOINT_KEY, WindowEncoder
 from .base import TaskPipeline
 from .options import given_options
@@ -194,7 +195,10 @@ def paired(question: Any, context: Any) -> Any:
     questions = [question] if isinstance(question, str) else list(question)
     contexts = [context] * len(questions) if isinstance(context, str) else list(context)
     if len(questions) != len(contexts):
-        raise ValueError(f"there are {len(questions)} questions, but {len(contexts)} contexts")
+        raise ValueError(
+            f"there must be as many questions as contexts, not {counted(len(questions), 'questions')} and "
+            f"{counted(len(contexts), 'contexts')}"
+        )
     return [{"question": q, "context": c} for q, c in zip(questions, contexts, strict=True)]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase, StoppingCriteriaList
 
 from ..conversion.limits import position_limit
+from ..data.quantities import counted
 from ..tokenization import save_tokenizers
 from .base import TaskPipeline
 from .inputs import as_texts
@@ -204,7 +205,7 @@ class TextToTextPipeline(TaskPipeline):
             raise ValueError(f"the input {excerpt} has no tokens")
         if limit is not None and length > limit:
             raise ValueError(
-                f"the input {excerpt} has {length} tokens, the model has {limit} positions: "
+                f"the input {excerpt} has {counted(length, 'tokens')}, the model has {counted(limit, 'positions')}: "
                 "split it, or pass truncation=True to use its beginning only"
             )
         largest, size = int(input_ids.max()), self.model.config.vocab_size

@@ -7,10 +7,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from ..files import CannotLoad, check_tokenizer_files, files_in, is_checkpoint_entry, publish, remove, short
+from ..files import (
+    CannotLoad,
+    check_tokenizer_files,
+    files_in,
+    is_checkpoint_entry,
+    publish,
+    remove,
+    short,
+    wrong_field,
+)
 from .spm import load_sentencepiece
 from .two_vocabularies import target_side
 
@@ -136,6 +146,8 @@ def _load(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> P
                 "pip install sentencepiece"
             ) from error
         raise
+    except StrictDataclassError as error:  # from the configuration beside it, which does not know its file
+        raise wrong_field(path, error) from error
     except Exception as error:  # `tokenizers` raises a bare Exception, and transformers does not check what it reads
         raise CannotLoad(f"the tokenizer in {path} cannot be loaded: {short(error)}") from error
 

@@ -9,9 +9,12 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedD
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import DistributedType, parse_flag_from_env
 
+from ..configuration.fields import meant
+from ..data.quantities import counted
+from . import zero
 from .launchers import wished_threads
 
-UNSUPPORTED = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+UNSUPPORTED = (DistributedType.MEGATRON_LM,)
 
 
 def create_accelerator(
@@ -33,23 +36,30 @@ def create_accelerator(
         tracker_directory: where they may write.
 
     Raises:
-        ValueError: there is no such tracker, or it is not installed; the device lacks the precision; or the training
-            is sharded, for which the loop has no checkpoints.
+        ValueError: there is no such tracker, or it is not installed; the device lacks the precision; or the model is
+            to be divided in a way, or with settings, for which the loop has no checkpoints.
     """
     trackers = tracker_names(tracker)
+    with_deepspeed = zero.is_wanted()
     accelerator = Accelerator(
         mixed_precision=mixed_precision,
         # Without this, processes started on a machine without a GPU would each train alone, unaware of the others.
-        cpu=cpu or not torch.accelerator.is_available(),
+        # (DeepSpeed counts them by itself; for accelerate, `cpu` means: without DeepSpeed.)
+        cpu=(cpu or not torch.accelerator.is_available()) and not with_deepspeed,
         log_with=trackers or None,
         project_dir=None if tracker_directory is None else str(tracker_directory),
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            *(zero.prepare_process(cpu) if with_deepspeed else ()),
+        ],
     )
     if accelerator.distributed_type in UNSUPPORTED:
         raise ValueError(
             f"{accelerator.distributed_type.value} is not supported by this loop; FSDP2 divides a model as well: "
             "accelerate launch --use_fsdp --fsdp_version 2"
         )
+    if with_deepspeed:
+        zero.configure(accelerator)
     if accelerator.distributed_type is DistributedType.MULTI_CPU and parse_flag_from_env("ACCELERATE_USE_FSDP"):
         # accelerate divides a model on GPUs only, and would train whole copies here without a word.
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
@@ -58,8 +68,9 @@ def create_accelerator(
         raise ValueError("FSDP of version 1 is not supported; give --fsdp_version 2 to accelerate launch")
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes < started:
+        found = accelerator.num_processes
         raise ValueError(
-            f"{started} processes were started, but {accelerator.num_processes} found each other; try --cpu"
+            f"{counted(started, 'processes were', one='process was')} started, but {found} found each other; try --cpu"
         )
     if accelerator.device.type == "cpu" and accelerator.mixed_precision == "fp16":
         # accelerate would train in float32 without a word; torch has both parts of mixed precision for the CPU, too.
@@ -85,8 +96,8 @@ def tracker_names(report_to: str) -> list[str]:
     for word in words:
         if word not in known:
             raise ValueError(
-                f"report_to={report_to}: there is no tracker {word}; choose from {', '.join(known)}, several with "
-                "commas, or all, or none"
+                f"report_to={report_to}: there is no tracker {word}{meant(word, known)}; choose from "
+                f"{', '.join(known)}, several with commas, or all, or none"
             )
         if word not in installed:
             package = word.replace("_", "-")

@@ -51,6 +51,9 @@ def add_adapters(
     Args:
         alpha: the factor of the adapters is alpha / rank; None: twice the rank.
         new_tensors: the names of the weights that a checkpoint did not give.
+
+    Raises:
+        ValueError: the rank is not below that of the maps, so nothing is low about it.
     """
     from peft import LoraConfig
     from peft.tuners.lora import LoraModel
@@ -61,9 +64,22 @@ def add_adapters(
     trained = {name for name in names if name in new_tensors or (is_head and not name.startswith(body))}
     config = LoraConfig(r=rank, lora_alpha=2 * rank if alpha is None else alpha, lora_dropout=dropout)
     LoraModel(model, config, "default")  # changes the model in place, and freezes all but the adapters
+    check_rank(model, rank)
     for name, parameter in model.named_parameters():
         if name in trained:
             parameter.requires_grad = True
+
+
+def check_rank(model: nn.Module, rank: int) -> None:
+    """Raises ValueError unless the rank of the adapters is below the greatest that the maps beside them can have."""
+    sizes = {name: (layer.in_features, layer.out_features) for name, layer in adapter_layers(model).items()}
+    name, (inputs, outputs) = min(sizes.items(), key=lambda item: min(item[1]))
+    if rank >= min(inputs, outputs):
+        raise ValueError(
+            f"--lora_rank {rank}: an adapter beside {name}, which maps {inputs} numbers to {outputs}, saves something "
+            f"with a rank below {min(inputs, outputs)} only; 8 or 16 is usual. Give a smaller one, or leave out "
+            "--lora_rank to train all weights"
+        )
 
 
 def adapter_layers(model: nn.Module) -> dict[str, Any]:

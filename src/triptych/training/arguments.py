@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
+from ..configuration.fields import meant
 from .optimizer import OPTIMIZERS
 from .schedule import SCHEDULES, Schedule
 
@@ -24,7 +25,8 @@ def check_words(options: Any) -> None:
         value = getattr(options, option.name)
         words = option.metadata.get("choices") or [word for word in _words(hints[option.name]) if word is not None]
         if words and value is not None and value not in words:
-            raise ValueError(f"{option.name}={value!r} is not known; choose one of {', '.join(words)}")
+            near = meant(value, words)
+            raise ValueError(f"{option.name}={value!r} is not known{near}; choose one of {', '.join(words)}")
 
 
 POSITIVE = (
@@ -70,6 +72,8 @@ FREE_ON_RESUME = frozenset(POSITIVE) | {
     "torch_compile",
     "dataloader_workers",
     "cache_dir",
+    "push_to_hub",
+    "hub_private",
 }
 
 
@@ -89,7 +93,7 @@ class LoopArguments:
     max_steps: int | None = option(None, "Stop after this many updates.")
     num_train_epochs: float | None = option(None, "Stop after this many epochs (10 when no limit is given).")
     max_minutes: float | None = option(
-        None, "Stop updating after this many minutes; an evaluation and a checkpoint follow."
+        None, "Stop training after this many minutes; a last evaluation and a checkpoint follow."
     )
     gradient_accumulation_steps: int = option(
         1, "Pieces into which a process cuts its share of an update, to save memory; the result stays the same."
@@ -104,18 +108,27 @@ class LoopArguments:
 
     optimizer: str = option(
         "adamw",
-        "Optimizer; without weight decay adamw is adam. Muon learns more from an update, and each takes longer.",
+        "Optimizer. Without weight decay, adamw is the same as adam. Muon learns more from each update, and needs "
+        "more time for it.",
         choices=OPTIMIZERS,
     )
-    adam_beta1: float = option(0.9, "Adam's decay of the mean of gradients.")
-    adam_beta2: float = option(0.98, "Adam's decay of the mean of squared gradients.")
-    adam_epsilon: float = option(1e-9, "Adam's epsilon.")
+    adam_beta1: float = option(0.9, "Adam: how much of the former mean of the gradients stays at each update.")
+    adam_beta2: float = option(
+        0.98, "Adam: how much of the former mean of the squared gradients stays at each update."
+    )
+    adam_epsilon: float = option(1e-9, "Adam: small number that keeps it from dividing by zero (epsilon).")
     weight_decay: float = option(0.0, "Weight decay of matrices (never of biases and norms).")
-    max_grad_norm: float = option(0.0, "Clip the gradient's norm to this value; 0 does not clip.")
+    max_grad_norm: float = option(
+        0.0, "Greatest norm of the gradient: a greater one is scaled down to it (clipping); 0: never."
+    )
 
-    lr_scheduler: str = option("noam", "Learning-rate schedule; noam is equation (3) of the paper.", choices=SCHEDULES)
+    lr_scheduler: str = option(
+        "noam",
+        'How the learning rate changes; noam is equation (3) of "Attention Is All You Need".',
+        choices=SCHEDULES,
+    )
     learning_rate: float = option(5e-4, "Peak learning rate of every schedule but noam.")
-    learning_rate_scale: float = option(1.0, "Factor on the learning rate; 1 is equation (3) itself.")
+    learning_rate_scale: float = option(1.0, "Factor by which every learning rate is multiplied.")
     warmup_steps: int = option(4000, "Updates over which the learning rate rises linearly.")
     warmup_ratio: float | None = option(None, "Warmup as a fraction of the training, instead of warmup_steps.")
 
@@ -123,22 +136,30 @@ class LoopArguments:
         None, "Precision of the matrix products; by default what `accelerate launch` says, else float32."
     )
     cpu: bool = option(False, "Train on the CPU even where there is a GPU.")
-    cpu_threads: int | None = option(None, "Threads per process on a CPU; by default the cores shared by processes.")
+    cpu_threads: int | None = option(None, "Threads of each process on a CPU; by default its share of the cores.")
     seed: int = option(0, "Seed of initialisation, order of the data and dropout.")
     dataloader_workers: int = option(
         0, "Processes beside each training process that make its batches; the result stays the same."
     )
     cache_dir: str | None = option(
-        None, "Directory where tokenised data are kept for later runs (default: that of `datasets`); none keeps none."
+        None,
+        "Directory where tokenised data are kept for later runs (default: that of `datasets`); none: they are not "
+        "kept.",
     )
 
-    logging_steps: int = option(100, "Updates between two log lines.")
+    logging_steps: int | None = option(
+        None, "Updates between two lines of the log (default: about 40 lines for a run, at most 100 updates apart)."
+    )
     evaluation_steps: int | None = option(None, "Updates between two evaluations (default: once per epoch).")
     evaluation_minutes: float | None = option(None, "Minutes between two evaluations, instead of evaluation_steps.")
     save_steps: int | None = option(None, "Updates between two checkpoints (default: once per epoch).")
     save_minutes: float | None = option(None, "Minutes between two checkpoints, instead of save_steps.")
-    keep_checkpoints: int = option(5, "Last checkpoints that are kept; these are the ones that can be averaged.")
-    best_metric: str | None = option("validation_loss", "Metric by which the best weights are kept; none keeps none.")
+    keep_checkpoints: int = option(
+        5, "How many of the last checkpoints are kept; --final_weights average is their mean."
+    )
+    best_metric: str | None = option(
+        "validation_loss", "Metric of the evaluations by which the best weights are kept; none: they are not kept."
+    )
     greater_is_better: bool | None = option(
         None, "Whether a greater best_metric is better (default: yes, unless its name says loss or perplexity)."
     )
@@ -154,6 +175,10 @@ class LoopArguments:
         "none.",
     )
     progress_bar: bool = option(True, "Show a progress bar where stderr is a terminal.")
+    push_to_hub: str | None = option(
+        None, "Repository of the Hub, such as me/my-model, to which the model and its card are uploaded at the end."
+    )
+    hub_private: bool = option(False, "Make this repository private, if there is none of this name yet.")
 
     def __post_init__(self) -> None:
         check_words(self)

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -14,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser, PreTrainedConfig
 from transformers.hf_argparser import string_to_bool
 
+from ..configuration.fields import meant
 from .effects import check_effects
 from .help import DefaultsBelowText, grouped, is_flag, name_of, one_of, value_of
 from .interruption import Interrupted, continuing_command
@@ -139,6 +141,13 @@ class OptionParser(HfArgumentParser):
         close = close or [option for option in known if len(plain) > 3 and plain in option]
         return f"there is no option {name}; {f'did you mean {close[0]}?' if close else 'see --help'}"
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Extends argparse's method: a wrong word is answered with the nearest right one."""
+        if action.choices is not None and value not in action.choices:
+            words = [str(word) for word in action.choices]
+            message = f"invalid choice: {value!r}{meant(value, words)}; choose one of {', '.join(words)}"
+            raise argparse.ArgumentError(action, message)
+
     def error(self, message: str) -> NoReturn:
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {message}", file=sys.stderr, flush=True)
@@ -199,6 +208,12 @@ def config_value(hint: Any) -> Callable[[str], Any]:
     return read
 
 
+def to_standard_error(record: logging.LogRecord) -> bool:
+    """A filter of a logger: writes a record to standard error, and lets no handler of the logger have it."""
+    print(record.getMessage(), file=sys.stderr, flush=True)
+    return False
+
+
 def run_script(main: Callable[[], None]) -> None:
     """
     Runs a script. An expected error becomes one line on stderr and the exit status 2. After Ctrl-C the status is 130,
@@ -206,8 +221,10 @@ def run_script(main: Callable[[], None]) -> None:
 
     With TRIPTYCH_TRACEBACK=1 in the environment, the error is raised with its traceback. Where the reader of the
     output stops reading (`| head -1`), the script ends silently, with the exit status 141 that a shell gives to such
-    programs.
+    programs. DeepSpeed, which other libraries import where it is installed, logs to standard output; here it does not,
+    because that holds results.
     """
+    logging.getLogger("DeepSpeed").addFilter(to_standard_error)
     try:
         main()
         sys.stdout.flush()

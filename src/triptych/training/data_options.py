@@ -55,10 +55,7 @@ class DataOptions:
         """Returns option → column, for each column of a row; the option ends in `_column`.
 
         A name alone is a column of texts; a `Column` says what it holds, by a key of
-        `triptych.data.formats.kinds.KINDS`.
-
-        Raises:
-            ValueError: the options contradict each other.
+        `triptych.data.formats.kinds.KINDS`. No two options may name the same column.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say which columns its rows have")
 
@@ -96,11 +93,7 @@ class PairOptions(DataOptions):
     target_column: str = option("target", "Column of their translations.")
 
     def columns(self) -> dict[str, Column | str]:
-        """Extends `DataOptions.columns`: the two columns must differ."""
-        if self.source_column == self.target_column:
-            raise ValueError(
-                f"source_column and target_column are both {self.source_column!r}; a pair needs two columns"
-            )
+        """Extends `DataOptions.columns`."""
         return {"source_column": self.source_column, "target_column": self.target_column}
 
     def read_corpus(self, name: str) -> "DatasetDict":
@@ -141,9 +134,7 @@ class TaggedOptions(DataOptions):
     )
 
     def columns(self) -> dict[str, Column | str]:
-        """Extends `DataOptions.columns`: the two columns must differ."""
-        if self.tokens_column == self.tags_column:
-            raise ValueError(f"tokens_column and tags_column are both {self.tags_column!r}; two columns are needed")
+        """Extends `DataOptions.columns`."""
         return {
             "tokens_column": Column(self.tokens_column, "texts"),
             "tags_column": Column(self.tags_column, "names"),

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, send_to_device
 from torch import Tensor, nn
 
+from ..configuration.fields import meant
 from .arguments import LoopArguments
 from .objective import Batches, Objective, Piece
 from .run_directory.random_numbers import random_state, set_random_state
@@ -35,7 +36,8 @@ def check_best_metric(arguments: LoopArguments, names: Sequence[str]) -> None:
             raise ValueError("early_stopping_patience needs validation data by which the best is known")
     elif arguments.best_metric is not None and arguments.best_metric not in names:
         raise ValueError(
-            f"best_metric={arguments.best_metric!r} is not among the metrics of an evaluation: {', '.join(names)}"
+            f"best_metric={arguments.best_metric!r} is not among the metrics of an evaluation"
+            f"{meant(arguments.best_metric, names)}: {', '.join(names)}"
         )
 
 

@@ -34,6 +34,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "output": (
         *("output_dir", "dry_run", "resume", "overwrite", "save_steps", "save_minutes", "keep_checkpoints"),
         *("final_weights", "to_hf", "logging_steps", "report_to", "progress_bar"),
+        *("push_to_hub", "hub_private"),
     ),
     "machine": (
         *("mixed_precision", "cpu", "cpu_threads", "gradient_checkpointing", "torch_compile", "dataloader_workers"),

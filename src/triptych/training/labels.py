@@ -1,15 +1,16 @@
 """The names of labels and their numbers, as the data and a checkpoint have them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..conversion.loading import read_config
+from transformers import PreTrainedConfig
+
+from ..data.arrow import CHUNK, values_of
 from ..data.formats.kinds import WHOLE
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-CHUNK = 10_000  # the number of rows that are looked at at a time
 SHOWN = 10  # the number of names that a message shows
 
 
@@ -28,12 +29,20 @@ def names_in(rows: "Dataset", column: str) -> list[str]:
     return sorted(found, key=lambda name: (int(name), name))  # 1 and 01 are two names of one size
 
 
-def checkpoint_names(source: str | None) -> list[str]:
-    """The names of the labels of a checkpoint, by their numbers; none without a checkpoint."""
-    if source is None:
-        return []
-    names: Mapping[int, str] = getattr(read_config(source), "id2label", None) or {}
-    return [str(names[number]) for number in sorted(names)]
+def checkpoint_names(config: PreTrainedConfig | None) -> list[str]:
+    """The names of the labels of a checkpoint, by their numbers; none without a checkpoint.
+
+    Raises:
+        ValueError: a number is missing.
+    """
+    names: Mapping[int, str] = getattr(config, "id2label", None) or {}
+    if sorted(names) != list(range(len(names))):
+        numbers = ", ".join(map(str, sorted(names)))
+        raise ValueError(
+            f"{getattr(config, 'name_or_path', '')}/config.json: id2label has the numbers {numbers:.60}, and not "
+            "those from 0 on; complete it, or remove id2label and label2id"
+        )
+    return [str(names[number]) for number in range(len(names))]
 
 
 def numbered_names(names: Sequence[str], known: Sequence[str] = ()) -> list[str]:
@@ -105,19 +114,13 @@ class Labels:
         unknown = set(names_in(rows, column)) - self.numbers.keys()
         if not unknown:
             return
-        for row, values in enumerate(each_value(rows, column), start=1):
+        for row, values in enumerate(values_of(rows, column), start=1):
             strange = unknown & ({values} if isinstance(values, str) else set(values))
             if strange:
                 raise ValueError(
                     f"{split} data: row {row}: the label {min(strange)!r} is not among those of the training data: "
                     f"{shown(self.numbers)}. Correct it, or add rows with this label to the training data"
                 )
-
-
-def each_value(rows: "Dataset", column: str) -> Iterator[Any]:
-    """The values of a column, a chunk of rows in memory at a time."""
-    for table in rows.with_format("arrow").iter(batch_size=CHUNK):
-        yield from table[column].to_pylist()
 
 
 def shown(names: Iterable[str]) -> str:

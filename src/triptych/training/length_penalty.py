@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from ..data.quantities import counted
+
 USUAL = 0.6  # that of the paper
 # Small ones give short outputs, and great ones long outputs. The paper's is tried first, and stays if none is better.
 CANDIDATES = (USUAL, 0.0, 0.3, 1.0, 1.5, 2.0)
@@ -18,4 +20,5 @@ def choose_length_penalty(score: Callable[[float], float], name: str, number: in
     scores = {penalty: score(penalty) for penalty in CANDIDATES}
     best = max(scores, key=lambda penalty: scores[penalty])  # the first of equal ones
     listed = ", ".join(f"{penalty}: {scores[penalty]:.4g}" for penalty in sorted(scores))
-    return best, f"length penalty {best}, chosen by {name} on {number:,} validation rows ({listed})"
+    rows = counted(number, "validation rows", one="validation row")
+    return best, f"length penalty {best}, chosen by {name} on {rows} ({listed})"

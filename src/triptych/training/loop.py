@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
+from ..data.quantities import counted
 from ..files import reading
 from .accelerator import create_accelerator, tracker_names
 from .arguments import FREE_ON_RESUME, LoopArguments
@@ -25,8 +26,8 @@ from .run_directory.checkpoints import last_checkpoint, remedy_for
 from .run_directory.checks import read_state_file
 from .run_directory.loop_state import is_better
 from .run_directory.record import RUN_FILE, STATE, STATE_FILE
-from .sharding import DividedModel, WholeModel, is_divided
-from .updater import Updater
+from .strategies import check_strategy, strategy_of
+from .updater import Updater, greatest
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ class TrainingLoop:
         check_output_dir(arguments.output_dir, arguments.resume, arguments.overwrite)
         self.arguments, self.output_dir, self.train_batches = arguments, Path(arguments.output_dir), train_batches
         self.accelerator = accelerator or create_accelerator(**arguments.accelerator_options())
+        check_strategy(self.accelerator, arguments)
         self.objective = objective or Objective()
         fixed = {f"arguments.{k}": v for k, v in asdict(arguments).items() if k not in FREE_ON_RESUME}
         self.identity = json.loads(json.dumps(fixed | (identity or {})))
@@ -88,17 +90,16 @@ class TrainingLoop:
         self.evaluation = Evaluation(self.objective, self.bare_model, validation_batches, self.accelerator)
         check_best_metric(arguments, self.evaluation.names)
         self.check_find_batch_size()
-        self.weights = DividedModel(model) if is_divided(self.accelerator) else WholeModel(model)
+        self.weights = strategy_of(self.accelerator)(model, self.accelerator)
         self.state = LoopState()
         self.progress = Progress(arguments, self.state, self.accelerator)
         self.measurements = self.new_measurements()
         self.updater = Updater(self.weights, arguments, self.objective, self.measurements, self.accelerator)
-        self.model, self.optimizer = self.updater.model, self.updater.optimizer
+        self.model, self.optimizer = self.updater.model, self.weights.optimizer
         self.interruption = Interruption(self.accelerator)
         self.checkpoints = CheckpointManager(
             self.output_dir,
             self.weights,
-            self.optimizer,
             self.accelerator,
             arguments.keep_checkpoints,
             self.objective.save_extras,
@@ -115,9 +116,6 @@ class TrainingLoop:
         """Raises ValueError if `find_batch_size` is given where it cannot work."""
         if not self.arguments.find_batch_size:
             return
-        if self.accelerator.num_processes > 1:
-            # A process without memory would leave the update, and the others would wait for its gradients for ever.
-            raise ValueError("find_batch_size works in one process: for several, give gradient_accumulation_steps")
         if not hasattr(self.train_batches, "cut_into"):
             kind = type(self.train_batches).__name__
             raise ValueError(f"find_batch_size needs batches with a method cut_into, which {kind} lacks; leave it out")
@@ -170,7 +168,7 @@ class TrainingLoop:
         schedule = self.updater.schedule
         if schedule.warmup_ratio is None and steps < schedule.warmup_steps:
             self.reporter.say(
-                f"warning: the training ends after {steps:,} updates, within the warmup of "
+                f"warning: the training ends after {counted(steps, 'updates')}, within the warmup of "
                 f"{schedule.warmup_steps:,}: the learning rate never reaches its peak. Give --warmup_steps a smaller "
                 "number, or train longer"
             )
@@ -183,7 +181,9 @@ class TrainingLoop:
         """
         size = self.progress.epoch_size
         if is_last and size is not None and self.state.updates < size:
-            raise ValueError(f"train_batches gave {self.state.updates} updates, but its length says {size}")
+            raise ValueError(
+                f"train_batches gave {counted(self.state.updates, 'updates')}, but its length says {size}"
+            )
         return is_last or self.state.updates == size
 
     def open(self) -> None:
@@ -238,12 +238,12 @@ class TrainingLoop:
         return True
 
     def cut_finer(self, pieces: list[Piece]) -> None:
-        """Lets all updates from now on come in twice as many pieces.
+        """Lets all updates from now on come in twice as many pieces, on all processes.
 
         Raises:
-            ValueError: the pieces are single rows already.
+            ValueError: the pieces of all processes are single rows already.
         """
-        if max(len(next(iter(piece.values()))) for piece in pieces) <= 1:
+        if greatest(max(len(next(iter(piece.values()))) for piece in pieces), self.accelerator) <= 1:
             raise ValueError(
                 "the memory is too small for an update of one row at a time: take a smaller model, shorter rows, "
                 "gradient_checkpointing or another precision"
@@ -265,7 +265,7 @@ class TrainingLoop:
             Interrupted: the run was asked to stop, and its checkpoint is saved.
         """
         self.reporter.advance(self.progress.fraction, self.measurements.so_far)
-        if self.state.step % self.arguments.logging_steps == 0:
+        if self.state.step - self.logged >= self.progress.logging_steps:
             self.log()
         if self.progress.evaluation_is_due(epoch_ended):
             self.evaluate()
@@ -343,15 +343,17 @@ class TrainingLoop:
         state, processes = self.checkpoints.load(checkpoint)
         vars(self.state).update(state)
         self.saved = self.state.step
-        self.logged = self.state.step - bool(self.state.window[1])  # what is not yet logged will be
+        self.logged = self.state.step
+        if self.state.window[1]:  # what is not yet logged will be
+            self.logged -= max(self.state.step % self.progress.logging_steps, 1)
         if self.state.pieces and self.arguments.find_batch_size:
             self.cut_into(self.state.pieces)
         self.measurements.restore(self.state.window)
         self.reporter.say(f"continuing from {checkpoint}")
         if processes != self.accelerator.num_processes:
             self.reporter.say(
-                f"the run had {processes} processes and now has {self.accelerator.num_processes}: the updates are the "
-                "same, but dropout draws other random numbers"
+                f"the run had {counted(processes, 'processes', one='process')} and now has "
+                f"{self.accelerator.num_processes}: the updates are the same, but dropout draws other random numbers"
             )
 
     def finish(self) -> TrainingResult:
@@ -365,7 +367,7 @@ class TrainingLoop:
             self.warn_of_warmup(state.step)
         if self.progress.fraction < 1:
             self.reporter.say(
-                f"stopped early: {state.stale} evaluations without a better {self.arguments.best_metric}"
+                f"stopped early: {counted(state.stale, 'evaluations')} without a better {self.arguments.best_metric}"
             )
         if self.logged < state.step:
             self.log()

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from ..data.quantities import counted
+
 
 def parameters(model: Any) -> str:
     """Returns the number of parameters, and of those that are trained, where some are not."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
-    return f"{total:,} parameters" + ("" if trained == total else f" ({trained:,} of them trained)")
+    return counted(total, "parameters") + ("" if trained == total else f" ({trained:,} of them trained)")
 
 
 def vocabulary(config: Any) -> str:

@@ -20,6 +20,7 @@ from ..conversion import CannotExpress, find_architecture, from_hf, known_archit
 from ..conversion.convert import receive
 from ..conversion.loading import class_named, read_config
 from ..conversion.weights import build, check_quantization
+from ..data.quantities import counted
 from ..files import naming_damage
 
 FAMILY_CONFIGS: dict[str, type[PreTrainedConfig]] = {
@@ -41,13 +42,25 @@ def is_ours(config: PreTrainedConfig) -> bool:
     return isinstance(config, tuple(FAMILY_CONFIGS.values()))
 
 
-def choose_family(model: str | None, preset: str | None, families: Iterable[str]) -> str:
+def configuration_of(model: str | None) -> PreTrainedConfig | None:
+    """Returns the configuration of a checkpoint; None where there is none.
+
+    Raises:
+        ValueError, FileNotFoundError: see `read_config`.
+    """
+    return read_config(model) if model else None
+
+
+def choose_family(
+    model: str | None, preset: str | None, families: Iterable[str], config: PreTrainedConfig | None = None
+) -> str:
     """Returns the family of the model that a run trains.
 
     Args:
         model: a directory or a repository; None: there is none.
         preset: the name of a preset; None: there is none. Without both, it is the first of `families`.
         families: the families that the task can train.
+        config: the configuration of the model; None: it is read.
 
     Raises:
         ValueError: the model or the preset belongs to another family, or there is no such preset, or no such
@@ -56,7 +69,7 @@ def choose_family(model: str | None, preset: str | None, families: Iterable[str]
     """
     families = list(families)
     if model is not None:
-        found, named = families_of(read_config(model)), f"--model {model}"
+        found, named = families_of(config or read_config(model)), f"--model {model}"
     elif preset is not None:
         preset_info(preset)  # raises its error for an unknown name
         found = [word for word in FAMILY_CONFIGS if preset in preset_names(FAMILY_CONFIGS[word].model_type)]
@@ -83,7 +96,10 @@ def families_of(config: PreTrainedConfig) -> list[str]:
 
 
 def load_checkpoint(
-    source: str, model_class: type[PreTrainedModel], fields: Mapping[str, Any]
+    source: str,
+    model_class: type[PreTrainedModel],
+    fields: Mapping[str, Any],
+    config: PreTrainedConfig | None = None,
 ) -> tuple[PreTrainedModel, list[str]]:
     """Loads a checkpoint into a model class: the body keeps its weights; a head that it lacks gets new ones.
 
@@ -94,6 +110,7 @@ def load_checkpoint(
         source: a directory or a repository, of this package or of any architecture that `from_hf` knows.
         fields: fields of the configuration that differ from the checkpoint's; none may change the shape of a weight
             of the body.
+        config: its configuration, which is not changed; None: it is read.
 
     Returns:
         The model, and the names of the tensors that are new.
@@ -102,7 +119,7 @@ def load_checkpoint(
         ValueError: weights of the body are missing, or a field changes their shape; the message names it.
         FileNotFoundError: there is no such checkpoint.
     """
-    config = read_config(source)
+    config = config or read_config(source)
     check_quantization(config)
     labels = {name: fields[name] for name in LABEL_FIELDS if name in fields}
     others = {name: value for name, value in fields.items() if name not in LABEL_FIELDS}
@@ -162,8 +179,8 @@ def new_tensors(source: str, model: PreTrainedModel, report: Mapping[str, Any]) 
     lacking = sorted(name for name in names if name.startswith(body) and "pooler." not in name)
     if lacking:
         raise ValueError(
-            f"{source} does not give {len(lacking)} weights of {type(model).__name__}, such as {lacking[0]}: it is "
-            "damaged, or holds another model"
+            f"{source} does not give {counted(len(lacking), 'weights')} of {type(model).__name__}, such as "
+            f"{lacking[0]}: it is damaged, or holds another model"
         )
     return sorted(names)
 

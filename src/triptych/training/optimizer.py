@@ -29,6 +29,8 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": fused(torch.optim.AdamW),
     "muon": fused(Muon),
 }
+# Those that change each weight by itself, from a state of zeros: the weights may lie in any order and shape.
+ELEMENTWISE = ("adam", "adamw")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> Groups:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from ..data.collators import IGNORED
 from .labels import Labels, checkpoint_names, names_in
@@ -27,14 +28,16 @@ class Problem:
 
     Attributes:
         kind: what the column holds, a key of `triptych.data.formats.kinds.KINDS`.
+        use: the code of a model card, see `triptych.training.card.uses`.
         scores: the names of the scores.
     """
 
     kind: ClassVar[str]
+    use: ClassVar[str]
     scores: ClassVar[Sequence[str]]
 
-    def __init__(self, train: "Dataset", checkpoint: str | None = None) -> None:
-        """Looks at the training data, and at the labels of a checkpoint.
+    def __init__(self, train: "Dataset", checkpoint: PreTrainedConfig | None = None) -> None:
+        """Looks at the training data, and at the labels in the configuration of a checkpoint.
 
         Raises:
             ValueError: there is nothing to learn.
@@ -69,7 +72,7 @@ class NamedLabels(Problem):
 
     least: ClassVar[int] = 2
 
-    def __init__(self, train: "Dataset", checkpoint: str | None = None) -> None:
+    def __init__(self, train: "Dataset", checkpoint: PreTrainedConfig | None = None) -> None:
         self.labels = Labels(names_in(train, LABEL), checkpoint_names(checkpoint), self.least)
 
     def check(self, split: str, rows: "Dataset") -> None:
@@ -83,6 +86,7 @@ class SingleLabel(NamedLabels):
     """One label for each text: the most probable one."""
 
     kind = "name"
+    use = "text-classification"
     scores = ("accuracy", "f1_macro", "matthews_correlation")
 
     def targets(self, labels: Sequence[str]) -> list[int]:
@@ -109,6 +113,7 @@ class SeveralLabels(NamedLabels):
     """Any number of labels for each text: those whose probability is at least one half."""
 
     kind = "names"
+    use = "several labels"
     scores = ("f1_micro", "f1_macro", "accuracy")
     least = 1
 
@@ -135,6 +140,7 @@ class Regression(Problem):
     """A number for each text, learnt by the squared error."""
 
     kind = "number"
+    use = "regression"
     scores = ("pearson", "spearman", "mse")
 
     def fields(self) -> dict[str, Any]:

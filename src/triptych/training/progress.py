@@ -12,6 +12,9 @@ from .arguments import LoopArguments
 from .objective import Batches
 from .run_directory import LoopState
 
+LINES = 40  # of the log of a run, where nobody says how many updates lie between two of them
+MOST_UPDATES = 100  # between two of these lines
+
 
 class Progress:
     """
@@ -84,6 +87,16 @@ class Progress:
         if self.arguments.num_train_epochs is not None and self.epoch_size is not None:
             limits.append(math.ceil(self.arguments.num_train_epochs * self.epoch_size))
         return min(limits, default=None)
+
+    @property
+    def logging_steps(self) -> int:
+        """The updates between two log lines: those that are given; else so many that the whole run has about `LINES`
+        lines, and at most `MOST_UPDATES`."""
+        if self.arguments.logging_steps is not None:
+            return self.arguments.logging_steps
+        fraction = self.fraction
+        expected = round(self.state.step / fraction) if fraction else LINES * MOST_UPDATES
+        return min(max(math.ceil(expected / LINES), 1), MOST_UPDATES)
 
     def evaluation_is_due(self, epoch_ended: bool) -> bool:
         """Says whether it is time for an evaluation: by steps, or by minutes, or at the end of every epoch."""

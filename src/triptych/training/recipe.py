@@ -1,12 +1,15 @@
 """A published training recipe as options of a script: it gives the options that the command line does not give."""
 
 import argparse
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from ..configuration import preset_recipe
 from .optimizer import OPTIMIZERS
 from .schedule import SCHEDULES
+
+logger = logging.getLogger(__name__)
 
 # The values of a recipe that a script can follow, and the options for them.
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -20,6 +23,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "schedule.scale": ("learning_rate_scale",),
     "schedule.warmup_steps": ("warmup_steps",),
     "batch.tokens": ("max_tokens",),
+    "batch.length": ("block_size",),
     "steps": ("max_steps",),
     "epochs": ("num_train_epochs",),
     "dropout": ("dropout",),
@@ -31,6 +35,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "decoding.length_beyond_source": ("max_length_beyond_source",),
 }
 TOLD = {"data", "source", "note"}  # only for the reader
+# An objective as recipes name it → the objective of the task that learns it, and the options by which it does.
+OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
+    "masked-language-modelling": ("masked-language-modelling", {"packed": True}),
+    "masked-language-modelling + next-sentence-prediction": ("masked-language-modelling", {"next_sentence": True}),
+}
 
 
 def statements(recipe: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -40,6 +49,15 @@ def statements(recipe: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from statements(value, f"{prefix}{key}.")
         elif value is not None and key not in TOLD:
             yield f"{prefix}{key}", value
+
+
+def in_tokens(batch: dict[str, Any]) -> dict[str, Any]:
+    """Returns the batch of a recipe with its size in tokens, where that is published as sequences of one length."""
+    sequences, length = batch.get("sequences"), batch.get("length")
+    if not (isinstance(sequences, int) and isinstance(length, int)):
+        return batch
+    others = {name: value for name, value in batch.items() if name != "sequences"}
+    return others | {"tokens": sequences * length}
 
 
 def recipe_options(preset: str, objective: str) -> dict[str, Any]:
@@ -52,7 +70,11 @@ def recipe_options(preset: str, objective: str) -> dict[str, Any]:
     words = {"objective": (objective,), "optimizer.name": OPTIMIZERS, "schedule.name": SCHEDULES}
     options: dict[str, Any] = {}
     impossible = []
-    for name, value in statements(preset_recipe(preset)):
+    recipe = preset_recipe(preset)
+    named, by = OBJECTIVES.get(recipe["objective"], (recipe["objective"], {}))
+    if named == objective:
+        recipe["objective"], options = objective, dict(by)
+    for name, value in statements(recipe | {"batch": in_tokens(recipe["batch"])}):
         values = value if isinstance(value, list) else [value]
         is_number = all(isinstance(v, (int, float)) for v in values)
         if value in words[name] if name in words else is_number and name in OPTIONS:
@@ -103,4 +125,6 @@ def add_recipe_option(
     if given.model is None and given.preset is None:
         options["preset"] = name
     parser.set_defaults(**options)
+    if note := preset_recipe(name).get("note"):
+        logger.warning("a note on the recipe of %s, beside its options: %s", name, note)
     return options

@@ -1,7 +1,6 @@
 """`Task`, what is learnt from which data: the base class of all training tasks. docs/adding-a-task.md shows one."""
 
 from collections.abc import Callable, Mapping, Sequence, Sized
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,10 +8,12 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.arrow import Texts
+from ..data.quantities import counted
 from ..data.sieve import told
 from ..data.splitting import split_off
 from ..tokenization import load_tokenizers, save_tokenizers, special_token_config, train_tokenizer
-from .model_source import choose_family, load_checkpoint
+from .model_source import choose_family, configuration_of, load_checkpoint
 from .objective import Objective
 from .task_arguments import TaskArguments
 from .vocabulary import Tokenizers, fit_vocabulary
@@ -40,6 +41,8 @@ class Task(Objective):
         objective: the word by which a published recipe names the task.
         title: the task in words, for the model card ("translation"); without it, the card says `objective`.
         pipeline_tag: the task of a pipeline that the trained model does, as the Hub names it; None: it does none.
+        use: the code of a model card (a key of `triptych.training.card.uses.USES`), where it is not that of the
+            pipeline's task.
         unit: what a row of the data is called in the summary.
         text_columns: the columns of the data on which a tokenizer is trained.
         held_together: where rows are held out for validation, equal texts of this column stay together; None: of the
@@ -52,6 +55,8 @@ class Task(Objective):
     Attributes, which `Training` sets before the methods that need them:
         arguments: an instance of `arguments_class`; a task does not change it.
         config_fields: fields of the configuration that differ from those of the preset or the checkpoint.
+        checkpoint: the configuration of the checkpoint that is trained further, which nobody changes; None: the model
+            is new.
         family, config_class, model_class: the family of the model, and its classes.
         new_tensors: the names of the weights that a checkpoint did not give, such as those of a new head.
         data: split → rows; `remarks`: what the user should know about them.
@@ -65,6 +70,7 @@ class Task(Objective):
     objective: ClassVar[str]
     title: ClassVar[str] = ""
     pipeline_tag: ClassVar[str | None] = None
+    use: str | None = None
     unit: str = "rows"
     text_columns: Sequence[str] = ("text",)
     held_together: ClassVar[str | None] = None
@@ -80,9 +86,19 @@ class Task(Objective):
     model: PreTrainedModel
     new_tensors: Sequence[str] = ()
 
-    def __init__(self, arguments: Any, config_fields: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Any,
+        config_fields: dict[str, Any] | None = None,
+        checkpoint: PreTrainedConfig | None = None,
+    ) -> None:
+        """
+        Args:
+            checkpoint: the configuration of `arguments.model`, where it is read already.
+        """
         self.arguments, self.config_fields = arguments, config_fields or {}
-        self.family = choose_family(arguments.model, arguments.preset, self.model_classes)
+        self.checkpoint = checkpoint or configuration_of(arguments.model)
+        self.family = choose_family(arguments.model, arguments.preset, self.model_classes, self.checkpoint)
         self.model_class = self.model_classes[self.family]
         self.config_class: Any = self.model_class.config_class
 
@@ -152,15 +168,16 @@ class Task(Objective):
             why = "are too few" if part * len(train) < 1 else "have too many equal texts, which stay together,"
             return [f"no rows are held out for validation: {len(train):,} {why} for --validation_split {part:g}"]
         data["train"], data["validation"] = train, validation
+        drawn, are = counted(len(validation), self.unit), "is" if len(validation) == 1 else "are"
         return [
-            f"{len(validation):,} {self.unit} of the training data are held out for validation (drawn with --seed "
-            f"{seed}; --validation_split 0 holds out none)"
+            f"{drawn} of the training data {are} held out for validation (drawn with --seed {seed}; "
+            "--validation_split 0 holds out none)"
         ]
 
     def train_tokenizers(self) -> Tokenizers:
         """Trains the tokenizers on the training data: here one on all `text_columns`. The main process calls it."""
         arguments, rows = self.arguments, self.data["train"]
-        texts = chain.from_iterable(rows[column][:] for column in self.text_columns)
+        texts = Texts(rows, self.text_columns)
         return train_tokenizer(texts, arguments.tokenizer_model, arguments.vocab_size, self.family), None
 
     def task_fields(self) -> dict[str, Any]:
@@ -188,7 +205,8 @@ class Task(Objective):
         source = self.arguments.model
         if not source:
             return self.model_class(self.create_config())
-        model, self.new_tensors = load_checkpoint(source, self.model_class, self.config_fields | self.task_fields())
+        fields = self.config_fields | self.task_fields()
+        model, self.new_tensors = load_checkpoint(source, self.model_class, fields, self.checkpoint)
         former = load_tokenizers(source) if self.arguments.tokenizer else None
         return fit_vocabulary(model, self.family, (self.tokenizer, self.target_tokenizer), former)
 

@@ -41,8 +41,9 @@ class TaskArguments(DataOptions):
     )
     preset: str | None = option(
         None,
-        "Published size to start from, with new weights; every field of it can be given, too. Without --preset, the "
-        "size, the update, the optimizer and the schedule suit the data, the device and the time.",
+        "Published size of a new model, such as transformer-base (`triptych zoo` lists them); the fields at the end "
+        "of this help change it. Without --preset and --model, a size that suits the data, the device and the time is "
+        "chosen, with the size of an update, the optimizer and the schedule.",
     )
     tokenizer: str | None = option(
         None,
@@ -59,11 +60,18 @@ class TaskArguments(DataOptions):
         metadata=several("Parameters that are not trained: names, in which * stands for any text (model.layers.0.*)."),
     )
     lora_rank: int | None = option(
-        None, "Train low-rank adapters of this rank (LoRA) and a new head alone. The result has them merged."
+        None,
+        "Train only small additions of this rank to the weights (LoRA), and new weights. At the end, they are merged "
+        "into the model. Usual are 8 and 16.",
     )
-    lora_alpha: int | None = option(None, "Factor of the adapters, divided by the rank (default: twice the rank).")
-    lora_dropout: float = option(0.0, "Dropout before the adapters.")
-    to_hf: bool = option(False, "At the end, also write the native class of transformers, in OUTPUT_DIR/hf.")
+    lora_alpha: int | None = option(
+        None,
+        "Strength of LoRA: the additions are multiplied by this number divided by the rank (default: twice the rank).",
+    )
+    lora_dropout: float = option(0.0, "Dropout before the additions of LoRA.")
+    to_hf: bool = option(
+        False, "At the end, also write the model as transformers' own class, such as Marian or BERT, in OUTPUT_DIR/hf."
+    )
 
     max_tokens: int = option(8192, "Tokens of one update, padding included, over all processes and pieces.")
     evaluation_batch_size: int = option(64, "Rows that are predicted at a time.")

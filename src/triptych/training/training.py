@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence, Sized
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from ..data import DatasetBatches, Division, StreamBatches, TokenBudgetBatchSamp
 from ..data.batching import token_lengths
 from ..data.cache import default_directory, fingerprint_of_rows, keeping
 from ..data.corpus import SPLITS
+from ..data.quantities import counted
 from ..files import write_json, write_text
 from ..tokenization import fingerprint_of, load_tokenizers
 from .accelerator import create_accelerator
@@ -30,8 +32,9 @@ from .predictions import prediction_line
 from .run_directory import check_output_dir
 from .run_directory.record import HF_DIRECTORY, TEST_METRICS_FILE, claim
 from .run_directory.weights import save_model
-from .sharding import is_divided
+from .strategies import check_strategy
 from .task import Task
+from .upload import create_repository, upload
 from .vocabulary import Tokenizers
 
 T = TypeVar("T")
@@ -67,6 +70,10 @@ class Training:
         self.task, self.arguments = task, arguments
         given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
+        check_strategy(self.accelerator, arguments)
+        name, is_private = arguments.push_to_hub, arguments.hub_private
+        if name and not task.arguments.dry_run:
+            self.repository = on_main_process(self.accelerator, lambda: create_repository(name, is_private))
 
         self.load_data()
         self.plan = None if task.arguments.preset else self.follow_plan({*given, *task.config_fields})
@@ -155,19 +162,19 @@ class Training:
                 return StreamBatches(rows, task.sides, max_tokens, task.collator(), division, **order, **loading)
             lengths = {side: token_lengths(rows, column) for side, column in task.sides.items()}
             if is_planned:  # an update holds at least the longest row
-                max_tokens = max(max_tokens, int(np.sum([*lengths.values()], axis=0).max()))
+                max_tokens = max(max_tokens, int(reduce(np.add, lengths.values()).max()))
             sampler = TokenBudgetBatchSampler(lengths, max_tokens, shuffle, arguments.seed)
         except ValueError as error:
             raise ValueError(f"{split} data: {error}") from error
         return DatasetBatches(rows, sampler, task.collator(), division, **loading)
 
     def rows(self, split: str) -> Any:
-        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`)."""
+        """Returns the tokenized rows of a split, from the disk where an earlier run has kept them (`cache_dir`).
+
+        Of several processes one makes them, and the others wait for its file.
+        """
         named = self.arguments.cache_dir
-        directory = None if named == "none" else named or default_directory()
-        with keeping(directory):
-            if directory is not None and self.accelerator.num_processes > 1:
-                on_main_process(self.accelerator, lambda: bool(self.task.rows(split)))  # the others find it there
+        with keeping(None if named == "none" else named or default_directory()):
             return self.task.rows(split)
 
     def identity(self) -> dict[str, Any]:
@@ -201,17 +208,17 @@ class Training:
             for split, rows in task.data.items()
         )
         limits = [f"{n}={v:g}" for n in ("max_steps", "num_train_epochs", "max_minutes") if (v := getattr(loop, n))]
-        epoch = (
-            f"{len(self.train_batches):,} updates an epoch" if isinstance(self.train_batches, Sized) else "streamed"
-        )
+        batches = self.train_batches
+        epoch = f"{counted(len(batches), 'updates')} an epoch" if isinstance(batches, Sized) else "streamed"
+        of_layers = f"{counted(layers(model.config), 'layers')}, d_model {model.config.hidden_size}"
         lines = {
             "device": self.device,
             "data": "\n".join([f"{sizes} {task.unit}, vocabulary {vocabulary(model.config)}", *task.remarks]),
             **({} if self.plan is None else {"plan": str(self.plan)}),
             "model": f"{task.arguments.model or task.arguments.preset or 'planned'}: {parameters(model)}, "
-            f"{layers(model.config)} layers, d_model {model.config.hidden_size}{new_weights(task.new_tensors)}",
-            "update": f"{self.train_batches.max_tokens:,} tokens in {loop.gradient_accumulation_steps} piece(s) per "
-            f"process; {epoch}",
+            f"{of_layers}{new_weights(task.new_tensors)}",
+            "update": f"{counted(batches.max_tokens, 'tokens')} in "
+            f"{counted(loop.gradient_accumulation_steps, 'pieces')} per process; {epoch}",
             "training": f"until {' or '.join(limits)}; {loop.optimizer}, {loop.lr_scheduler}",
             **task.summary(),
             "output_dir": loop.output_dir,
@@ -223,9 +230,9 @@ class Training:
     def device(self) -> str:
         """The processes, devices and precision in words."""
         accelerator = self.accelerator
-        divided = ", the model divided (FSDP2)" if is_divided(accelerator) else ""
+        shared = f", {words}" if (words := self.loop.weights.words) else ""
         devices = f"{accelerator.num_processes} × {accelerator.device.type}"
-        return f"{devices}, precision {accelerator.mixed_precision}{divided}"
+        return f"{devices}, precision {accelerator.mixed_precision}{shared}"
 
     def expectations(self) -> list[str]:
         """Returns lines about how far the run will get, and warnings: a few updates are measured, and undone.
@@ -314,6 +321,13 @@ class Training:
             remarks = write_card(run)
         self.accelerator.wait_for_everyone()
         return remarks
+
+    def push(self) -> str | None:
+        """Uploads the model and its card, where `push_to_hub` names a repository; returns the address."""
+        if not self.arguments.push_to_hub:
+            return None
+        directory, title = Path(self.arguments.output_dir), self.task.title or self.task.objective
+        return on_main_process(self.accelerator, lambda: upload(directory, self.repository, title))
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..configuration.special_tokens import tokenizer_name
 from ..conversion.limits import position_limit
 from ..data.collators import pad
+from ..data.quantities import counted
 from ..data.tokenize import Encoder
 from ..tokenization.languages import has_languages, language_ids, target_language_options
 from .metrics import load_metric
@@ -59,7 +60,10 @@ def translate(
     too_long = [row for row, tokens in enumerate(ids) if limit is not None and len(tokens) > limit]
     if too_long:
         logger.warning(
-            "cut %d sources that are longer than %d tokens, e.g. row %d", len(too_long), limit, too_long[0] + 1
+            "cut %s longer than %d tokens, e.g. row %d",
+            counted(len(too_long), "sources that are", one="source that is"),
+            limit,
+            too_long[0] + 1,
         )
         for row, tokens in zip(too_long, encode([sources[row] for row in too_long], limit), strict=True):
             ids[row] = tokens

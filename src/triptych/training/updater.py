@@ -1,13 +1,12 @@
 """One update of the weights: pieces forward and backward, then the optimizer at the learning rate of this update."""
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from .arguments import LoopArguments
 from .evaluation import total_items
@@ -30,8 +29,8 @@ class Updater:
         measurements: are told what each update has worked through.
 
     Attributes:
-        model: the model as accelerate wraps it, compiled where that is wanted; training goes through it.
-        optimizer, schedule: what changes the weights, and how far.
+        model: the model as it is wrapped, compiled where that is wanted; training goes through it.
+        schedule: how far an update changes the weights.
 
     Raises:
         ValueError: the model cannot do what an option asks for.
@@ -45,7 +44,7 @@ class Updater:
         measurements: Measurements,
         accelerator: Accelerator,
     ) -> None:
-        self.bare_model, self.arguments, self.objective = weights.model, arguments, objective
+        self.weights, self.arguments, self.objective = weights, arguments, objective
         self.measurements, self.accelerator = measurements, accelerator
         self.schedule = Schedule(
             name=arguments.lr_scheduler,
@@ -57,27 +56,16 @@ class Updater:
         )
         if arguments.gradient_checkpointing:
             compute_layers_twice(weights.trained)
-        self.model, self.optimizer = self.prepare(weights.trained)
-
-    def prepare(self, model: nn.Module) -> tuple[nn.Module, Any]:
-        """Makes the optimizer, and lets accelerate wrap it and the model; torch compiles it at its first call."""
-        arguments = self.arguments
         optimizer = create_optimizer(
-            model,
+            weights.trained,
             arguments.optimizer,
             betas=(arguments.adam_beta1, arguments.adam_beta2),
             eps=arguments.adam_epsilon,
             weight_decay=arguments.weight_decay,
         )
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        wrapped, optimizer = self.accelerator.prepare(model, optimizer)
-        # The wrapper of accelerate copies all outputs, logits too, to float32. `gradients` opens autocast itself.
-        # (accelerate's function that removes the wrapper also removes decorators of `forward` that generation needs.)
-        for name in ("forward", "_original_forward"):
-            vars(model).pop(name, None)
+        weights.prepare(optimizer, arguments.max_grad_norm)
         # Evaluations use the model that is not compiled: generation would compile it for every length anew.
-        trained: Any = torch.compile(wrapped, dynamic=True) if arguments.torch_compile else wrapped
-        return trained, optimizer
+        self.model: Any = torch.compile(weights.wrapped, dynamic=True) if arguments.torch_compile else weights.wrapped
 
     def update(self, pieces: list[Piece], number: int, progress: float) -> bool:
         """Makes an update; waits for nothing on the device.
@@ -94,53 +82,71 @@ class Updater:
         device = self.accelerator.device
         if device.type != "cpu":
             pieces = send_to_device(pieces, device, non_blocking=True)
-        items = total_items(self.objective, self.bare_model, pieces, self.accelerator)
+        items = total_items(self.objective, self.weights.model, pieces, self.accelerator)
         losses = self.try_gradients(pieces, items) if self.arguments.find_batch_size else self.gradients(pieces, items)
         if losses is None:
             return False
         self.measurements.add(pieces, losses, next(iter(items.values())))
-        self.step(self.schedule(number, progress))
+        learning_rate = self.schedule(number, progress)
+        self.measurements.learning_rate = learning_rate
+        self.measurements.gradient_norm = self.weights.step(learning_rate)
         return True
 
-    def gradients(self, pieces: list[Piece], items: dict[str, Tensor]) -> list[Tensor]:
-        """Computes the gradients of an update, and returns the losses of its pieces."""
-        accelerator, losses = self.accelerator, []
+    def gradients(self, pieces: list[Piece], items: dict[str, Tensor], alone: bool = False) -> list[Tensor]:
+        """Computes the gradients of an update, and returns the losses of its pieces.
+
+        Args:
+            alone: the gradients stay those of this process.
+        """
+        losses = []
         for number, piece in enumerate(pieces, start=1):
-            # Gradients travel between the processes once per update, with those of the last piece.
-            with nullcontext() if number == len(pieces) else accelerator.no_sync(self.model):
-                with accelerator.autocast():
+            with self.weights.piece(travel=number == len(pieces) and not alone):
+                with self.accelerator.autocast():
                     loss = self.objective.loss(self.model, piece, items)
-                # Data parallelism takes the mean over the processes; the loss of the update is their sum.
-                accelerator.backward(loss * accelerator.num_processes)
+                self.weights.backward(loss)
             losses.append(loss.detach())
         return losses
 
     def try_gradients(self, pieces: list[Piece], items: dict[str, Tensor]) -> list[Tensor] | None:
-        """Does what `gradients` does; None where the memory is too small. Then there are no gradients, and the random
-        numbers are those from before."""
+        """Does what `gradients` does; None where the memory of any process is too small. Then no process has
+        gradients, and the random numbers are those from before.
+
+        Every process computes by itself, so that none waits for one that has no memory. Then all say whether they
+        had enough of it, and only then the gradients travel.
+        """
         random_numbers = random_state(self.accelerator.device)
+        losses, has_several = None, self.accelerator.num_processes > 1
         try:
-            return self.gradients(pieces, items)
+            losses = self.gradients(pieces, items, alone=has_several)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
         # The error held on to what was computed; here it is gone.
+        if greatest(float(losses is None), self.accelerator) == 0:
+            if has_several:
+                self.add_up_gradients()
+            return losses
         set_random_state(random_numbers, self.accelerator.device)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.weights.optimizer.zero_grad(set_to_none=True)
         clear_device_cache(garbage_collection=True)
         return None
 
-    def step(self, learning_rate: float) -> None:
-        """Changes the weights by the gradients."""
-        if self.arguments.max_grad_norm > 0:
-            self.measurements.gradient_norm = self.accelerator.clip_grad_norm_(
-                self.parameters, self.arguments.max_grad_norm
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.measurements.learning_rate = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+    def add_up_gradients(self) -> None:
+        """Gives all processes the mean of their gradients, as data parallelism does it at the end of a backward pass.
+
+        Every process runs all parts of the model, also where it has no rows, so all have the same gradients.
+        """
+        for parameter in self.weights.parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(self.accelerator.num_processes)  # before they are added, as torch does it
+                distributed.all_reduce(parameter.grad)
+
+
+def greatest(value: float, accelerator: Accelerator) -> float:
+    """Returns the greatest value of all processes."""
+    if accelerator.num_processes == 1:
+        return value
+    return float(accelerator.gather(torch.tensor([value], device=accelerator.device)).max())
 
 
 def compute_layers_twice(model: nn.Module) -> None:

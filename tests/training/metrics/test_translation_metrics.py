@@ -41,7 +41,7 @@ def test_batches_as_evaluate_has_them():
 
 
 def test_mistakes():
-    with pytest.raises(ValueError, match=r"no metric 'blue'; choose one of .*chrf, .*sacrebleu"):
+    with pytest.raises(ValueError, match=r"no metric 'blue'.*; choose one of .*chrf, .*sacrebleu"):
         load_metric("blue")
     with pytest.raises(ValueError, match=r"same number of references, got \[1, 2\]"):
         load_metric("sacrebleu").compute(predictions=["a", "b"], references=[["a"], ["b", "c"]])

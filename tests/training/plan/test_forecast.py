@@ -73,7 +73,7 @@ def test_where_the_memory_is_too_small_measuring_begins_anew(tiny_run, tmp_path)
     loop, numbers = tiny_run.loop(tmp_path, find_batch_size=True), []
     gradients = loop.updater.gradients
 
-    def too_small(pieces, items):
+    def too_small(pieces, items, alone=False):
         numbers.append(len(pieces))
         if len(pieces) < 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")

@@ -37,7 +37,7 @@ def make(file, tmp_path):
         AcceleratorState._reset_state(True)
         if line:
             words = ["--train_file", str(file), "--output_dir", str(tmp_path / "run"), *line.split()]
-            arguments, loop_arguments, fields, given = read_options(TranslationTask, args=words)
+            arguments, loop_arguments, fields, given, _ = read_options(TranslationTask, args=words)
             return Training(TranslationTask(arguments, fields), loop_arguments, given)
         task = TranslationTask(TranslationArguments(train_file=[str(file)], **options), config)
         return Training(task, LoopArguments(output_dir=str(tmp_path / "run"), **(LOOP | (loop or {}))))
@@ -55,7 +55,7 @@ def test_the_plan_decides_sizes_update_optimizer_and_schedule(make):
     assert (schedule.name, schedule.learning_rate, schedule.warmup_ratio) == ("linear", 4e-3, 0.05)
     assert config.label_smoothing == 0.1  # of the paper's model, from which the plan departs
     summary = " ".join("\n".join(run.summary()).split())
-    assert "plan about 36 tokens for 2 updates (of at most a day) on 1 × 1 threads, 1,440 core-minutes" in summary
+    assert "plan about 36 tokens for 2 updates (of at most a day) on 1 × 1 thread, 1,440 core-minutes" in summary
     assert "row 1 of the table for a new encoder-decoder" in summary
     assert "optimizer muon" in summary
     assert "learning_rate 0.004" in summary
@@ -222,7 +222,7 @@ def test_options_of_a_caller_without_a_command_line():
 
 def test_a_recipe_without_a_preset_takes_the_size_of_the_recipe():
     words = ["--corpus", "en-de", "--output_dir", "run", "--recipe", "transformer-big"]
-    arguments, loop, _, given = read_options(TranslationTask, args=words)
+    arguments, loop, _, given, _ = read_options(TranslationTask, args=words)
     assert (arguments.preset, loop.optimizer) == ("transformer-big", "adam")
     assert {"optimizer", "warmup_steps", "corpus"} <= given
     assert "weight_decay" not in given

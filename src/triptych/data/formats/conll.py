@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..quantities import counted
+from .kinds import Column
 from .lines import content, text_lines
-from .rows import Columns, Row, missing_column
+from .rows import Columns, Row, checked, missing_column
 
 if TYPE_CHECKING:
     from ..readers import FileOptions
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 FIELDS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")  # of CoNLL-U
 DOCUMENT = "-DOCSTART-"  # the word of a line that stands between documents
 LISTS = ("texts", "names")  # the kinds of columns that a sentence can give
+ID = re.compile(r"(?P<word>[0-9]+)(-(?P<last>[0-9]+)|\.(?P<node>[0-9]+))?")  # of CoNLL-U: 8, 2-3 or 8.1
 Word = tuple[int, list[str]]  # the line of a word, and its fields
 
 
@@ -28,7 +31,9 @@ def read_conll(path: str, columns: Columns, options: "FileOptions") -> Iterator[
     width = next((len(fields) for _, fields in fields_of_lines(path) if fields and fields[0][:1] != "#"), 0)
     names = options.column_names or ()
     if names and width and len(names) != width:
-        raise ValueError(f"{path} has {width} columns, but --column_names has {len(names)} names")
+        raise ValueError(
+            f"{path} has {counted(width, 'columns')}, but --column_names has {counted(len(names), 'names')}"
+        )
     positions = positions_of(path, columns, names, width, {"tokens": 0, "tags": -1})
 
     def sentences() -> Iterator[list[Word]]:
@@ -41,8 +46,8 @@ def read_conll(path: str, columns: Columns, options: "FileOptions") -> Iterator[
                 continue
             elif len(fields) != width:
                 raise ValueError(
-                    f"{path}: line {number} has {len(fields)} fields, but the first line of a word has {width}; a "
-                    "blank line stands between sentences"
+                    f"{path}: line {number} has {counted(len(fields), 'fields')}, but the first line of a word has "
+                    f"{width}; a blank line stands between sentences"
                 )
             else:
                 words.append((number, fields))
@@ -64,7 +69,11 @@ def fields_of_lines(path: str) -> Iterator[Word]:
 def read_conllu(path: str, columns: Columns, options: "FileOptions") -> Iterator[Row]:
     """The sentences of a CoNLL-U file (universaldependencies.org/format.html).
 
-    Left out are comments, empty nodes (8.1), and the lines of multi-word tokens (2-3), whose words follow.
+    Left out are comments, empty nodes (8.1), and the lines of multi-word tokens (2-3), whose words follow. What stands
+    in the text between the words (`SpaceAfter=No`) is not read: a sentence is a list of words.
+
+    Raises:
+        ValueError: the ids do not have the order of the format; or as the other readers.
     """
     positions = positions_of(path, columns, FIELDS, len(FIELDS), {"tokens": 1, "tags": 3})
 
@@ -79,17 +88,22 @@ def read_conllu(path: str, columns: Columns, options: "FileOptions") -> Iterator
                 fields = line.split("\t")
                 if len(fields) != len(FIELDS):
                     raise ValueError(
-                        f"{path}: line {number} has {len(fields)} fields, divided by tabs; CoNLL-U has {len(FIELDS)}"
+                        f"{path}: line {number} has {counted(len(fields), 'fields')}, divided by tabs; CoNLL-U has "
+                        f"{len(FIELDS)}"
                     )
-                if not re.fullmatch(r"[0-9]+([-.][0-9]+)?", fields[0]):
+                if not (found := ID.fullmatch(fields[0])):
                     raise ValueError(f"{path}: line {number} begins with {fields[0]!r:.60}, not with the id of a word")
+                # An empty node has the id of the word before it; a word and a multi-word token have the next one.
+                following = len(words) if found["node"] else len(words) + 1
+                if int(found["word"]) != following:
+                    raise ValueError(
+                        f"{path}: line {number} has the id {fields[0]}, but {following} is next; a blank line stands "
+                        "between sentences"
+                    )
+                if found["last"] and int(found["last"]) <= following:
+                    raise ValueError(f"{path}: line {number} has the id {fields[0]}, which ends before it begins")
                 if fields[0].isdigit():
                     words.append((number, fields))
-                    if int(fields[0]) != len(words):
-                        raise ValueError(
-                            f"{path}: line {number} has the id {fields[0]}, but {len(words)} is next; a blank line "
-                            "stands between sentences"
-                        )
         yield words
 
     yield from rows_of(path, sentences(), positions)
@@ -97,8 +111,8 @@ def read_conllu(path: str, columns: Columns, options: "FileOptions") -> Iterator
 
 def positions_of(
     path: str, columns: Columns, names: Sequence[str], width: int, usual: Mapping[str, int]
-) -> list[tuple[str, int]]:
-    """The name and the position of each wanted column, which is given by its name or by its number, from 1.
+) -> list[tuple[Column, int]]:
+    """Each wanted column with its position; it is given by its name or by its number, from 1.
 
     Args:
         names: those of the file's columns, if they have names.
@@ -106,9 +120,10 @@ def positions_of(
         usual: the position of a column that is called as it is by default.
 
     Raises:
-        ValueError: there is no such column, or a column is wanted that does not hold a list.
+        ValueError: there is no such column, or a column is wanted that does not hold a list, or two are the same one.
     """
-    found = []
+    found: list[tuple[Column, int]] = []
+    options: dict[int, str] = {}
     for option, column in columns.items():
         if column.kind not in LISTS:
             raise ValueError(
@@ -124,16 +139,28 @@ def positions_of(
             position = usual[name]
         else:
             raise missing_column(path, column.name, option, [*names, *range(1, width + 1)])
-        found.append((column.name, position))
+        position %= max(width, 1)  # a number below zero counts from the end
+        if (other := options.setdefault(position, option)) != option and width:
+            raise ValueError(
+                f"{path}: {other} and {option} are both column {position + 1} of {width}; each needs a column "
+                "of its own"
+            )
+        found.append((column, position))
     return found
 
 
-def rows_of(path: str, sentences: Iterator[list[Word]], positions: list[tuple[str, int]]) -> Iterator[Row]:
+def rows_of(path: str, sentences: Iterator[list[Word]], positions: list[tuple[Column, int]]) -> Iterator[Row]:
     """The rows of sentences, each with the line of its first word; raises ValueError if a field is blank."""
     for words in sentences:
         for number, fields in words:
-            for name, position in positions:
+            for column, position in positions:
                 if not fields[position].strip():
-                    raise ValueError(f"{path}: line {number}: {name!r} is blank")
+                    raise ValueError(f"{path}: line {number}: {column.name!r} is blank")
         if words:
-            yield words[0][0], tuple(tuple(fields[position] for _, fields in words) for _, position in positions)
+            place = f"{path}: line {words[0][0]}"
+            yield (
+                words[0][0],
+                tuple(
+                    checked([fields[position] for _, fields in words], column, place) for column, position in positions
+                ),
+            )

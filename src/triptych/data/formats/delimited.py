@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from ..quantities import counted
+from .kinds import trimmed
 from .lines import content, text_lines
-from .rows import Columns, Row, counted, missing_column, named, parsed
+from .rows import Columns, Row, missing_column, named, parsed
 
 if TYPE_CHECKING:
     from ..readers import FileOptions
@@ -84,16 +86,16 @@ def read_delimited(path: str, columns: Columns, options: "FileOptions", delimite
     delimiter = options.delimiter or delimiter
     rows = SPLITTERS[options.quoting](path, delimiter)
     first = next(rows, (1, [""]))
-    header = first[1]
+    header = [trimmed(name) for name in first[1]]
     if options.column_names:
-        header = list(options.column_names)
-        if first[1] == header:
+        of_file, header = header, [trimmed(name) for name in options.column_names]
+        if of_file == header:
             raise ValueError(f"{path}: line 1 holds the column names already; leave out --column_names")
         rows = chain([first], rows)
     picks = [
         (
             None
-            if column.optional and column.name not in header
+            if column.optional and trimmed(column.name) not in header
             else header_position(path, column.name, option, header, delimiter),
             column,
         )
@@ -117,10 +119,11 @@ def read_delimited(path: str, columns: Columns, options: "FileOptions", delimite
             tuple([None if pick is None else parsed(fields[pick], column, path, place) for pick, column in picks]),
         )
     if wrong:
+        origin = "--column_names" if options.column_names else "header"
         raise ValueError(
-            f"{path}: {counted(wrong)} another number of fields than the {len(header)} of the "
-            f"{'--column_names' if options.column_names else 'header'}: {named(wrong)}. A field that holds the "
-            f"delimiter {delimiter!r} must stand in quotation marks; surplus fields are left out with --surplus ignore"
+            f"{path}: {counted(len(wrong), 'rows have', one='row has')} another number of fields than the "
+            f"{len(header)} of the {origin}: {named(wrong)}. A field that holds the delimiter {delimiter!r} must "
+            "stand in quotation marks; surplus fields are left out with --surplus ignore"
         )
 
 
@@ -130,8 +133,8 @@ def header_position(path: str, column: str, option: str, header: list[str], deli
         raise ValueError(
             f"{path}: line 1: the header has the column {repeated[0]!r} twice; each column needs a different name"
         )
-    if column in header:
-        return header.index(column)
+    if trimmed(column) in header:
+        return header.index(trimmed(column))
     remedy = "if the first line is not a header but a row, name all columns with --column_names"
     others = [other for other in "\t;,|" if len(header) == 1 and other in header[0]]
     if others:

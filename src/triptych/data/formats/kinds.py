@@ -10,7 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
+from ..quantities import counted
+
+UNSEEN = ("Cc", "Cf")  # the categories of Unicode of control and format characters, such as a zero-width space
 WHOLE = re.compile(r"[+-]?[0-9]+")
 DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -41,13 +45,38 @@ def text(value: Any) -> str:
     return value
 
 
+def trimmed(value: str) -> str:
+    """The text without white space, and other characters that nobody sees, at its ends."""
+    start, end = 0, len(value)
+    while start < end and is_unseen(value[start]):
+        start += 1
+    while start < end and is_unseen(value[end - 1]):
+        end -= 1
+    return value[start:end]
+
+
+def is_unseen(character: str) -> bool:
+    """Whether a character is white space, or has no look at all."""
+    return character.isspace() or category(character) in UNSEEN
+
+
 def name(value: Any) -> str:
-    """The name of a label: text, or a whole number or a truth value as JSON writes it."""
+    """The name of a label: text, or a whole number or a truth value as JSON writes it.
+
+    It is `trimmed`: a label that differs from another one only in what nobody sees would be a class of its own.
+    """
     if isinstance(value, bool | int):
         return json.dumps(value)
     if not isinstance(value, str):
         raise WrongValue(f"is {shown(value)}, not the name of a label (text or a whole number)")
-    return text(value)
+    return trimmed(text(value))
+
+
+def name_in_list(value: Any) -> str:
+    """The name of a label in a list, where none may be blank."""
+    if not (found := name(value)):
+        raise WrongValue(f"holds the label {shown(value)}, which is blank")
+    return found
 
 
 LARGEST = 3.4028234663852886e38  # of float32
@@ -112,14 +141,14 @@ def answers(value: Any) -> dict[str, tuple[Any, ...]]:
     if not isinstance(starts, list) or not all(type(start) is int and start >= 0 for start in starts):
         raise WrongValue(f"has answer_start {shown(starts)}, not a list of numbers of characters")
     if len(texts) != len(starts):
-        raise WrongValue(f"has {len(texts)} texts, but {len(starts)} numbers answer_start")
+        raise WrongValue(f"has {counted(len(texts), 'texts')}, but {counted(len(starts), 'numbers')} answer_start")
     return {"text": texts, "answer_start": tuple(starts)}
 
 
 def label_evidence(value: Any) -> str:
     """Which labels a value of unknown kind can be; a key of `PERMITTED`."""
     if isinstance(value, list):
-        each(name, "a list of labels")(value)
+        NAMES(value)
         return "a list"
     if isinstance(value, float):
         return "a decimal number"
@@ -167,7 +196,8 @@ def is_blank(value: str) -> bool:
     return not value.strip()
 
 
-NAMES_OF_JSON = of_json(each(name, "a list of labels"), "a list of labels")
+NAMES = each(name_in_list, "a list of labels")
+NAMES_OF_JSON = of_json(NAMES, "a list of labels")
 KINDS = {
     "text": Kind(text, as_it_stands, lambda pa: pa.string(), is_blank),
     "texts": Kind(
@@ -176,8 +206,8 @@ KINDS = {
         lambda pa: pa.list_(pa.string()),
         lambda value: not value,
     ),
-    "name": Kind(name, as_it_stands, lambda pa: pa.string(), is_blank),
-    "names": Kind(each(name, "a list of labels"), NAMES_OF_JSON, lambda pa: pa.list_(pa.string())),
+    "name": Kind(name, name, lambda pa: pa.string(), is_blank),
+    "names": Kind(NAMES, NAMES_OF_JSON, lambda pa: pa.list_(pa.string())),
     "number": Kind(number, number_of_text, lambda pa: pa.float64()),
     "answers": Kind(
         answers,

@@ -1,6 +1,7 @@
 """What all readers share: the type of a row, how its values are read, and words of error messages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import combinations
 from typing import Any
 
 from .kinds import Column, WrongValue
@@ -14,8 +15,16 @@ NAMED = 5  # the number of places that a message names
 
 
 def typed(columns: Mapping[str, Column | str]) -> dict[str, Column]:
-    """The wanted columns; where only the name of a column is given, it holds texts."""
-    return {option: Column(column) if isinstance(column, str) else column for option, column in columns.items()}
+    """The wanted columns; where only the name of a column is given, it holds texts.
+
+    Raises:
+        ValueError: two options name the same column.
+    """
+    wanted = {option: Column(column) if isinstance(column, str) else column for option, column in columns.items()}
+    for (first, one), (second, other) in combinations(wanted.items(), 2):
+        if one.name == other.name:
+            raise ValueError(f"{first} and {second} are both {one.name!r}; each needs a column of its own")
+    return wanted
 
 
 def checked(value: Any, column: Column, place: str) -> Any:
@@ -62,12 +71,6 @@ def missing_column(place: str, column: str, option: str, names: Iterable[str], m
     """
     known = ", ".join(map(repr, names))
     return ValueError(f"{place} has no column {column!r}; it has {known}. Name the right one with --{option}{more}")
-
-
-def counted(rows: Sequence[object] | int) -> str:
-    """The number of rows as the subject of a sentence: "1 row has", "1,002 rows have"."""
-    number = rows if isinstance(rows, int) else len(rows)
-    return f"{number:,} {'row has' if number == 1 else 'rows have'}"
 
 
 def named(places: list[str]) -> str:

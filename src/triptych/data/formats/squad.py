@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..quantities import counted
 from .json_objects import parse_json, skip_space
 from .lines import decoded, opened
 from .rows import Columns, Row, checked, missing_column
@@ -78,7 +79,7 @@ def answers(question: dict[str, Any], place: str) -> list[Any]:
     given: list[Any] = member(question, "answers", list, place)
     impossible = question.get("is_impossible", False)
     if impossible and given:
-        raise ValueError(f"{place} is_impossible, but has {len(given)} answers; one of the two is wrong")
+        raise ValueError(f"{place} is_impossible, but has {counted(len(given), 'answers')}; one of the two is wrong")
     if not given and not impossible:
         raise ValueError(
             f'{place} has no answers; if there is none in its context, it needs "is_impossible": true, as in SQuAD 2.0'

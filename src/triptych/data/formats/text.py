@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING
 
+from ..quantities import counted
 from .lines import content, text_lines
 from .rows import Columns, Row
 
@@ -61,6 +62,6 @@ def read_parallel(source: str, target: str, options: "FileOptions") -> Iterator[
             yield counts[0], sides
     if counts[0] != counts[1]:
         raise ValueError(
-            f"{source} has {counts[0]} lines, but {target} has {counts[1]}; line n of the one must be the "
+            f"{source} has {counted(counts[0], 'lines')}, but {target} has {counts[1]}; line n of the one must be the "
             "translation of line n of the other"
         )

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrow import CHUNK, write_batches
 from .draws import row_generator
 from .masked import NEVER
 
@@ -48,8 +49,9 @@ class Sentences:
             of_documents = table["tokens"].combine_chunks()
             counts.append(pc.list_value_length(of_documents).to_numpy())
             lengths.append(pc.list_value_length(of_documents.flatten()).to_numpy())
-            tokens.append(of_documents.flatten().flatten().to_numpy())
-            starts.append(table["word_starts"].combine_chunks().flatten().flatten().to_numpy())
+            tokens.append(of_documents.flatten().flatten().to_numpy().astype(np.int32))
+            of_words = table["word_starts"].combine_chunks().flatten().flatten()
+            starts.append(of_words.to_numpy().astype(np.int8))
         number_of_sentences = np.concatenate(counts)
         if len(number_of_sentences) < 2 or number_of_sentences.max() < 2:
             raise ValueError(
@@ -59,7 +61,7 @@ class Sentences:
                 "--documents blank_lines is given"
             )
         edges = [np.concatenate([[0], np.cumsum(np.concatenate(sizes))]) for sizes in (lengths, counts)]
-        return cls(np.concatenate(tokens).astype(np.int32), np.concatenate(starts).astype(np.int8), *edges)
+        return cls(np.concatenate(tokens), np.concatenate(starts), *edges)
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,9 @@ class PairFrame:
 
 
 def next_sentence_rows(rows: "Dataset", tokenizer: Any, block_size: int, types: int, seed: int) -> "Dataset":
-    """Makes the rows of `MaskedLMCollator` with `token_type_ids` and `next_sentence_label`; in memory.
+    """Makes the rows of `MaskedLMCollator` with `token_type_ids` and `next_sentence_label`.
+
+    The tokens of all documents are in memory meanwhile, 5 bytes each; the rows are written to the disk.
 
     Args:
         rows: documents of sentences, see `Sentences.of`.
@@ -181,7 +185,7 @@ def next_sentence_rows(rows: "Dataset", tokenizer: Any, block_size: int, types: 
     Raises:
         ValueError: see `Sentences.of`; or `block_size` leaves no room for two tokens; or there are too few types.
     """
-    from datasets import Dataset
+    import pyarrow as pa
 
     sentences, frame = Sentences.of(rows), PairFrame.of(tokenizer)
     if block_size < frame.size + 2:
@@ -191,6 +195,16 @@ def next_sentence_rows(rows: "Dataset", tokenizer: Any, block_size: int, types: 
             f"type_vocab_size={types}: the tokenizer tells two segments apart by the types 0 to {max(frame.types)}; "
             "choose a model with token types, or give --type_vocab_size"
         )
-    pairs = [frame.row(sentences, pair) for pair in pairs_of(sentences, block_size - frame.size, seed)]
-    columns = {name: [pair[name] for pair in pairs] for name in pairs[0]}
-    return Dataset.from_dict({**columns, "example": np.arange(len(pairs))})
+    numbers, flags = pa.list_(pa.int32()), pa.list_(pa.int8())
+    kinds = {"input_ids": numbers, "word_starts": flags, "token_type_ids": flags, "next_sentence_label": pa.int64()}
+    schema = pa.schema({**kinds, "example": pa.int64()})
+
+    def batches() -> Iterator[Any]:
+        pairs = enumerate(pairs_of(sentences, block_size - frame.size, seed))
+        while chunk := list(islice(pairs, CHUNK)):
+            made = [frame.row(sentences, pair) | {"example": number} for number, pair in chunk]
+            yield pa.record_batch(
+                [pa.array([row[name] for row in made], schema.field(name).type) for name in schema.names], schema
+            )
+
+    return write_batches(batches(), schema)

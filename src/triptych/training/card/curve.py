@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 NOT_MEASURED = {"step", "minutes", "epoch", "learning_rate"}  # numbers of a record that say when, not how good
 PANELS = 6  # at most
 PANEL = (4.2, 3.2)  # width and height of a panel, in inches
+NOISE = 1e-3  # a change by a smaller part of the value is none
 MARGIN = 0.7  # of them left of the axes, for the numbers
 
 
@@ -38,6 +39,14 @@ def panels(names: Iterable[str]) -> list[list[str]]:
     return [group for group in [losses, *([name] for name in names if name not in losses)] if group][:PANELS]
 
 
+def limits(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the ends of the axis of values: what does not change is a flat line, and its noise is not enlarged."""
+    low, high = min(values), max(values)
+    size = max(abs(low), abs(high))
+    margin = 0.05 * (high - low) if high - low > NOISE * size else 0.1 * (size or 1)
+    return low - margin, high + margin
+
+
 def draw(series: dict[str, list[tuple[int, float]]]) -> bytes | None:
     """Returns the picture as PNG; None where there is nothing to draw.
 
@@ -60,6 +69,9 @@ def draw(series: dict[str, list[tuple[int, float]]]) -> bytes | None:
         for name in group:
             steps, values = zip(*series[name], strict=True)
             axes.plot(steps, values, label=name, marker="." if len(steps) < 30 else None)
+        axes.set_xlim(0, 1.02 * max(step for name in group for step, _ in series[name]))
+        axes.set_ylim(limits([value for name in group for _, value in series[name]]))
+        axes.ticklabel_format(axis="y", useOffset=False)  # 0.25 and 0.26, not 1e-2 above 2.5e-1
         axes.set_xlabel("updates")
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=5)
         axes.grid(alpha=0.3)

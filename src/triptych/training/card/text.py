@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ...data.quantities import counted
 from ..model_sizes import layers, parameters, vocabulary
 from .markdown import block, code, plain, table
 from .run import Run, without_folders
@@ -43,7 +44,7 @@ def body(run: Run, curve: str | None) -> str:
     sections = {
         f"# {plain(run.name)}": f"A model for {title}, trained with Triptych: "
         f"{code(task.model_class.__name__)}, {parameters(task.model)}.",
-        "## How to use it": block(use(task.pipeline_tag, run.name, task.model_class.__name__), "python"),
+        "## How to use it": block(use(task.use or task.pipeline_tag, run.name, task.model_class.__name__), "python"),
         "## Results": "\n\n".join(results(run, curve)),
         "## Data": "\n\n".join(data(run)),
         "## Model": table(("", ""), model_rows(run)),
@@ -111,7 +112,8 @@ def model_rows(run: Run) -> Iterator[tuple[str, str]]:
 def training(run: Run) -> Iterator[str]:
     """Gives the command, how long it took on which devices, and the options that differ from their defaults."""
     yield block(run.command, "bash")
-    yield f"{run.result.step:,} updates in {run.result.minutes:.1f} minutes on {plain(run.device)}."
+    updates, minutes = counted(run.result.step, "updates"), counted(run.result.minutes, "minutes", ".1f")
+    yield f"{updates} in {minutes} on {plain(run.device)}."
     told = {**changed_options(run.task.arguments), **changed_options(run.arguments)}
     yield table(("option", "value"), [(code(name), code(value)) for name, value in told.items()])
 

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+from ...configuration.fields import meant
+
 # Name → module here and class in it; imported when asked for, as each needs a library of its own.
 METRICS = {
     "accuracy": ("classification", "Accuracy"),
@@ -29,6 +31,6 @@ def load_metric(name: str) -> Any:
         ValueError: no such metric here.
     """
     if name not in METRICS:
-        raise ValueError(f"there is no metric {name!r}; choose one of {', '.join(METRICS)}")
+        raise ValueError(f"there is no metric {name!r}{meant(name, METRICS)}; choose one of {', '.join(METRICS)}")
     module, attribute = METRICS[name]
     return getattr(import_module(f".{module}", __name__), attribute)()

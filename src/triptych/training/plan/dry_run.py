@@ -7,6 +7,7 @@ from torch import nn
 
 from ...data import DatasetBatches, StreamBatches
 from ...data.batching import token_lengths
+from ...data.quantities import counted
 from .forecast import Forecast, Measured
 
 UNITS = ("B", "kB", "MB", "GB")
@@ -27,9 +28,9 @@ def update_lines(batches: DatasetBatches | StreamBatches, sides: Mapping[str, st
     padded = rows * np.sum([np.maximum.reduceat(side, starts) for side in lengths], axis=0)
     longest = ", ".join(f"{int(side.max()):,} {name}" for side, name in zip(lengths, sides, strict=True))
     return [
-        f"{len(rows):,} updates an epoch, of {spread(rows)} rows and {spread(padded)} tokens with padding",
-        f"{int(tokens.sum()):,} tokens an epoch, {1 - tokens.sum() / padded.sum():.1%} of the updates is padding; "
-        f"longest: {longest}",
+        f"{counted(len(rows), 'updates')} an epoch, of {spread(rows)} rows and {spread(padded)} tokens with padding",
+        f"{counted(int(tokens.sum()), 'tokens')} an epoch, {1 - tokens.sum() / padded.sum():.1%} of the updates is "
+        f"padding; longest: {longest}",
     ]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from accelerate.utils import broadcast_object_list
 
+from ...data.quantities import counted
 from ..loop import TrainingLoop
 from ..run_directory.random_numbers import random_state, set_random_state
 
@@ -93,22 +94,16 @@ def agreed(loop: TrainingLoop, value: float) -> float:
 @contextmanager
 def undone(loop: TrainingLoop) -> Iterator[None]:
     """Restores, at the end, all that updates change: weights, optimizer, loss scale, random numbers and counters."""
-    model, optimizer, scaler = loop.model, loop.optimizer, loop.accelerator.scaler
-    tensors = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    former = [tensor.detach().clone() for tensor in tensors]
+    model, scaler = loop.model, loop.accelerator.scaler
+    back = loop.weights.undo()
     random_numbers = random_state(loop.accelerator.device)
-    optimizer_state = copy.deepcopy(optimizer.state_dict())
     scale = None if scaler is None else scaler.state_dict()
     counters, mode = copy.deepcopy(vars(loop.state)), model.training
     model.train()
     try:
         yield
     finally:
-        with torch.no_grad():
-            for tensor, values in zip(tensors, former, strict=True):
-                tensor.copy_(values)
-        optimizer.zero_grad(set_to_none=True)
-        optimizer.load_state_dict(optimizer_state)
+        back()
         if scaler is not None:
             scaler.load_state_dict(scale)
         vars(loop.state).update(counters | {"pieces": loop.state.pieces})  # the batches stay as finely cut
@@ -146,9 +141,10 @@ class Forecast:
     in_time: bool
 
     def __str__(self) -> str:
-        epochs = "" if self.epochs is None else f", {self.epochs:.3g} epochs"
-        time_given = f"in the {self.minutes:g} minutes" if self.in_time else f"in about {self.minutes:.3g} minutes"
-        return f"about {self.updates:,} updates{epochs}, {time_given}"
+        epochs = "" if self.epochs is None else f", {counted(self.epochs, 'epochs', '.3g')}"
+        minutes = counted(self.minutes, "minutes", "g" if self.in_time else ".3g")
+        time_given = f"in the {minutes}" if self.in_time else f"in about {minutes}"
+        return f"about {counted(self.updates, 'updates')}{epochs}, {time_given}"
 
 
 def forecast(loop: TrainingLoop, seconds: float) -> Forecast:
@@ -192,7 +188,7 @@ def warnings(
     is_within_warmup = arguments.warmup_ratio is None and expected.updates <= arguments.warmup_steps
     if is_within_warmup and (expected.in_time or is_dry):
         told.append(
-            f"the training ends within the warm-up of {arguments.warmup_steps:,} updates, so the learning rate never "
-            f"reaches its peak: give --warmup_steps {max(expected.updates // 20, 1)}"
+            f"the training ends within the warm-up of {counted(arguments.warmup_steps, 'updates')}, so the learning "
+            f"rate never reaches its peak: give --warmup_steps {max(expected.updates // 20, 1)}"
         )
     return [f"warning: {line}" for line in told]

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from ...conversion.loading import read_config
 from ..arguments import LoopArguments
 from ..run_directory.record import read_record
 from ..task import Task
@@ -37,9 +36,8 @@ def plan_of_run(task: Task, arguments: LoopArguments, accelerator: Accelerator, 
         arguments.max_steps,
     )
     values = {**vars(arguments), **vars(task.arguments), **task.config_fields}
-    return make_plan(
-        task.family, resources, {n: values[n] for n in given if n in values}, width_of(task.arguments.model)
-    )
+    width = None if task.checkpoint is None else int(getattr(task.checkpoint, "hidden_size", 0))
+    return make_plan(task.family, resources, {n: values[n] for n in given if n in values}, width)
 
 
 def check_fields(task: Task) -> None:
@@ -61,8 +59,3 @@ def check_fields(task: Task) -> None:
             return
     assert wrong is not None
     raise wrong
-
-
-def width_of(model: str | None) -> int | None:
-    """Returns the width of the checkpoint from which a run starts; None where there is none."""
-    return None if model is None else int(getattr(read_config(model), "hidden_size", 0))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from ...data.quantities import counted
+
 DAY = 1440.0  # minutes: what a run is taken to have where no limit in minutes is given
 
 
@@ -116,9 +118,10 @@ class Resources:
         return {"tokens": tokens, "core_minutes": self.core_minutes, "tokens_seen": min(of_epochs, of_steps)}
 
     def __str__(self) -> str:
-        tokens = "a stream" if self.tokens is None else f"about {self.tokens:,} tokens"
-        what = f"{self.threads} threads" if self.device == "cpu" else self.device
+        tokens = "a stream" if self.tokens is None else f"about {counted(self.tokens, 'tokens')}"
+        what = counted(self.threads, "threads") if self.device == "cpu" else self.device
         limits = {"epochs": self.epochs, "updates": self.steps, "minutes": self.minutes}
-        given = " or ".join(f"{limit:,g} {name}" for name, limit in limits.items() if limit is not None)
+        given = " or ".join(counted(limit, name, ",g") for name, limit in limits.items() if limit is not None)
         time = "" if self.minutes is not None else " (of at most a day)"
-        return f"{tokens} for {given}{time} on {self.processes} × {what}, {self.core_minutes:,.0f} core-minutes"
+        computing = counted(self.core_minutes, "core-minutes", ",.0f")
+        return f"{tokens} for {given}{time} on {self.processes} × {what}, {computing}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from ...data.quantities import counted
 from ...files import reading, weight_files
 
 
@@ -31,8 +32,9 @@ def average_checkpoints(directories: Iterable[str | Path]) -> dict[str, torch.Te
         for directory, checkpoint in zip(directories[1:], checkpoints[1:], strict=True):
             if differing := checkpoints[0].keys() ^ checkpoint.keys():
                 raise ValueError(
-                    f"{directories[0]} and {directory} hold different models: {len(differing)} tensors are in only "
-                    f"one of them, e.g. {min(differing)!r}"
+                    f"{directories[0]} and {directory} hold different models: "
+                    f"{counted(len(differing), 'tensors are', one='tensor is')} in only one of them, "
+                    f"e.g. {min(differing)!r}"
                 )
         return {name: _mean(name, directories, [c[name] for c in checkpoints]) for name in checkpoints[0]}
 

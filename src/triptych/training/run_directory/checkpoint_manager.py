@@ -35,7 +35,7 @@ from .directory import check_output_dir, start_run
 from .loop_state import is_better
 from .random_numbers import random_state
 from .record import BEST_FILE, STATE, claim, is_run_entry, release
-from .training_state import optimizer_tensors, read_state, write_state
+from .training_state import read_state, write_state
 from .weights import fresh_directory, load_weights, restore_weights, save_adapters, save_model, save_weights
 
 
@@ -47,8 +47,7 @@ class CheckpointManager:
 
     Args:
         output_dir: the directory of the run. From `begin` on it always holds a model that loads.
-        weights: the model without wrappers, equal on all processes, and what is trained of it.
-        optimizer: the optimizer whose state a checkpoint holds.
+        weights: the model without wrappers, equal on all processes, what is trained of it, and its optimizer.
         accelerator: the processes of the run.
         keep: the number of last checkpoints that are kept.
         save_extras: writes into a directory the files that belong beside the weights (a tokenizer, for example).
@@ -58,12 +57,11 @@ class CheckpointManager:
         self,
         output_dir: Path,
         weights: WholeModel,
-        optimizer: Any,
         accelerator: Accelerator,
         keep: int,
         save_extras: Callable[[Path], None],
     ) -> None:
-        self.output_dir, self.weights, self.optimizer, self.accelerator = output_dir, weights, optimizer, accelerator
+        self.output_dir, self.weights, self.accelerator = output_dir, weights, accelerator
         self.model = weights.model
         self.keep, self.save_extras = keep, save_extras
         self.extra_files: set[str] = set()  # the files that `save_extras` writes, known after its first call
@@ -154,7 +152,7 @@ class CheckpointManager:
         self.weights.gather()
         if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
             raise FloatingPointError(f"the weights are not finite after update {step}: the training has diverged")
-        optimizer_state = optimizer_tensors(self.weights.trained, self.optimizer)
+        optimizer_state = self.weights.optimizer_tensors()
         random_states = gather_object([random_state(self.accelerator.device)])
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
@@ -192,7 +190,7 @@ class CheckpointManager:
         restore_weights(self.model, checkpoint, remedy_for(checkpoint))
         process, device = self.accelerator.process_index, self.accelerator.device
         self.weights.scatter()
-        state = read_state(checkpoint, self.weights.trained, self.optimizer, process, device)
+        state = read_state(checkpoint, self.weights, process, device)
         scaler, processes = state.pop("scaler"), state.pop("processes")
         if scaler is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(scaler)

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from ...files import check_model_files, check_tensors, read_object, reading, weight_files
 from .checkpoints import remedy_for, step_directories, step_of
 from .loop_state import check_best, check_state
-from .record import BEST_FILE, OPTIMIZER_FILE, RANDOM_STATE_FILE, STATE, STATE_FILE
+from .record import BEST_FILE, OPTIMIZER_FILE, RANDOM_STATE_FILE, STATE, STATE_FILE, STATE_FILES
 
 
 def check_checkpoints(output_dir: Path) -> None:
@@ -53,8 +53,9 @@ def read_state_file(checkpoint: Path) -> dict[str, Any]:
 
 
 def is_scheduled(checkpoint: Path) -> bool:
-    """Says whether a checkpoint was due; of a checkpoint that has no state any more, it is known to be so."""
-    return not (checkpoint / STATE / STATE_FILE).is_file() or bool(read_state_file(checkpoint)["scheduled"])
+    """Says whether a checkpoint was due; of one whose state is removed, also in part, it is known to be so."""
+    has_state = all((checkpoint / STATE / name).is_file() for name in STATE_FILES)
+    return not has_state or bool(read_state_file(checkpoint)["scheduled"])
 
 
 def read_best(output_dir: Path) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ...data.quantities import counted
+
 
 def is_number(value: Any) -> bool:
     """Says whether a value from a JSON file is a number that a metric can have; NaN and infinity are such numbers."""
@@ -84,9 +86,12 @@ def check_state(values: dict[str, Any], step: int, processes: int) -> None:
     # An epoch has at least one update. In the first epoch, `updates` counts all updates of the run.
     fits = {
         "step": (state.step == step, f"the directory is that of step {step}"),
-        "epoch": (state.epoch + state.updates <= step, f"there were {step} updates in all"),
-        "updates": (state.epoch > 0 or state.updates == step, f"there were {step} updates in the first epoch"),
-        "evaluated": (state.evaluated <= step, f"there were {step} updates in all"),
+        "epoch": (state.epoch + state.updates <= step, f"there were {counted(step, 'updates')} in all"),
+        "updates": (
+            state.epoch > 0 or state.updates == step,
+            f"there were {counted(step, 'updates')} in the first epoch",
+        ),
+        "evaluated": (state.evaluated <= step, f"there were {counted(step, 'updates')} in all"),
         "evaluated_at": (state.evaluated_at <= state.seconds, f"the run took {state.seconds} seconds"),
         "saved_at": (state.saved_at <= state.seconds, f"the run took {state.seconds} seconds"),
     }

@@ -21,7 +21,8 @@ class CausalLMArguments(DocumentArguments):
     """Documents, and whether several of them share a row."""
 
     one_document_per_row: bool = option(
-        False, "Give each document rows of its own, instead of packing several into a row without seeing each other."
+        False,
+        "Give each document rows of its own. Otherwise several documents stand in a row, and do not see each other.",
     )
 
 

@@ -9,7 +9,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from ...data import PaddingCollator
+from ...data.arrow import values_of
+from ...data.cache import mapped
 from ...data.formats.kinds import Column
+from ...data.quantities import counted
 from ...data.texts import TextEncoder, check_end_tokens, separates_pairs
 from ...modeling import (
     TriptychDecoderForSequenceClassification,
@@ -59,16 +62,10 @@ class ClassificationArguments(TextOptions, TaskArguments):
     def columns(self) -> dict[str, Column | str]:
         """Extends `TextOptions.columns`: the second text and the labels."""
         kind = PROBLEMS[self.problem_type].kind if self.problem_type else "label"
-        columns = super().columns() | {
+        return super().columns() | {
             "text_pair_column": Column(self.text_pair_column, optional=self.text_pair_column == PAIR),
             "label_column": Column(self.label_column, kind),
         }
-        names = [column if isinstance(column, str) else column.name for column in columns.values()]
-        if len(set(names)) < len(names):
-            raise ValueError(
-                f"text_column, text_pair_column and label_column are {', '.join(names)}; they must differ"
-            )
-        return columns
 
 
 class ClassificationTask(Task):
@@ -96,21 +93,21 @@ class ClassificationTask(Task):
         complete_for_batches(named[0])
 
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
-        """Extends `Task.load_data`: checks that all labels can be learnt."""
+        """Extends `Task.load_data`: finds what the labels mean, and checks that all of them can be learnt."""
         data, remarks = super().load_data(seed)
         if "train" in data:
+            self.problem_type = self.arguments.problem_type or problem_of(data["train"])
+            self.problem = PROBLEMS[self.problem_type](data["train"], self.checkpoint)
+            self.scores = self.problem.scores
+            self.use = f"{self.problem.use}{' of pairs' if PAIR in self.text_columns else ''}"
             for split, rows in data.items():
                 self.problem.check(split, rows)
         return data, list(remarks)
 
     def hold_out(self, data: "DatasetDict", seed: int) -> list[str]:
-        """Extends `Task.hold_out`: the labels of held-out rows are known, too, so they are looked at before."""
-        if "train" in data:
-            self.problem_type = self.arguments.problem_type or problem_of(data["train"])
-            self.problem = PROBLEMS[self.problem_type](data["train"], self.arguments.model)
-            self.scores = self.problem.scores
-            if PAIR in data["train"].column_names:
-                self.text_columns, self.unit = ("text", PAIR), "pairs of texts"
+        """Extends `Task.hold_out`: finds whether the texts are pairs."""
+        if "train" in data and PAIR in data["train"].column_names:
+            self.text_columns, self.unit = ("text", PAIR), "pairs of texts"
         return super().hold_out(data, seed)
 
     def task_fields(self) -> dict[str, Any]:
@@ -132,10 +129,14 @@ class ClassificationTask(Task):
         def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
             return {**encoder(batch["text"], batch.get(PAIR)), "labels": problem.targets(batch[LABEL])}
 
-        rows = data.map(encode, batched=True, remove_columns=data.column_names, desc="tokenizing")
-        cut = sum(rows["is_cut"][:])
+        depends_on = ["classification", encoder, problem.fields()]
+        rows = mapped(data, encode, depends_on, batched=True, remove_columns=data.column_names, desc="tokenizing")
+        cut = sum(values_of(rows, "is_cut"))
         if cut:
-            self.remarks = [*self.remarks, f"{split}: cut to {encoder.limit} tokens: {cut:,} of {len(rows):,}"]
+            self.remarks = [
+                *self.remarks,
+                f"{split}: cut to {counted(int(encoder.limit or 0), 'tokens')}: {cut:,} of {len(rows):,}",
+            ]
         return rows.remove_columns("is_cut")
 
     def collator(self) -> PaddingCollator:
@@ -161,7 +162,8 @@ class ClassificationTask(Task):
         def answers(batch: dict[str, list[Any]]) -> list[dict[str, Any]]:
             encoded = encoder(batch["text"], batch.get(PAIR))
             if final and any(encoded["is_cut"]):
-                logger.warning("cut %d texts to %d tokens", sum(encoded["is_cut"]), encoder.limit)
+                texts = counted(sum(encoded["is_cut"]), "texts")
+                logger.warning("cut %s to %s", texts, counted(int(encoder.limit or 0), "tokens"))
             inputs = collate([dict(zip(encoded, row, strict=True)) for row in zip(*encoded.values(), strict=True)])
             inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
             return self.problem.decide(model(**inputs).logits.float())

@@ -12,9 +12,10 @@ from ...data.cache import mapped
 from ...data.data_sets import files_of_directory
 from ...data.file_rows import names
 from ...data.formats.rows import typed
+from ...data.quantities import counted
 from ...data.readers import FileOptions
 from ...data.sieve import told
-from ...data.streams import read_all, stream_data_set, stream_files, stream_of_texts
+from ...data.streams import check_text, read_all, stream_data_set, stream_files, stream_of_texts
 from ..arguments import option
 from ..data_options import TextOptions
 from ..likelihoods import likelihoods, of_rows
@@ -43,7 +44,9 @@ class DocumentArguments(TextOptions, TaskArguments):
     streaming: bool = option(
         False, "Read the training data as they are needed, again in each epoch. Needs --tokenizer, or --model."
     )
-    shuffle_buffer: int = option(1000, "Documents of a stream among which the next one is drawn; 1 keeps the order.")
+    shuffle_buffer: int = option(
+        1000, "Documents of a stream that are in memory to draw the next one among them; 1 keeps their order."
+    )
     block_size: int | None = option(
         None,
         f"Most tokens of a row. Longer documents are cut. By default what the model takes, but at most {LONGEST}.",
@@ -92,8 +95,10 @@ class LanguageModelTask(Task):
 
     def load_stream(self, seed: int) -> Any:
         """Returns the training data as a stream, in a new order in each epoch, and the other splits read at once."""
-        arguments, streams = self.arguments, self.streams()
+        arguments, streams, paths = self.arguments, self.streams(), self.stream_paths()
         columns = typed(arguments.columns())
+        for split, rows in streams.items():
+            check_text(rows, ", ".join(paths.get(split, [f"{arguments.dataset_name}[{split}]"])))
         data = {s: with_text(read_all(streams[s], columns, s), s) for s in ("validation", "test") if s in streams}
         if "train" not in streams:
             return data
@@ -131,7 +136,9 @@ class LanguageModelTask(Task):
         """
         limit, given = self.config.position_limit, self.arguments.block_size
         if given is not None and limit is not None and given > limit:
-            raise ValueError(f"block_size={given}: the model takes at most {limit} tokens; give at most so many")
+            raise ValueError(
+                f"block_size={given}: the model takes at most {counted(limit, 'tokens')}; give at most so many"
+            )
         if self.arguments.max_tokens < 2:
             raise ValueError(f"max_tokens={self.arguments.max_tokens} must be at least 2: a token and the next one")
         return given or min(limit or LONGEST, LONGEST, self.arguments.max_tokens)

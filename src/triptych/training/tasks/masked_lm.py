@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from accelerate import Accelerator
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from ...data.documents import MaskedEncoder
 from ...data.objectives.masked import MaskedLMCollator
@@ -28,7 +30,7 @@ class MaskedLMArguments(DocumentArguments):
     Documents, and what is masked.
 
     Raises:
-        ValueError: `mlm_probability` is not in (0, 1]; or pairs of sentences are wanted from a stream.
+        ValueError: `mlm_probability` is not in (0, 1]; or pairs of sentences are wanted from a stream, or packed.
     """
 
     tokenizer_model: Literal["bpe", "wordpiece", "unigram", "unigram-bytes", "word", "character"] = option(
@@ -37,7 +39,14 @@ class MaskedLMArguments(DocumentArguments):
     masking: Literal["token", "word", "span"] = option(
         "token", "What is masked as a whole: single tokens, words, or spans of 1 to 10 words (SpanBERT's)."
     )
-    mlm_probability: float = option(0.15, "Part of the tokens that are asked for, drawn anew in each epoch.")
+    mlm_probability: float = option(
+        0.15, "Part of the tokens that are masked for the model to fill in, drawn anew in each epoch."
+    )
+    packed: bool = option(
+        False,
+        "Fill rows with several documents that see each other, as RoBERTa did; the end token of a row stands between "
+        "two. By default each document has rows of its own.",
+    )
     next_sentence: bool = option(
         False,
         "Also learn whether a segment follows another one in its document, as BERT did. Documents have a sentence on "
@@ -48,6 +57,8 @@ class MaskedLMArguments(DocumentArguments):
         super().__post_init__()
         if not 0 < self.mlm_probability <= 1:
             raise ValueError(f"mlm_probability={self.mlm_probability} must be in (0, 1]")
+        if self.next_sentence and self.packed:
+            raise ValueError("--next_sentence and --packed are two ways to make rows: give one of them")
         if self.next_sentence and self.streaming:
             raise ValueError("--next_sentence takes sentences from any document, so the data cannot be a stream; "
                              "leave out --streaming or --next_sentence")  # fmt: skip
@@ -66,8 +77,13 @@ class MaskedLMTask(LanguageModelTask):
 
     arguments: MaskedLMArguments
 
-    def __init__(self, arguments: Any, config_fields: dict[str, Any] | None = None) -> None:
-        super().__init__(arguments, config_fields)
+    def __init__(
+        self,
+        arguments: Any,
+        config_fields: dict[str, Any] | None = None,
+        checkpoint: PreTrainedConfig | None = None,
+    ) -> None:
+        super().__init__(arguments, config_fields, checkpoint)
         self.seed, self.losses = 0, ("loss", "accuracy")
         if arguments.next_sentence:
             self.model_class = TriptychEncoderForPreTraining
@@ -94,18 +110,24 @@ class MaskedLMTask(LanguageModelTask):
 
     def rows(self, split: str) -> "Dataset":
         """Extends `Task.rows`: documents, cut into rows; or pairs of segments of documents."""
-        return self.pairs(self.data[split]) if self.arguments.next_sentence else self.numbered(self.data[split])
+        if self.arguments.next_sentence:
+            return self.pairs(self.data[split])
+        return self.numbered(self.data[split], packed=self.arguments.packed)
 
-    def numbered(self, rows: "Dataset", with_documents: bool = False) -> "Dataset":
+    def numbered(self, rows: "Dataset", packed: bool = False, with_documents: bool = False) -> "Dataset":
         """Returns documents, cut into rows, with the number by which the masks of each row are drawn."""
         encoder, size = MaskedEncoder(self.tokenizer), self.block_size
 
         def make(batch: dict[str, list[str]], numbers: list[int]) -> dict[str, list[Any]]:
+            if packed:
+                return encoder.packed(batch["text"], size)
             pieces = encoder.pieces(batch["text"], size)
             documents = pieces.pop("document")
             return pieces | ({"document": [numbers[place] for place in documents]} if with_documents else {})
 
-        cut = in_batches(rows, make, encoder, size, with_documents, numbered=True)
+        cut: Any = in_batches(rows, make, encoder, size, packed, with_documents, numbered=True)
+        if hasattr(cut, "__len__"):
+            return cut.add_column("example", np.arange(len(cut)))
         return cut.map(lambda batch, numbers: {"example": numbers}, with_indices=True, batched=True)
 
     def pairs(self, rows: "Dataset") -> "Dataset":
@@ -188,5 +210,5 @@ class MaskedLMTask(LanguageModelTask):
 
     def identity(self) -> dict[str, Any]:
         """Extends `Task.identity`."""
-        names = ("masking", "mlm_probability", "next_sentence")
+        names = ("masking", "mlm_probability", "packed", "next_sentence")
         return super().identity() | {f"objective.{name}": getattr(self.arguments, name) for name in names}

@@ -94,7 +94,7 @@ class QuestionAnsweringArguments(QuestionOptions, TaskArguments):
     max_answer_length: int = option(30, "Most tokens of an answer.")
     null_score_threshold: float | None = option(
         None,
-        "A question gets no answer if the score of none is greater by more than this than that of the best answer "
+        'How much the score of "no answer" must exceed the score of the best answer for a question to get none '
         "(default: 0 if training data have questions without an answer, else every question is answered).",
     )
     evaluation_questions: int = option(500, "Validation questions that are answered at evaluations; 0 for none.")

@@ -20,9 +20,7 @@ class SummaryOptions(DataOptions):
     summary_column: str = option("summary", "Column of their summaries.")
 
     def columns(self) -> dict[str, Any]:
-        """Extends `DataOptions.columns`: the two columns must differ."""
-        if self.text_column == self.summary_column:
-            raise ValueError(f"text_column and summary_column are both {self.text_column!r}; a row needs two columns")
+        """Extends `DataOptions.columns`."""
         return {"text_column": self.text_column, "summary_column": self.summary_column}
 
 
@@ -38,7 +36,9 @@ class SummarizationArguments(SummaryOptions, TextToTextArguments):
     max_source_length: int = option(1024, "Most tokens of a text; the model reads no more of it.")
     max_target_length: int = option(256, "Most tokens of a summary that is learnt.")
     overlong: Literal["error", "truncate", "drop"] = option(
-        "truncate", "What to do with rows whose text or summary is longer than that, or than the model allows."
+        "truncate",
+        "What to do with rows whose text or summary is longer than max_source_length or max_target_length, or than "
+        "the model allows.",
     )
     max_new_tokens: int | None = option(
         None, "Most tokens of a summary that is written (default: those of the checkpoint, else max_target_length)."

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from accelerate import Accelerator
 
 from ...data import PaddingCollator
+from ...data.arrow import Texts
+from ...data.cache import mapped
 from ...data.collators import IGNORED
+from ...data.quantities import counted
 from ...data.words import NO_WORD, Window, WordEncoder
 from ...modeling import TriptychDecoderForTokenClassification, TriptychEncoderForTokenClassification
 from ...tokenization import train_tokenizer
@@ -75,25 +78,20 @@ class TaggingTask(Task):
         complete_for_batches(named[0])
 
     def load_data(self, seed: int) -> tuple["DatasetDict", Sequence[str]]:
-        """Extends `Task.load_data`: checks that all tags can be learnt."""
+        """Extends `Task.load_data`: finds the tags, and checks that all of them can be learnt."""
         data, remarks = super().load_data(seed)
         if "train" in data:
+            self.labels = Labels(names_in(data["train"], TAGS), checkpoint_names(self.checkpoint))
+            self.scoring = scoring_of(self.labels.names)
+            self.scores = self.scoring.scores
             for split, rows in data.items():
                 self.labels.check(split, rows, TAGS)
         return data, list(remarks)
 
-    def hold_out(self, data: "DatasetDict", seed: int) -> list[str]:
-        """Extends `Task.hold_out`: the tags of held-out sentences are known, too, so they are looked at before."""
-        if "train" in data:
-            self.labels = Labels(names_in(data["train"], TAGS), checkpoint_names(self.arguments.model))
-            self.scoring = scoring_of(self.labels.names)
-            self.scores = self.scoring.scores
-        return super().hold_out(data, seed)
-
     def train_tokenizers(self) -> Tokenizers:
         """Extends `Task.train_tokenizers`: the texts are the words with spaces between them."""
         arguments = self.arguments
-        texts = (" ".join(tokens) for tokens in self.data["train"]["tokens"])
+        texts = Texts(self.data["train"], ["tokens"])
         return train_tokenizer(texts, arguments.tokenizer_model, arguments.vocab_size, self.family), None
 
     def task_fields(self) -> dict[str, Any]:
@@ -121,9 +119,11 @@ class TaggingTask(Task):
                 "labels": [targets(window, tags, numbers, all_tokens) for window, tags in found],
             }
 
-        rows = data.map(encode, batched=True, remove_columns=data.column_names, desc="tokenizing")
+        depends_on = ["tagging", encoder, numbers, all_tokens]
+        rows = mapped(data, encode, depends_on, batched=True, remove_columns=data.column_names, desc="tokenizing")
         if len(rows) > len(data):
-            told = f"{split}: {len(data):,} sentences are read in {len(rows):,} parts, because some are too long"
+            sentences = counted(len(data), "sentences are", one="sentence is")
+            told = f"{split}: {sentences} read in {counted(len(rows), 'parts')}, because some are too long"
             self.remarks = [*self.remarks, told]
         return rows
 

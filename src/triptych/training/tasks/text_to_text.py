@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from accelerate import Accelerator
 from torch import Tensor
 
-from ...conversion.loading import read_config
 from ...data import TranslationCollator, tokenize_pairs
 from ...data.targets import around_targets
 from ...data.tokenize import SAMPLE
@@ -63,18 +62,23 @@ class TextToTextArguments(TaskArguments):
         8192, "Source and target tokens of one update, padding included, over all processes and pieces."
     )
     evaluation_pairs: int = option(
-        500, "Validation rows for which texts are generated at evaluations, greedily; 0 for none."
+        500, "Validation rows for which texts are generated at evaluations, by greedy search; 0 for none."
     )
     evaluation_batch_size: int = option(64, "Texts that are generated at a time.")
 
-    num_beams: int | None = option(None, "Beams of the finished model (default: those of the checkpoint, else 4).")
+    num_beams: int | None = option(
+        None, "Beams with which the finished model searches for a text (default: those of the checkpoint, else 4)."
+    )
     gnmt_length_penalty: float | None = option(
         None,
-        "Its length penalty, the alpha of section 6.1 (default: that of the checkpoint; else the one that scores best "
-        "on evaluation_pairs validation rows at the end; without validation data 0.6).",
+        "Length penalty of the beam search, the alpha of section 6.1 of the paper: a greater one gives longer texts "
+        "(default: that of the checkpoint; else the one that scores best on evaluation_pairs validation rows at the "
+        "end; without validation data 0.6).",
     )
     no_repeat_ngram_size: int | None = option(
-        None, "Its output has no sequence of so many tokens twice (default: that of the checkpoint, else any)."
+        None,
+        "No sequence of so many tokens stands twice in a text that the finished model writes (default: that of the "
+        "checkpoint, else any may).",
     )
 
     def __post_init__(self) -> None:
@@ -123,8 +127,7 @@ class TextToTextTask(Task):
     def create_model(self) -> TriptychForConditionalGeneration:
         """Extends `Task.create_model`: the model knows how the finished model generates."""
         model = super().create_model()
-        if self.arguments.model:
-            keep_what_is_said(read_config(self.arguments.model), model.config, str(self.pipeline_tag))
+        keep_what_is_said(self.checkpoint, model.config, str(self.pipeline_tag))
         if (model.config.origin or {}).get("model_type") in FAIRSEQ:
             keep_what_stays(model)
         self.set_generation(model)
@@ -281,7 +284,11 @@ def is_stated(options: Any, name: str) -> bool:
 
 
 def keep_what_is_said(published: Any, config: Any, task: str) -> None:
-    """Copies what a public configuration says of a task, which a conversion leaves out: a prefix, options."""
+    """Copies what a public configuration says of a task, which a conversion leaves out: a prefix, options.
+
+    Args:
+        published: that of the checkpoint; None: there is none.
+    """
     of_task = (getattr(published, "task_specific_params", None) or {}).get(task)
     if of_task and not getattr(config, "task_specific_params", None):
         config.task_specific_params = {task: dict(of_task)}

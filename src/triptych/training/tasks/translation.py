@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...data import add_copies
+from ...data.arrow import Texts
 from ...tokenization import set_languages, train_tokenizer
 from ...tokenization.languages import has_languages
 from ..arguments import option
@@ -40,13 +41,16 @@ class TranslationArguments(PairOptions, TextToTextArguments):
     corpus: str | None = option(None, "Instead of files: a corpus that ships with the package, en-de.")
     copied_targets: float = option(
         0.0,
-        "Part of the targets that are learnt as their own translations, too, so that names and numbers are copied.",
+        "Part of the targets that the model also learns to copy, each as the translation of itself, so that it "
+        "copies names and numbers.",
     )
 
     source_lang: str | None = option(
         None, "Language of the sources, where the tokenizer has language codes (default: what it is set to)."
     )
-    target_lang: str | None = option(None, "Language of the targets, likewise.")
+    target_lang: str | None = option(
+        None, "Language of the targets, where the tokenizer has language codes (default: what it is set to)."
+    )
     vocab_size: int = option(8000, "Tokens of the tokenizer that is trained (of each, with separate_vocabularies).")
     separate_vocabularies: bool = option(False, "Train one tokenizer for each language, instead of a joint one.")
     max_sentence_length: int | None = option(
@@ -55,7 +59,8 @@ class TranslationArguments(PairOptions, TextToTextArguments):
 
     max_length_beyond_source: int | None = option(
         None,
-        "Its longest translation: the source's length and so many tokens (default: that of the checkpoint, else 50).",
+        "Tokens that a translation of the finished model may have more than its source (default: as the checkpoint "
+        "says, else 50).",
     )
 
     def __post_init__(self) -> None:
@@ -104,7 +109,8 @@ class TranslationTask(TextToTextTask):
         if not arguments.separate_vocabularies:
             return super().train_tokenizers()
         model, size = arguments.tokenizer_model, arguments.vocab_size
-        return train_tokenizer(train["source"][:], model, size), train_tokenizer(train["target"][:], model, size)
+        source, target = (train_tokenizer(Texts(train, [side]), model, size) for side in self.text_columns)
+        return source, target
 
     def wanted_limits(self) -> tuple[int | None, int | None]:
         """Extends `TextToTextTask.wanted_limits`: one number for both sides."""

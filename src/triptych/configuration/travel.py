@@ -1,0 +1,60 @@
+"""The code that a configuration saves beside itself, so that a model works where this package is not installed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+CONFIGURATION_FILE, MODELING_FILE = "configuration_triptych.py", "modeling_triptych.py"
+
+_wanted: ContextVar[bool | None] = ContextVar("wanted", default=None)
+
+
+@contextmanager
+def saving_code(wanted: bool | None) -> Iterator[None]:
+    """Surrounds a call that saves, and says whether it writes the code; None: what was said before."""
+    token = _wanted.set(_wanted.get() if wanted is None else wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+def is_code_wanted(otherwise: bool) -> bool:
+    """Whether the calls around this one ask for the code; `otherwise` where they say nothing."""
+    wanted = _wanted.get()
+    return otherwise if wanted is None else wanted
+
+
+def copy_code(directory: Path) -> None:
+    """Copies the two files of code that this function itself came with into `directory`.
+
+    This is how code that travelled passes itself on. The package makes the files from its source instead, see
+    `triptych.hub`.
+    """
+    for name in (CONFIGURATION_FILE, MODELING_FILE):
+        temporary = directory / f"{name}.tmp"
+        temporary.write_bytes(Path(__file__).with_name(name).read_bytes())
+        os.replace(temporary, directory / name)
+
+
+def code_map(config_class: str, models: dict[str, str]) -> dict[str, str]:
+    """What `auto_map` in config.json says: the name of an Auto class → where its class is.
+
+    All classes are taken from one file. transformers makes a module of each file that it is told of, together with the
+    files that this one imports; with two files, there would be two copies of each configuration class.
+    """
+    module = MODELING_FILE.removesuffix(".py")
+    return {name: f"{module}.{found}" for name, found in {"AutoConfig": config_class, **models}.items()}
+
+
+def others(auto_map: dict[str, Any] | None) -> dict[str, Any]:
+    """The entries of `auto_map` that name a file of another author."""
+    ours = f"{MODELING_FILE.removesuffix('.py')}."
+    return {
+        name: place
+        for name, place in (auto_map or {}).items()
+        if not (isinstance(place, str) and place.rpartition("--")[2].startswith(ours))
+    }

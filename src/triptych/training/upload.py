@@ -1,0 +1,54 @@
+"""The way of a trained model to the Hub: its repository is there before the training, its files come at the end."""
+
+import shlex
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+from ..files import files_in, is_checkpoint_entry, short
+from .run_directory.record import CARD_FILE, CURVE_FILE, TEST_METRICS_FILE
+
+FAILURES = (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError)
+BESIDE_THE_MODEL = (CARD_FILE, CURVE_FILE, TEST_METRICS_FILE)
+
+
+def create_repository(name: str, private: bool) -> str:
+    """Creates a repository on the Hub, if there is none of this name; returns its full name.
+
+    Raises:
+        ValueError: the name is wrong, or this user may not write there, or the Hub cannot be reached.
+    """
+    try:
+        api = HfApi()
+        repository = api.create_repo(name, private=private, exist_ok=True).repo_id
+        api.auth_check(repository, write=True)
+        return repository
+    except FAILURES as error:
+        raise ValueError(
+            f"--push_to_hub {name}: {short(error)}; `hf auth login` gives this machine a token that may write, and "
+            "without --push_to_hub the model stays in --output_dir"
+        ) from error
+
+
+def upload(directory: Path, repository: str, title: str) -> str:
+    """Uploads the finished model of a run, its tokenizers, its card and its scores, in one commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ValueError: the upload failed; the repository is as it was. The message has the command that repeats it.
+    """
+    names = [name for name in files_in(directory) if is_checkpoint_entry(name) or name in BESIDE_THE_MODEL]
+    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=directory / name) for name in sorted(names)]
+    try:
+        done = HfApi().create_commit(repository, operations, commit_message=f"Add a model: {title}")
+    except FAILURES as error:
+        included = " ".join(f"--include {shlex.quote(name)}" for name in sorted(names))
+        command = f"hf upload {shlex.quote(repository)} {shlex.quote(str(directory))} . {included}"
+        raise ValueError(
+            f"the model is in {directory}, but it could not be uploaded to {repository}: {short(error)}; to upload "
+            f"it: {command}"
+        ) from error
+    return done.commit_url
