@@ -71,9 +71,6 @@ class Training:
         given = given_options(task.arguments, arguments) if given is None else given
         self.accelerator = create_accelerator(**arguments.accelerator_options())
         check_strategy(self.accelerator, arguments)
-        name, is_private = arguments.push_to_hub, arguments.hub_private
-        if name and not task.arguments.dry_run:
-            self.repository = on_main_process(self.accelerator, lambda: create_repository(name, is_private))
 
         self.load_data()
         self.plan = None if task.arguments.preset else self.follow_plan({*given, *task.config_fields})
@@ -96,6 +93,9 @@ class Training:
         )
         # Refuses a stream without an end, before anything is written.
         self.loop.progress.start_epoch(self.train_batches)
+        name, is_private = arguments.push_to_hub, arguments.hub_private
+        if name and not task.arguments.dry_run:
+            self.repository = on_main_process(self.accelerator, lambda: create_repository(name, is_private))
 
     def load_data(self) -> None:
         """Lets the task load its data, and checks what they allow.
