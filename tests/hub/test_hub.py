@@ -188,6 +188,7 @@ TRAIN = """
     sizes = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 32 --num_hidden_layers 1 --vocab_size 300"
     sys.argv = ["triptych", "pretrain-causal-lm", "--train_file", "texts.txt", "--output_dir", "trained", "--cpu"]
     sys.argv += [*sizes.split(), "--max_steps", "2", "--report_to", "none", "--push_to_hub", {name!r}, "--hub_private"]
+    sys.stderr = sys.stdout
     try:
         main()
     except SystemExit as ended:
@@ -210,10 +211,20 @@ def test_a_run_pushes_its_model_and_its_card(hub, run):
     assert "generated_text" in shown
 
 
-@pytest.mark.parametrize(("name", "options"), [("trained", {"token": None}), ("no//name", {}), ("other/theirs", {})])
-def test_a_run_that_cannot_push_is_refused_before_it_writes(hub, run, tmp_path, name, options):
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("trained", {"token": None}, "--push_to_hub trained: "),
+        ("no//name", {}, "--push_to_hub no//name: "),
+        ("other/theirs", {}, "--push_to_hub other/theirs: "),
+        ("trained", {"url": "http://127.0.0.1:9"}, "Connection refused"),
+    ],
+)
+def test_a_run_that_cannot_push_is_refused_before_it_writes(hub, run, tmp_path, name, options, reason):
     hub.repositories["other/theirs"] = None  # of somebody else: this user may not create or write it
+    hub.url = options.pop("url", hub.url)
     done = run(TRAIN.format(name=name), **options)
+    assert reason in done
     assert "ENDED 1" in done or "ENDED 2" in done
     assert not (tmp_path / "trained").exists()
     assert "tester/trained" not in hub.repositories

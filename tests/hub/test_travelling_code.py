@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,14 @@ def test_the_code_of_somebody_else_keeps_its_place(tmp_path):
     assert auto_map["AutoModelForCausalLM"] == "mine.MyModel"
     assert auto_map["AutoModel"] == "modeling_triptych.TriptychDecoderModel"
     assert config.auto_map["AutoModelForCausalLM"] == "mine.MyModel"
+
+
+def test_threads_may_save_one_model(tmp_path):
+    model = make_model("encoder")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: model.config.save_pretrained(tmp_path, code=number % 2 == 0), range(32)))
+        list(pool.map(lambda _: model.config.save_pretrained(tmp_path), range(32)))
+    assert {name: (tmp_path / name).read_text() for name in code_files()} == code_files()
+    assert "auto_map" in json.loads((tmp_path / "config.json").read_text())
+    assert not hasattr(model.config, "auto_map")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", *code_files()}

@@ -1,10 +1,10 @@
 """What the configurations of the three families have in common."""
 
+import copy
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -105,26 +105,17 @@ class TriptychBaseConfig(CommonFields):
         with saving_code(code):
             travels = is_code_wanted(self.saves_code) and "auto_classes" in vars(type(self))
             own = code_map(type(self).__name__, self.auto_classes) if travels else {}
-            with self.saying({**own, **others(getattr(self, "auto_map", None))}):
-                super().save_pretrained(save_directory)
+            auto_map = {**own, **others(getattr(self, "auto_map", None))}
+            saved = copy.copy(self)  # several threads may save one configuration
+            saved.__dict__.pop("auto_map", None)
+            if auto_map:
+                saved.auto_map = auto_map
+            super(TriptychBaseConfig, saved).save_pretrained(save_directory)
             if travels:
                 type(self).write_code(Path(save_directory))
             if push_to_hub:
                 name = os.path.basename(os.path.normpath(save_directory))
                 self.push_to_hub(kwargs.pop("repo_id", name), **kwargs)
-
-    @contextmanager
-    def saying(self, auto_map: dict[str, str]) -> Iterator[None]:
-        """For the block, `auto_map` is part of this configuration; afterwards it is as it was."""
-        before = self.__dict__.pop("auto_map", None)
-        try:
-            if auto_map:
-                self.auto_map = auto_map
-            yield
-        finally:
-            self.__dict__.pop("auto_map", None)
-            if before is not None:
-                self.auto_map = before
 
     def push_to_hub(self, repo_id: str, *, code: bool | None = None, **kwargs: Any) -> str:
         """Extends transformers' method: also uploads the code of the models, unless it is told not to.

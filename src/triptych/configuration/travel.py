@@ -1,6 +1,8 @@
 """The code that a configuration saves beside itself, so that a model works where this package is not installed."""
 
+import functools
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,15 +30,21 @@ def is_code_wanted(otherwise: bool) -> bool:
     return otherwise if wanted is None else wanted
 
 
+@functools.cache
+def read_code() -> dict[str, bytes]:
+    """The two files of code that this function itself came with: name → content. They are read once."""
+    return {name: Path(__file__).with_name(name).read_bytes() for name in (CONFIGURATION_FILE, MODELING_FILE)}
+
+
 def copy_code(directory: Path) -> None:
-    """Copies the two files of code that this function itself came with into `directory`.
+    """Writes the two files of code that this function itself came with into `directory`, each in one step.
 
     This is how code that travelled passes itself on. The package makes the files from its source instead, see
     `triptych.hub`.
     """
-    for name in (CONFIGURATION_FILE, MODELING_FILE):
-        temporary = directory / f"{name}.tmp"
-        temporary.write_bytes(Path(__file__).with_name(name).read_bytes())
+    for name, content in read_code().items():
+        temporary = directory / f"{name}.{secrets.token_hex(4)}.tmp"
+        temporary.write_bytes(content)
         os.replace(temporary, directory / name)
 
 

@@ -40,7 +40,7 @@ END = f"""
 # {"-" * (WIDTH - 2)}
 
 register_models()
-tell_which_code()
+arrive()
 """
 
 

@@ -7,6 +7,7 @@ from transformers.models.auto import modeling_auto
 
 from ..configuration.messages import logger
 from ..configuration.plans import HEADWISE_TABLE
+from ..configuration.travel import read_code
 from .base import TriptychPreTrainedModel
 from .kernels import register_kernels
 from .parallelism import HeadwiseTable
@@ -50,8 +51,11 @@ def register_models() -> None:
             config_class.auto_classes = {**config_class.auto_classes, auto_name: model_class.__name__}
 
 
-def tell_which_code() -> None:
-    """Warns that code from a checkpoint runs where the package could. The code that travels calls it, at its end."""
+def arrive() -> None:
+    """What the code that travels does at its end: it keeps its text for checkpoints that are saved later, when its
+    files may be gone, and warns where it runs although the package could.
+    """
+    read_code()
     if find_spec("triptych") is not None:
         logger.warning(
             "the code of a checkpoint runs, although the package triptych is installed; write `import triptych` "

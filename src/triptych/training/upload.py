@@ -4,12 +4,10 @@ import shlex
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from ..files import files_in, is_checkpoint_entry, short
 from .run_directory.record import CARD_FILE, CURVE_FILE, TEST_METRICS_FILE
 
-FAILURES = (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError)
 BESIDE_THE_MODEL = (CARD_FILE, CURVE_FILE, TEST_METRICS_FILE)
 
 
@@ -24,7 +22,7 @@ def create_repository(name: str, private: bool) -> str:
         repository = api.create_repo(name, private=private, exist_ok=True).repo_id
         api.auth_check(repository, write=True)
         return repository
-    except FAILURES as error:
+    except Exception as error:  # also those of the HTTP library, which huggingface_hub has changed
         raise ValueError(
             f"--push_to_hub {name}: {short(error)}; `hf auth login` gives this machine a token that may write, and "
             "without --push_to_hub the model stays in --output_dir"
@@ -44,7 +42,7 @@ def upload(directory: Path, repository: str, title: str) -> str:
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=directory / name) for name in sorted(names)]
     try:
         done = HfApi().create_commit(repository, operations, commit_message=f"Add a model: {title}")
-    except FAILURES as error:
+    except Exception as error:
         included = " ".join(f"--include {shlex.quote(name)}" for name in sorted(names))
         command = f"hf upload {shlex.quote(repository)} {shlex.quote(str(directory))} . {included}"
         raise ValueError(
