@@ -133,10 +133,13 @@ def test_a_configuration_that_names_no_class(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="names no class in `architectures`"):
         triptych.from_hf(tmp_path)
-    for name in ("GPT2ModelOfOthers", "pipeline", "Trainer", "GPT2Config", 3):  # a model, and nothing else
+    for name in ("GPT2ModelOfOthers", "pipeline", "Trainer", "GPT2Config"):  # a model, and nothing else
         path.write_text(json.dumps({**content, "architectures": [name]}))
         with pytest.raises(CannotExpress, match=f"transformers has no class {name}"):
             triptych.from_hf(tmp_path)
+    path.write_text(json.dumps({**content, "architectures": [3]}))
+    with pytest.raises(ValueError, match=r"config.json is damaged \(architectures=\[3\] is not a list of names\)"):
+        triptych.from_hf(tmp_path)
 
 
 def test_a_triptych_checkpoint_needs_no_conversion(tmp_path):

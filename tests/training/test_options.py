@@ -396,6 +396,8 @@ ELSEWHERE = {
     "progress_bar": "test_reporting",
     "early_stopping_patience": "test_early_stopping",
     "find_batch_size": "test_memory",
+    "push_to_hub": "tests/hub/test_hub",
+    "hub_private": "tests/hub/test_hub",
     "gradient_checkpointing": "test_memory",
     "torch_compile": "test_memory",
     "dataloader_workers": "test_data_workers",

@@ -33,7 +33,7 @@ def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
         with naming_damage(source, **files):
             config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
     except (ValueError, StrictDataclassError) as error:
-        if file in str(error) or isinstance(error, CannotLoad):
+        if file in str(error) or isinstance(error, CannotLoad) or "trust_remote_code" in str(error):
             raise
         raise wrong_field(Path(source, files.get("subfolder") or ""), error) from error
     return forget_kernels(config)
