@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from gradients import first_gradients
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.data import TranslationCollator, shard
 from triptych.training import LoopArguments, Objective, TrainingLoop, create_accelerator
@@ -75,6 +74,8 @@ def make_loop(
 
 def save_first_gradients(loop: TrainingLoop, path: str) -> None:
     """Writes the gradients that the optimizer is given for the first update."""
+    from gradients import first_gradients  # of tests/, which is on the path of those who ask for gradients
+
     first_gradients(loop, lambda gradients: save_file(gradients, path))
 
 
