@@ -139,7 +139,7 @@ def test_ctrl_c_reaches_all_processes_and_the_named_command_goes_on(options, tmp
             pytest.param(changes, message, marks=pytest.mark.slow)
             for changes, message in (
                 ({"hidden_size": 33}, "hidden_size=33 is not a multiple of num_attention_heads=2"),
-                ({"preset": "transformer-huge"}, "'transformer-huge' (did you mean transformer-"),
+                ({"preset": "transformer-huge"}, r"'transformer-huge' \(did you mean transformer-"),
                 ({"train_file": "absent.tsv"}, "absent.tsv does not exist"),
                 ({"corpus": "en-de"}, "give one source of data, not corpus and files"),
                 ({"max_steps": 0}, "max_steps=0 must be greater than 0"),
