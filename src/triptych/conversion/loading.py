@@ -6,7 +6,6 @@ from types import ModuleType
 from typing import Any
 
 import transformers
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..configuration.foreign import forget_kernels
@@ -27,15 +26,19 @@ def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
     """
     if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
         raise FileNotFoundError(f"{source} does not exist")
-    check_model_files(Path(source, files.get("subfolder") or ""))
-    file = f"{Path(source, files.get('subfolder') or '')}/config.json"
+    directory = Path(source, files.get("subfolder") or "")
+    check_model_files(directory)
     try:
         with naming_damage(source, **files):
             config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
-    except (ValueError, StrictDataclassError) as error:
-        if file in str(error) or isinstance(error, CannotLoad) or "trust_remote_code" in str(error):
+    except ValueError as error:
+        if (
+            f"{directory}/config.json" in str(error)
+            or isinstance(error, CannotLoad)
+            or "trust_remote_code" in str(error)
+        ):
             raise
-        raise wrong_field(Path(source, files.get("subfolder") or ""), error) from error
+        raise wrong_field(directory, error) from error
     return forget_kernels(config)
 
 

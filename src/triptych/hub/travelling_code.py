@@ -99,6 +99,13 @@ def _in_order(modules: list[str], *areas: str) -> list[Part]:
     return list(parts.values())
 
 
+@functools.cache
+def _parsed(module: str) -> tuple[str, ast.Module]:
+    """The source of a module, or of a folder's table of contents, and its syntax tree."""
+    source = _source(module)
+    return source, ast.parse(source)
+
+
 def _source(module: str) -> str:
     file = resources.files(PACKAGE).joinpath(*module.split("."))
     if file.is_dir():
@@ -108,7 +115,7 @@ def _source(module: str) -> str:
 
 def _defining(module: str, name: str) -> str:
     """The module that defines what can be imported from `module`, which may be a folder's table of contents."""
-    for node in ast.parse(_source(module)).body:
+    for node in _parsed(module)[1].body:
         if isinstance(node, ast.ImportFrom) and node.level and name in {alias.name for alias in node.names}:
             return _defining(_absolute(node, module if "." not in module else module.partition(".")[0]), name)
     return module
@@ -122,15 +129,13 @@ def _absolute(node: ast.ImportFrom, folder: str) -> str:
 
 def _read(module: str) -> Part:
     """Takes the docstring and the imports out of a module's source."""
-    source = _source(module)
-    tree = ast.parse(source)
-    part, lines = Part(module), source.splitlines()
-    cut: dict[int, str] = {}  # index of a line → what stands there instead
+    source, tree = _parsed(module)
+    part = Part(module)
+    shown: list[str | None] = [*source.splitlines()]  # None: the line is left out
 
     def replace(node: ast.stmt, text: str | None = None) -> None:
-        for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-            cut[number - 1] = ""
-        cut[node.lineno - 1] = "\0" if text is None else text
+        last = node.end_lineno or node.lineno
+        shown[node.lineno - 1 : last] = [text] + [None] * (last - node.lineno)
 
     docstring = tree.body[0] if tree.body and ast.get_docstring(tree) is not None else None
     for node in ast.walk(tree):
@@ -146,13 +151,12 @@ def _read(module: str) -> Part:
         elif isinstance(node, (ast.Import, ast.ImportFrom)) and node in tree.body:
             library = node.module or "" if isinstance(node, ast.ImportFrom) else ""
             for alias in node.names:
-                shown = alias.name if alias.asname is None else f"{alias.name} as {alias.asname}"
-                part.outside.add((library, shown) if library else (shown, ""))
+                name = alias.name if alias.asname is None else f"{alias.name} as {alias.asname}"
+                part.outside.add((library, name) if library else (name, ""))
             replace(node)
     if docstring is not None:
         replace(docstring)
-    kept = [cut.get(index, line) for index, line in enumerate(lines)]
-    body = "\n".join(line for index, line in enumerate(kept) if line != "\0" and not (line == "" and index in cut))
+    body = "\n".join(line for line in shown if line is not None)
     part.text = _heading(module, ast.get_docstring(tree) or "") + "\n\n\n" + body.strip("\n")
     return part
 

@@ -39,11 +39,11 @@ def upload(directory: Path, repository: str, title: str) -> str:
         ValueError: the upload failed; the repository is as it was. The message has the command that repeats it.
     """
     names = [name for name in files_in(directory) if is_checkpoint_entry(name) or name in BESIDE_THE_MODEL]
-    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=directory / name) for name in sorted(names)]
+    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=directory / name) for name in names]
     try:
         done = HfApi().create_commit(repository, operations, commit_message=f"Add a model: {title}")
     except Exception as error:
-        included = " ".join(f"--include {shlex.quote(name)}" for name in sorted(names))
+        included = " ".join(f"--include {shlex.quote(name)}" for name in names)
         command = f"hf upload {shlex.quote(repository)} {shlex.quote(str(directory))} . {included}"
         raise ValueError(
             f"the model is in {directory}, but it could not be uploaded to {repository}: {short(error)}; to upload "

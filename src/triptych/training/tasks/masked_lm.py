@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from accelerate import Accelerator
 from torch import Tensor
-from transformers import PreTrainedConfig
 
 from ...data.documents import MaskedEncoder
 from ...data.objectives.masked import MaskedLMCollator
@@ -77,15 +76,10 @@ class MaskedLMTask(LanguageModelTask):
 
     arguments: MaskedLMArguments
 
-    def __init__(
-        self,
-        arguments: Any,
-        config_fields: dict[str, Any] | None = None,
-        checkpoint: PreTrainedConfig | None = None,
-    ) -> None:
-        super().__init__(arguments, config_fields, checkpoint)
+    def __init__(self, *options: Any, **named: Any) -> None:
+        super().__init__(*options, **named)
         self.seed, self.losses = 0, ("loss", "accuracy")
-        if arguments.next_sentence:
+        if self.arguments.next_sentence:
             self.model_class = TriptychEncoderForPreTraining
             # The first one is that of the perplexity; `loss` is the sum, which training minimises.
             self.losses = ("masked_lm_loss", "accuracy", "loss", "next_sentence_loss", "next_sentence_accuracy")
