@@ -10,6 +10,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from . import tiny_run as program
+from .programs import run_program
 
 OPTIONS = {"max_steps": 6, "warmup_steps": 4, "logging_steps": 1, "report_to": "none", "cpu_threads": 1, "cpu": True}
 
@@ -28,9 +29,7 @@ class TinyRun:
         options = {"output_dir": output_dir, **OPTIONS, **options}
         command = [*(launcher or [sys.executable]), program.__file__]
         command += [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path} | (env or {})
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+        return run_program(*command, env=env)
 
     @staticmethod
     def weights(directory):

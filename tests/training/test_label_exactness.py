@@ -1,11 +1,7 @@
 """Classifiers and taggers: exact for any division of an update, when resumed, and beside transformers' own classes."""
 
 import json
-import os
-import subprocess
-import sys
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +15,7 @@ from . import first_update as program
 from .first_update import first_update, make_training
 from .labelled import ANIMALS, FAMILIES, NAMES, NONE_IS_TRAINED, OPTIONS, WORDS, write_sentences, write_texts
 from .labelled import SIZES as OF_PRESET
+from .programs import run_jobs_in_two_processes
 
 SMALL = OPTIONS | {"max_tokens": 80}
 JOBS = {
@@ -62,16 +59,7 @@ def test_two_processes_make_the_same_update(tmp_path):
         # Files of one case overwrite those of another, so each job has its own.
         task, options = options_of(case, tmp_path / f"{case}-data", gradient_accumulation_steps=12)
         jobs.append((task, options, str(tmp_path / case), None))
-    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*launcher, program.__file__, str(tmp_path / "jobs.json")],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_jobs_in_two_processes(program.__file__, tmp_path, jobs)
     for case in JOBS:
         parts = [load_file(f"{tmp_path / case}-{process}") for process in (0, 1)]
         loss = parts[0].pop("loss") + parts[1].pop("loss")

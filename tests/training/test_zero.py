@@ -1,9 +1,5 @@
 """DeepSpeed's ZeRO: two processes make the updates of one, and write checkpoints that any number of them continues."""
 
-import json
-import os
-import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -18,6 +14,7 @@ from triptych.training.zero import ZeroModel, configure
 from . import first_update as program
 from .first_update import TASKS, first_update, make_training
 from .labelled import write_rows, write_sentences, write_texts
+from .programs import run_jobs_in_two_processes
 
 SIZES = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 ENCODER = SIZES | {"preset": "tiny-encoder", "num_hidden_layers": 1}
@@ -67,16 +64,7 @@ def options_of(task: str, folder: Path) -> dict:
 
 
 def in_two_processes(folder: Path, jobs: list) -> None:
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*launcher, program.__file__, str(folder / "jobs.json")],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path},
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
+    done = run_jobs_in_two_processes(program.__file__, folder, jobs)
     assert not done.stdout, "standard output is for results"
 
 
