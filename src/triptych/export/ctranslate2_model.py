@@ -16,6 +16,7 @@ from ..conversion import CannotExpress, to_hf
 from ..conversion.convert import destination
 from ..tokenization import save_tokenizers
 from .formats import Exported
+from .vocabulary import names_of_rows
 
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 # model_type → the class of CTranslate2's converter.
@@ -73,18 +74,6 @@ def vocabulary_sizes(exported: Exported) -> list[int]:
     config = exported.model.config
     two = config.is_encoder_decoder and config.has_two_vocabularies
     return [config.vocab_size, config.target_vocab_size] if two else [config.vocab_size]
-
-
-def names_of_rows(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
-    """One name for each row of the embeddings; rows that no token uses get a name that no token has.
-
-    Raises:
-        ValueError: a token of the tokenizer has no row.
-    """
-    names = {number: token for token, number in tokenizer.get_vocab().items()}
-    if names and max(names) >= size:
-        raise ValueError(f"the token {names[max(names)]!r} has the id {max(names)}, but the model has {size} tokens")
-    return [names.get(number, f"<no token {number}>") for number in range(size)]
 
 
 def write(exported: Exported, directory: Path) -> list[str]:

@@ -30,12 +30,14 @@ class Exported:
     Args:
         model: the Triptych model.
         tokenizers: that of the model, or one for the source and one for the target; none if it has none.
+        name: what the user calls the model.
         model_type: the architecture of transformers that the user asks for; None: what `to_hf` chooses.
         quantization: the numbers of the weights, in the words of the format; None: those of the model.
     """
 
     model: PreTrainedModel
     tokenizers: Sequence[PreTrainedTokenizerBase]
+    name: str = "model"
     model_type: str | None = None
     quantization: str | None = None
 
@@ -131,7 +133,7 @@ def export(
         choices = ", ".join(writer.QUANTIZATIONS) or "nothing else than the numbers of the model"
         raise ValueError(f"quantization={quantization!r} is unknown to the format {format}, which has {choices}")
     check_destination(output_dir, WRITER, source, overwrite)
-    exported = Exported(*read(source, **where), model_type, quantization)
+    exported = Exported(*read(source, **where), Path(source).name, model_type, quantization)
     writer.check(exported)
     with new_directory(output_dir, WRITER, overwrite) as directory:
         lines: list[str] = writer.write(exported, directory)
