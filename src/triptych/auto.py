@@ -15,6 +15,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,7 @@ import transformers
 from transformers import AutoConfig
 
 from .configuration import TriptychBaseConfig
-from .hub import pipelines_module, write_code
+from .hub import write_code
 from .modeling import TriptychPreTrainedModel
 from .modeling.registration import NAME_TABLES, public_models, register_models
 from .modeling.two_sided_vocabulary import TwoSidedVocabulary
@@ -54,6 +55,15 @@ def register() -> None:
     TwoSidedVocabulary.from_encoder_decoder = classmethod(join)
     TriptychBaseConfig.write_code, TriptychBaseConfig.reads_auto_map = staticmethod(write_code), False
     TriptychBaseConfig.pipelines_module = pipelines_module()
+
+
+def pipelines_module() -> str | None:
+    """`pipelines/package_pipelines.py`, as transformers names a module in a directory: `directory--module`.
+
+    None: the name of the directory cannot be written so, and the pipelines are not offered.
+    """
+    directory = Path(__file__).parent / "pipelines"
+    return None if "--" in str(directory) else f"{directory}--package_pipelines"
 
 
 def register_auto_classes() -> None:

@@ -188,6 +188,12 @@ def test_a_model_of_transformers_and_its_conversion_answer_alike(config, name, t
             "greater than the 64 positions",
         ),
         (({"question": QUESTION, "context": CONTEXT},), {"top_k": 0}, ValueError, "top_k=0 must be at least 1"),
+        (
+            ({"question": QUESTION, "context": CONTEXT},),
+            {"padding": True},
+            ValueError,
+            "has no option padding; it has",
+        ),
     ],
 )
 def test_mistakes(pipe, inputs, options, error, message):

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "max_answer_len": 15,
     "null_score_threshold": None,
 }
+OPTIONS = (*DEFAULTS, "top_k", "handle_impossible_answer", "align_to_words")
 STRIDE = 128  # the most tokens that a window shares with the next one, where nobody says more
 CANDIDATES = 20  # of answers, at least: several of them can be the same words
 
@@ -108,7 +109,13 @@ class QuestionAnsweringPipeline(TaskPipeline, ChunkPipeline):
         handle_impossible_answer: bool | None = None,
         null_score_threshold: float | None = None,
         align_to_words: bool | None = None,
+        **others: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if others:
+            raise ValueError(
+                f"the {self.task} pipeline has no option {', '.join(others)}; it has {', '.join(OPTIONS)}. (No "
+                "question is cut here, so padding and max_question_len of version 4 have no place.)"
+            )
         for name, value in (("top_k", top_k), ("max_answer_len", max_answer_len), ("max_seq_len", max_seq_len)):
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
@@ -199,10 +206,10 @@ class QuestionAnsweringPipeline(TaskPipeline, ChunkPipeline):
         answers = self.ranked(found, handle_impossible_answer, null_score_threshold)
         scored = {(answer.start, answer.end): found.probability(answer) for answer in answers}
         if not self.of_checkpoint if align_to_words is None else align_to_words:
-            scored = aligned(scored, word_spans(self.tokenizer, context), answers[0])
+            scored = aligned(scored, word_spans(self.tokenizer, context))
         shown = [
-            {"score": score, "start": start, "end": end, "answer": context[start:end]}
-            for (start, end), score in list(scored.items())[:top_k]
+            {"score": scored[start, end], "start": start, "end": end, "answer": context[start:end]}
+            for start, end in in_order(scored, bool(answers[0].text))[:top_k]
         ]
         return shown[0] if top_k == 1 else shown
 
@@ -231,13 +238,8 @@ def word_spans(tokenizer: Any, context: str) -> list[Span]:
     return [trimmed(context, *words[word]) for word in sorted(words)]
 
 
-def aligned(scored: Mapping[Span, float], words: Sequence[Span], chosen: Answer) -> dict[Span, float]:
-    """The answers with whole words at both ends, the best first; those that become the same are one.
-
-    Args:
-        scored: the score of each answer.
-        chosen: the best answer; if it is the empty one, it stays the first, and otherwise the empty one stays last.
-    """
+def aligned(scored: Mapping[Span, float], words: Sequence[Span]) -> dict[Span, float]:
+    """The answers with whole words at both ends; the scores of those that become the same are added up."""
     ends = [end for _, end in words]
     together: dict[Span, float] = {}
     for (start, end), score in scored.items():
@@ -246,9 +248,17 @@ def aligned(scored: Mapping[Span, float], words: Sequence[Span], chosen: Answer)
             last = words[min(bisect_right(ends, end - 1), len(words) - 1)]
             start, end = min(start, first[0]), max(end, last[1])
         together[start, end] = together.get((start, end), 0.0) + score
-    empty = {span: score for span, score in together.items() if span[0] == span[1]}
-    others = dict(sorted(((s, p) for s, p in together.items() if s not in empty), key=lambda item: -item[1]))
-    return empty | others if chosen.start == chosen.end else others | empty
+    return together
+
+
+def in_order(scored: Mapping[Span, float], is_answered: bool) -> list[Span]:
+    """The answers by their scores, but the empty one is the first if the question has no answer, and only then."""
+    spans = sorted(scored, key=lambda span: -scored[span])
+    empty = next((span for span in spans if span[0] == span[1]), None)
+    if empty is not None and (spans[0] == empty) is is_answered and len(spans) > 1:
+        spans.remove(empty)
+        spans.insert(1 if is_answered else 0, empty)
+    return spans
 
 
 def paired(question: Any, context: Any) -> Any:

@@ -386,9 +386,16 @@ class SummarizationPipeline(TextToTextPipeline):
     """
 
     output_name = "summary"
+    has_told_of_pieces = False
 
     def tell_of_pieces(self, text: str, number: int) -> None:
-        """Extends `TextToTextPipeline.tell_of_pieces`: a long text gets a long summary, which nobody may expect."""
+        """Extends `TextToTextPipeline.tell_of_pieces`: a long text gets a long summary, which nobody may expect.
+
+        One warning is enough for all texts of a pipeline.
+        """
+        if self.has_told_of_pieces:
+            return
+        self.has_told_of_pieces = True
         logger.warning(
             "the text %s is longer than the inputs of the model: its summary is made of the summaries of %d pieces; "
             "pass truncation=True to summarize its beginning only, or split=False for an error",
