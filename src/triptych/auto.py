@@ -7,7 +7,8 @@
   after `import triptych`. This import does not import peft.
 - `TriptychModel` and `TriptychForConditionalGeneration` get the class method `from_encoder_decoder`, which is
   `triptych.warm_starts.join`. So the model needs no import of the tools that are built on it. For the same reason the
-  configurations get `triptych.hub.write_code`, which makes the code that travels with a checkpoint.
+  configurations get `triptych.hub.write_code`, which makes the code that travels with a checkpoint, and the place of
+  the package's pipelines, so that `transformers.pipeline(..., trust_remote_code=True)` uses these.
 """
 
 import sys
@@ -21,7 +22,7 @@ import transformers
 from transformers import AutoConfig
 
 from .configuration import TriptychBaseConfig
-from .hub import write_code
+from .hub import pipelines_module, write_code
 from .modeling import TriptychPreTrainedModel
 from .modeling.registration import NAME_TABLES, public_models, register_models
 from .modeling.two_sided_vocabulary import TwoSidedVocabulary
@@ -52,6 +53,7 @@ def register() -> None:
     register_adapter_targets()
     TwoSidedVocabulary.from_encoder_decoder = classmethod(join)
     TriptychBaseConfig.write_code, TriptychBaseConfig.reads_auto_map = staticmethod(write_code), False
+    TriptychBaseConfig.pipelines_module = pipelines_module()
 
 
 def register_auto_classes() -> None:
