@@ -193,5 +193,8 @@ class TestCalls:
     def test_pieces_that_fit_stay_as_they_are(self, pipe, tokenizer):
         assert pipe.pieces(" a  dog ") == [Piece(" a  dog ")]
         assert pipe.pieces("") == [Piece("")]
+        with_options = pipeline("translation", pipe.model, tokenizer, split=False, max_new_tokens=6, num_beams=1)
+        assert with_options.pieces(LONG) == pipe.pieces(LONG)
+        assert with_options(LONG, split=True) == pipe(LONG)
         long = pipe.pieces(LONG * 20)
         assert max(len(tokenizer(piece.text).input_ids) for piece in long) <= pipe.positions

@@ -143,8 +143,8 @@ class TextToTextPipeline(TaskPipeline, ChunkPipeline):
 
         Raises:
             TypeError: an input is not a string, or a whole table was given.
-            ValueError: an input has no tokens, has more tokens than the model has positions, or has tokens that are
-                not in the model's vocabulary; or an option asks for something that a pipeline does not return.
+            ValueError: an input has no tokens, is too long and is neither split nor cut, or has tokens that are not in
+                the model's vocabulary; or an option asks for something that a pipeline does not return.
         """
         texts = as_texts(inputs, self.task)
         if isinstance(texts, list) and not texts:
@@ -164,7 +164,8 @@ class TextToTextPipeline(TaskPipeline, ChunkPipeline):
         """
         positions = getattr(self.model.config, "max_position_embeddings", None)
         limit = min(self.longest, positions or UNLIMITED)
-        return self._split(text, limit, **(self._preprocess_params | {"truncation": False}))
+        options = {name: value for name, value in self._preprocess_params.items() if name != "split"}
+        return self._split(text, limit, **(options | {"truncation": False}))
 
     @property
     def longest(self) -> int:
