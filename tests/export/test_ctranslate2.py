@@ -32,7 +32,7 @@ DECODERS = [
     ("opt", {"residual": "post"}),
     ("llama", ROTARY),
     ("llama", {**ROTARY, "num_key_value_heads": 2, "norm_eps": 1e-3}),
-    ("qwen2", {**ROTARY, "attention_bias": True}),
+    ("qwen2", {**ROTARY, "attention_bias": True, "rope_parameters": {"rope_theta": 500.0}}),
 ]
 ENCODERS = [
     ("bert", {}),
@@ -126,6 +126,15 @@ def test_int8(saved, library):
         (TRANSLATOR, 0, {}, None, r"it needs 1 tokenizer\(s\), and beside the model there are 0"),
         (LANGUAGE_MODEL, 1, {"vocab_size": 90}, None, "the token '96' has the id 96, but the model has 90 tokens"),
         (LANGUAGE_MODEL, 1, {"positions": "rotary", "residual": "parallel"}, "falcon", "is not fed from falcon"),
+        (
+            LANGUAGE_MODEL,
+            1,
+            {"attention_scale": 1.0},
+            "gpt2",
+            "CTranslate2 has attention_scale=None in a model",
+        ),
+        (LANGUAGE_MODEL, 1, {"activation": "tanh"}, None, "this one has activation='tanh'"),
+        (LANGUAGE_MODEL, 1, {**ROTARY, "head_dim": 16}, "llama", "CTranslate2 has head_dim=8 in a model of llama"),
         (BODY, 1, {"pooler": "none"}, "bert", "CTranslate2's BERT has a pooler"),
         (TRANSLATOR, 1, {"norm": "rms"}, None, "marian cannot express norm='rms'"),
     ],

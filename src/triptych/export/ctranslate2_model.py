@@ -10,27 +10,32 @@ of zeros. So a Marian model goes through BART's converter, which has the same la
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ..conversion import CannotExpress, to_hf
-from ..conversion.convert import destination
+from ..conversion.convert import Destination, destination
 from ..tokenization import save_tokenizers
 from .formats import Exported
 from .vocabulary import names_of_rows
 
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
-# model_type → the class of CTranslate2's converter.
-LOADERS = {
-    "bart": "BartLoader",
-    "marian": "BartLoader",
-    "mbart": "BartLoader",
-    "pegasus": "BartLoader",
-    "gpt2": "GPT2Loader",
-    "opt": "OPTLoader",
-    "llama": "LlamaLoader",
-    "qwen2": "Qwen2Loader",
-    "bert": "BertLoader",
-    "distilbert": "DistilBertLoader",
+ACTIVATIONS = ("relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "silu", "swish")
+# {field of ours: the values that the converter expects; it does not look at them}.
+PLAIN = {"activation": ACTIVATIONS, "attention_scale": (None,), "attention_pattern": (None,)}
+GATED = {**PLAIN, "activation": ("silu", "swish"), "rotary_dim": (None,)}
+# model_type → the class of CTranslate2's converter, and what it takes for granted.
+LOADERS: dict[str, tuple[str, dict[str, tuple[Any, ...]]]] = {
+    "bart": ("BartLoader", PLAIN),
+    "marian": ("BartLoader", PLAIN),
+    "mbart": ("BartLoader", PLAIN),
+    "pegasus": ("BartLoader", PLAIN),
+    "gpt2": ("GPT2Loader", PLAIN),
+    "opt": ("OPTLoader", PLAIN),
+    "llama": ("LlamaLoader", GATED),
+    "qwen2": ("Qwen2Loader", GATED),
+    "bert": ("BertLoader", PLAIN),
+    "distilbert": ("DistilBertLoader", PLAIN),
 }
 HEADS = ("TriptychForConditionalGeneration", "TriptychDecoderForCausalLM", "TriptychEncoderModel")
 ROLES = ("bos_token", "eos_token", "decoder_start_token")
@@ -50,6 +55,7 @@ def check(exported: Exported) -> None:
     found = destination(model, exported.model_type)
     if found.known.model_type not in LOADERS:
         raise CannotExpress(f"CTranslate2 is not fed from {found.known.model_type}; choose {', '.join(LOADERS)}")
+    check_fields(found)
     if config.is_encoder_decoder:
         heads = (config.num_attention_heads, config.stack_config("decoder.").num_attention_heads)
         if heads[0] != heads[1]:
@@ -69,6 +75,21 @@ def check(exported: Exported) -> None:
         names_of_rows(tokenizer, size)
 
 
+def check_fields(found: Destination) -> None:
+    """Raises CannotExpress if a field has another value than CTranslate2's converter takes for granted."""
+    config, (_, expected) = found.config, LOADERS[found.known.model_type]
+    width = config.hidden_size // config.num_attention_heads
+    expected = {**expected, "head_dim": (width,), "value_head_dim": (width,)}
+    for field, values in expected.items():
+        if (value := getattr(config, field)) not in values:
+            raise CannotExpress(
+                f"CTranslate2 has {field}={' or '.join(map(repr, values))} in a model of {found.known.model_type}, "
+                f"and this one has {field}={value!r}"
+            )
+    if config.rope_parameters and (kind := config.rope_parameters["rope_type"]) != "default":
+        raise CannotExpress(f"rope_type={kind!r}: the format ct2 is written for rotation without scaling only")
+
+
 def vocabulary_sizes(exported: Exported) -> list[int]:
     """The number of rows of the embeddings: of one vocabulary, or of the source's and the target's."""
     config = exported.model.config
@@ -85,8 +106,11 @@ def write(exported: Exported, directory: Path) -> list[str]:
     hf_model.config.normalize_before = config.residual == "pre"
     hf_model.config.normalize_embedding = config.embedding_norm
     hf_model.config.position_embedding_type = "absolute"  # which transformers no longer says
-    loader = getattr(converters, LOADERS[hf_model.config.model_type])()
-    spec = loader.get_model_spec(hf_model)
+    loader, _ = LOADERS[hf_model.config.model_type]
+    spec = getattr(converters, loader)().get_model_spec(hf_model)
+    if config.rope_parameters:  # the converter looks for the base where transformers had it before version 5
+        for layer in spec.decoder.layer:
+            layer.self_attention.rotary_base = np.float32(config.rope_parameters["rope_theta"])
     names = [names_of_rows(*each) for each in zip(exported.tokenizers, vocabulary_sizes(exported), strict=True)]
     if config.is_encoder_decoder:
         spec.register_source_vocabulary(names[0])
