@@ -24,3 +24,15 @@ class TaskPipeline(Pipeline):
     @classmethod
     def check_config(cls, task: str, config: PreTrainedConfig) -> None:
         """Raises ValueError if models with this configuration cannot do the task; it is called before they load."""
+
+
+def check_head(task: str, config: PreTrainedConfig, *heads: str) -> None:
+    """Raises ValueError if the checkpoint says that it has a head, and it is none of those whose names have `heads`.
+
+    transformers would give the model a new head with random weights.
+    """
+    names = getattr(config, "architectures", None) or []
+    if names and not any(head in name for head in heads for name in names):
+        raise ValueError(
+            f"task {task!r} needs a model with a head for it ({' or '.join(heads)}), but this is a {names[0]}"
+        )
