@@ -231,7 +231,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "an unknown pooling": (
         "1_Pooling/config.json",
         {"pooling_mode": "median"},
-        "pooling_mode='median' cannot be used",
+        r"pooling_mode=\['median'\] cannot be used",
     ),
     "an unknown flag": ("1_Pooling/config.json", {"pooling_mode_median": True}, "pooling_mode_median=True cannot"),
     "a flag that is a word": ("1_Pooling/config.json", {"pooling_mode_cls_token": "no"}, "expected is bool"),

@@ -107,6 +107,10 @@ def _is_file_of_weights(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[\w.-]+\.safetensors(\.index\.json)?", value) is not None
 
 
+def _is_pipelines(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
+
+
 def _is_layers(value: Any) -> bool:
     return _has_numbers_as_keys(value) and all(isinstance(own, dict) for own in value.values())
 
@@ -124,6 +128,7 @@ CHECKS: dict[str, Check] = {
     "experts_implementation": KERNEL,
     "_experts_implementation": KERNEL,
     "auto_map": OBJECT,
+    "custom_pipelines": (_is_pipelines, "an object with an object for each task"),
     "quantization_config": OBJECT,
     "id2label": (_has_numbers_as_keys, "an object with numbers as keys"),
     "per_layer_config": (_is_layers, "an object with numbers of layers as keys and objects as values"),
@@ -132,7 +137,7 @@ CHECKS: dict[str, Check] = {
 # Names that transformers uses internally and does not write, and names that it checks although no field has them.
 INTERNAL = frozenset({"_heterogeneity_spec", "_post_init_done", "mlp_layer_types", "mtp_layer_types"})
 # Fields for which null means something else to transformers than a missing field.
-NULL_IS_MISSING = frozenset({"auto_map", "num_labels"})
+NULL_IS_MISSING = frozenset({"auto_map", "custom_pipelines", "num_labels"})
 
 
 def _can_be_set(config_class: type[PreTrainedConfig], name: str) -> bool:

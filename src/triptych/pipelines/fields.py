@@ -1,6 +1,6 @@
 """Pipelines whose input is a dict with the same fields each time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, ClassVar
 
 from .base import TaskPipeline
@@ -35,7 +35,8 @@ class FieldsPipeline(TaskPipeline):
             return list(super().__call__([self.checked(each) for each in inputs], **kwargs)) if inputs else []
         if isinstance(inputs, str) or not isinstance(inputs, Iterable):
             raise TypeError(f"the {self.task} pipeline takes dicts with {self._named()}, not {inputs!r:.60}")
-        return Outputs(super().__call__((self.checked(each) for each in inputs), **kwargs))
+        length = len(inputs) if isinstance(inputs, Sized) else None
+        return Outputs(super().__call__((self.checked(each) for each in inputs), **kwargs), length)
 
     def _named(self) -> str:
         return " and ".join(f"`{name}` ({kind})" for name, kind in self.fields.items())

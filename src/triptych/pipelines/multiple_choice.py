@@ -1,6 +1,6 @@
 """Multiple choice: which of several texts belongs to another. transformers has the models, but no pipeline."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -35,9 +35,9 @@ class MultipleChoicePipeline(FieldsPipeline, ChunkPipeline):
     fields = {"prompt": "text", "choices": "texts"}
 
     @classmethod
-    def check_config(cls, task: str, config: PreTrainedConfig) -> None:
-        """Extends `TaskPipeline.check_config`: raises ValueError if the checkpoint has another head."""
-        check_head(task, config, "MultipleChoice")
+    def check_config(cls, task: str, config: PreTrainedConfig, names: Sequence[str]) -> None:
+        """Extends `TaskPipeline.check_config`: raises ValueError if the model has another head."""
+        check_head(task, names, "MultipleChoice")
 
     def _sanitize_parameters(
         self, *, top_k: int | None = None, truncation: bool | None = None

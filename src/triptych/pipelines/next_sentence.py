@@ -1,5 +1,6 @@
 """Next sentence prediction: whether a text continues another. transformers has the models, but no pipeline."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -30,9 +31,9 @@ class NextSentencePipeline(FieldsPipeline):
     fields = {"text": "text", "text_pair": "text"}
 
     @classmethod
-    def check_config(cls, task: str, config: PreTrainedConfig) -> None:
-        """Extends `TaskPipeline.check_config`: raises ValueError if the checkpoint has another head."""
-        check_head(task, config, "NextSentencePrediction", "ForPreTraining")
+    def check_config(cls, task: str, config: PreTrainedConfig, names: Sequence[str]) -> None:
+        """Extends `TaskPipeline.check_config`: raises ValueError if the model has another head."""
+        check_head(task, names, "NextSentencePrediction", "ForPreTraining")
 
     def _sanitize_parameters(
         self, *, top_k: int | None = None, truncation: bool | None = None

@@ -1,8 +1,9 @@
 """Sentence similarity: how alike a text is to other texts. transformers has no pipeline for it, the Hub has one."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from .embeddings import Embedder
+from .embeddings import Embedder, read_recipe
 from .fields import FieldsPipeline, check_count
 from .options import given_options
 
@@ -29,12 +30,21 @@ class SentenceSimilarityPipeline(FieldsPipeline):
     """
 
     fields = {"source_sentence": "text", "sentences": "texts"}
+    reads_files = True
 
-    def __init__(self, *args: Any, pooling: Any = None, normalize: bool | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        pooling: Any = None,
+        normalize: bool | None = None,
+        files: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self._batch_of_texts = kwargs.pop("batch_size", None)
         check_count("batch_size", self._batch_of_texts)
         super().__init__(*args, **kwargs)
-        self.embedder = Embedder(self.model, self.tokenizer, pooling=pooling, normalize=normalize)
+        recipe = None if files is None else read_recipe(self.model.name_or_path, **files)
+        self.embedder = Embedder(self.model, self.tokenizer, recipe, pooling=pooling, normalize=normalize)
 
     def __call__(self, *args: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Extends `FieldsPipeline.__call__`: a batch is one of texts, not of inputs."""

@@ -39,8 +39,8 @@ class Embedder:
     Args:
         model: the model, which is set to evaluation.
         tokenizer: its tokenizer.
-        recipe: how vectors are made; None: what the files say that lie beside those of the model. Where they say
-            nothing, a warning names what is done: the mean of the tokens.
+        recipe: how vectors are made; None: what the files say in the directory of the model. Where they say nothing,
+            or the model was not loaded from a directory, a warning names what is done: the mean of the tokens.
         pooling: a word of `pooling.POOLINGS`, or several, in place of that of the recipe.
         normalize: whether vectors get the length 1, in place of what the recipe says.
 
@@ -64,7 +64,8 @@ class Embedder:
             if words is None:
                 logger.warning(
                     "no %s lies beside the model %r, so nothing says how it makes a vector of a text: it is the mean "
-                    "of the vectors of the tokens; pass pooling= to say so, or to choose another",
+                    "of the vectors of the tokens; pass pooling= to say so or to choose another, or load the model by "
+                    "its name with Embedder.from_pretrained",
                     "modules.json",
                     model.name_or_path or type(model).__name__,
                 )
@@ -101,8 +102,7 @@ class Embedder:
         if options:
             raise ValueError(f"unknown options: {', '.join(sorted(options))}")
         loader.load_config(name)
-        where = {key: loader.files[key] for key in loader.files.keys() - {"trust_remote_code", "code_revision"}}
-        recipe = read_recipe(name, **where)
+        recipe = read_recipe(name, **loader.files)
         model = loader.load_model(AutoModel, name)
         return cls(model, loader.load_tokenizer(name), recipe, pooling=pooling, normalize=normalize)
 
@@ -240,11 +240,9 @@ class Embedder:
 
 
 def recipe_beside(model: PreTrainedModel) -> Recipe | None:
-    """What the files say that lie beside those of which a model was loaded; None: they say nothing."""
-    name, commit = model.name_or_path, getattr(model.config, "_commit_hash", None)
-    if not name or not (Path(name).is_dir() or commit):
-        return None
-    return read_recipe(name, revision=commit)
+    """What the files say in the directory of which a model was loaded; None: they say nothing, or it has none."""
+    name = model.name_or_path  # a model from the Hub does not know its revision, so nothing is read there
+    return read_recipe(name) if name and Path(name).is_dir() else None
 
 
 def texts_of(texts: Iterable[Any]) -> list[str]:

@@ -58,12 +58,15 @@ def read_recipe(name: str, **files: Any) -> Recipe | None:
     """What the files of sentence-transformers in a directory or a repository say; None: there are none.
 
     Args:
-        files: options that say which files are read: `revision`, `token`, `cache_dir`, `local_files_only`.
+        files: options that say which files are read: `revision`, `token`, `cache_dir`, `local_files_only`; those about
+            code are ignored.
 
     Raises:
         ValueError: a file is damaged, or asks for something that this package does not do.
         OSError: the repository cannot be reached.
     """
+
+    files = {option: files[option] for option in files.keys() - {"trust_remote_code", "code_revision"}}
 
     def find(path: str) -> Path | None:
         found = cached_file(name, path, _raise_exceptions_for_missing_entries=False, **files)
