@@ -53,7 +53,8 @@ class FieldsPipeline(TaskPipeline):
         fields = {}
         for name, kind in self.fields.items():
             value = inputs[name]
-            texts = [value] if kind == "text" else list(value) if isinstance(value, list | tuple) else [None]
+            is_list = isinstance(value, list | tuple)
+            texts: list[Any] = [value] if kind == "text" else list(value) if is_list else [None]
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError(f"`{name}` is a {'list of texts' if kind == 'texts' else 'text'}, not {value!r:.60}")
             if not texts or not all(text.strip() for text in texts):

@@ -46,8 +46,9 @@ class NextSentencePipeline(FieldsPipeline):
         return encode_pair(self.tokenizer, self.model.config, inputs["text"], inputs["text_pair"], truncation)
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        """The two logits of each pair."""
-        return {"logits": self.model(**model_inputs).logits}
+        """The two logits of each pair; a model with the heads of pre-training names them so."""
+        outputs = self.model(**model_inputs)
+        return {"logits": outputs["seq_relationship_logits" if "seq_relationship_logits" in outputs else "logits"]}
 
     def postprocess(self, model_outputs: dict[str, Any], top_k: int | None = None) -> Any:
         """The labels of one pair, by their probability."""
