@@ -31,7 +31,8 @@ def pipeline(
 
     `translation`, `translation_xx_to_yy`, `summarization` and `text2text-generation` work with every
     encoder-decoder model of this package or of transformers, and `question-answering` with every model that has a head
-    for it. Every other task goes to `transformers.pipeline` as it is.
+    for it. `multiple-choice`, `next-sentence-prediction` and `sentence-similarity` have models in transformers, and
+    pipelines here. Every other task goes to `transformers.pipeline` as it is.
 
     Args:
         task: the name of the task; None: the one that the model card names.
@@ -49,8 +50,8 @@ def pipeline(
             `model.generate()`, which then hold for every call.
 
     Returns:
-        A callable on a string, a list, a generator or a data set; see `text_to_text.TextToTextPipeline` and
-        `question_answering.QuestionAnsweringPipeline`.
+        A callable on a string, a list, a generator or a data set; see the classes in
+        `triptych.pipelines.tasks.TASKS`.
 
     Raises:
         ValueError: the task is unknown; the model is missing or is not an encoder-decoder; the target tokenizer or
@@ -93,7 +94,7 @@ def _make(
     tokenizer = tokenizer or (model if isinstance(model, str) else model.name_or_path)
     if not tokenizer:
         raise ValueError(f"task {task!r} needs tokenizer=, because the model was not loaded from anywhere")
-    parts = {}
+    parts: dict[str, Any] = {}
     if found.pipeline_class.takes_target_tokenizer:
         if target_tokenizer is None and has_target_vocabulary(config):
             target_tokenizer = loader.find_target_tokenizer(tokenizer, model)
@@ -104,7 +105,10 @@ def _make(
         tokenizer = loader.load_tokenizer(tokenizer)
     if isinstance(model, str):
         is_public = given is None and not isinstance(config, TriptychBaseConfig)
-        converted = loader.load_converted(found.auto_class, model, config) if convert and is_public else None
+        if found.pipeline_class.reads_files:
+            parts["files"] = loader.files
+        converts = convert and is_public and not found.pipeline_class.reads_files
+        converted = loader.load_converted(found.auto_class, model, config) if converts else None
         model = converted or loader.load_model(found.auto_class, model, None if given is None else config)
     pipeline_class = options.pop("pipeline_class", None) or found.pipeline_class
     made: Pipeline = pipeline_class(model=model, tokenizer=tokenizer, task=task, **parts, **options)
