@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate-translation": "Score a translation model by BLEU and chrF.",
     "train-tokenizer": "Train a tokenizer, or one for each side of pairs.",
     "convert": "Convert a public checkpoint, or convert it back.",
+    "export": "Write a model for CTranslate2, ONNX Runtime, llama.cpp or transformers.",
     "zoo": "Print the published sizes with their parameters.",
 }
 """Name → one sentence. The command `a-b` is the function `main` of `triptych/commands/a_b.py`."""

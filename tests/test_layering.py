@@ -1,7 +1,7 @@
 """Imports point one way, and only to what pyproject.toml declares.
 
     files <- configuration <- modeling <- {warm_starts, tokenization, data, conversion, inference, inspection}
-                  <- {training, pipelines, hub} <- commands <- auto, __init__, __main__ <- scripts
+                  <- {training, pipelines, hub, export} <- commands <- auto, __init__, __main__ <- scripts
 
 Read from the source with `ast`, so imports inside functions and under TYPE_CHECKING count as well.
 """
@@ -24,7 +24,7 @@ LEVELS = (
     {"configuration"},
     {"modeling"},
     {"warm_starts", "tokenization", "data", "conversion", "inference", "inspection"},
-    {"training", "pipelines", "hub"},
+    {"training", "pipelines", "hub", "export"},
     {"commands"},
 )
 ROOTS = {"__init__", "__main__", "auto"}  # what an import gives, runs, and registers: they may import everything

@@ -72,7 +72,6 @@ def test_encoders_of_ours_become_public_ones(model_type, fields, reload, assert_
 @pytest.mark.parametrize(
     ("model_type", "fields", "named"),
     [
-        ("roberta", {"pad_token_id": 1}, "position_offset=0 .there 2."),
         ("distilbert", {"pooler": "none"}, "type_vocab_size=2 .there 0."),
         ("distilbert", {"type_vocab_size": 0}, "pooler='tanh' .there 'none'."),
         ("bert", {"pooler": "relu"}, "pooler='relu' .there 'tanh'."),

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+import transformers
 from transformers import (
     AutoConfig,
     BertConfig,
@@ -17,6 +19,8 @@ from transformers import (
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    MarianConfig,
+    MarianMTModel,
     PreTrainedModel,
 )
 
@@ -231,3 +235,31 @@ def test_the_script_converts_to_another_precision(gpt2, tmp_path, name):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert triptych.TriptychDecoderForCausalLM.from_pretrained(tmp_path / "ours").dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "BertModel"])
+def test_labels_ask_for_a_classification(tmp_path, name):
+    """The class is that of the Auto class, the body is the checkpoint's, and the head is new."""
+    theirs = getattr(transformers, name)(BertConfig(**{**BERT, "num_labels": 2}))
+    theirs.save_pretrained(tmp_path)
+    ours, report = triptych.from_hf(tmp_path, num_labels=3, output_loading_info=True)
+    assert type(ours) is triptych.TriptychEncoderForSequenceClassification
+    assert ours(IDS).logits.shape[-1] == ours.config.num_labels == 3
+    assert torch.equal(ours.model.embed_tokens.weight, theirs.base_model.embeddings.word_embeddings.weight)
+    assert {"classifier.weight", "classifier.bias"} <= set(report["missing_keys"])
+    assert ours.classifier.weight.std() > 0
+    assert type(triptych.from_hf(tmp_path)).__name__.removeprefix("TriptychEncoder") == name.removeprefix("Bert")
+    tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    lost = next(name for name in tensors if name.endswith("layer.0.output.dense.weight"))
+    del tensors[lost]
+    safetensors.torch.save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks weights of BertForSequenceClassification: bert\.encoder"):
+        triptych.from_hf(tmp_path, num_labels=3)
+
+
+def test_labels_where_no_class_has_them(tmp_path):
+    sizes = {"vocab_size": 20, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
+    tokens = {"decoder_attention_heads": 2, "pad_token_id": 0, "decoder_start_token_id": 0, "eos_token_id": 1}
+    MarianMTModel(MarianConfig(**sizes, **tokens)).save_pretrained(tmp_path)
+    with pytest.raises(CannotExpress, match="num_labels=3: MarianMTModel has no labels, and"):
+        triptych.from_hf(tmp_path, num_labels=3)

@@ -310,6 +310,25 @@ def test_a_public_translator_and_the_native_class_of_the_result(training, tmp_pa
     assert not (tmp_path / "run" / "hf").exists()
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_new_translator_with_the_default_configuration_is_written_as_marian(training, tmp_path, separate):
+    """transformers alone opens the directory, and gives the same translations by beam search."""
+    new = {"preset": "tiny", "tokenizer_model": "word", "vocab_size": 50, "separate_vocabularies": separate}
+    run = training(tmp_path / "run", CONFIG, to_hf=True, **new)
+    run.run()
+    place = run.write_hf()
+    native = transformers.AutoModelForSeq2SeqLM.from_pretrained(place).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+    assert type(native) is transformers.MarianMTModel
+    assert (place / "target_tokenizer").is_dir() == separate
+    ours = triptych.TriptychForConditionalGeneration.from_pretrained(tmp_path / "run").eval()
+    assert native.generation_config.num_beams == ours.generation_config.num_beams == 4
+    inputs = tokenizer(["one red", "four blue"], return_tensors="pt", padding=True)
+    options = {"gnmt_length_penalty": None, "length_penalty": native.generation_config.length_penalty}
+    expected = ours.generate(**inputs, **options, max_new_tokens=12)
+    assert torch.equal(native.generate(**inputs, max_new_tokens=12), expected)
+
+
 def test_what_contradicts(training, translator, tmp_path):
     with pytest.raises(ValueError, match=r"--model .* and --preset tiny"):
         training(tmp_path / "run", model=str(translator), preset="tiny")

@@ -1,22 +1,28 @@
 """`from_hf` and `to_hf`: models of transformers become Triptych models, and the way back."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from .. import modeling
+from ..configuration import TriptychBaseConfig
 from ..modeling.base import TriptychPreTrainedModel
 from ..modeling.generation_options import take_generation_config
 from ..modeling.span_head import ENDS, SpanHead
+from .equivalents import Step, steps_towards, without_form
+from .generation import give_generation_config
 from .loading import load
 from .options import Options
 from .poolers import WITHOUT_POOLER, idle_fields, lacks_pooler, takes_pooler, with_field
 from .registry import find_architecture, known_architectures
 from .rules import Places
 from .table import Architecture, CannotExpress
-from .weights import build, check_weights, take_weights, tensor_names
+from .weights import build, check_weights, quiet, take_weights, tensor_names
+
+logger = logging.get_logger(__name__)
 
 
 def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> Any:
@@ -31,7 +37,9 @@ def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> Any:
             - `dtype`, `generation_config`, `ignore_mismatched_sizes`, `key_mapping`, `use_safetensors`, `variant` and
               the like say how the weights are read. The weights keep the precision in which they are stored, unless
               `dtype` names another.
-            - `config`, or fields of the checkpoint's configuration, such as `num_labels=3`.
+            - `config`, or fields of the checkpoint's configuration. Fields of labels, such as `num_labels=3`, ask for
+              a classification: a checkpoint without a map to labels gets a new one over sequences, as with
+              `AutoModelForSequenceClassification`.
             - `attn_implementation`, `device_map`, `max_memory`, `offload_folder`, `offload_buffers` hold for the
               result, and name its modules as Triptych does. The weights pass through the memory of the CPU.
             - `output_loading_info=True`: the result is (model, transformers' report).
@@ -59,10 +67,14 @@ def from_hf(source: str | Path | PreTrainedModel, **options: Any) -> Any:
 def to_hf(model: TriptychPreTrainedModel, model_type: str | None = None) -> PreTrainedModel:
     """The model of transformers that computes what a Triptych model computes.
 
+    If no architecture has the model as it is, one may have it in an equivalent form, with equal outputs: a missing
+    bias becomes a bias of zeros, for example. A warning says what was done; `equivalents.py` has all forms.
+
     Args:
         model: any Triptych model, which is not changed.
         model_type: the `model_type` of the result, such as "gpt2". By default it is that of the checkpoint from which
-            the model came, or else the first that can express the model.
+            the model came, or else the first that can express the model as it is, or else the one whose form is
+            nearest.
 
     Raises:
         CannotExpress (a ValueError): no architecture has all features of the model; the message says what each lacks.
@@ -97,23 +109,63 @@ def receive(hf_model: PreTrainedModel, keep: bool = False, **result: Any) -> Tri
 def send(model: TriptychPreTrainedModel, model_type: str | None = None, keep: bool = False) -> PreTrainedModel:
     """The model of transformers for a Triptych model; `keep` as in `receive`."""
     check_weights(model)
-    known, head, hf_config = destination(model, model_type)
-    hf_class = getattr(transformers, head)
+    found = destination(model, model_type)
+    hf_class = getattr(transformers, found.head)
     options = WITHOUT_POOLER if lacks_pooler(model) and takes_pooler(hf_class) else {}
-    hf_names = tensor_names(hf_class, hf_config, **options)
-    places = Places(known.rules, hf_names, model.state_dict(), hf_class.base_model_prefix)
+    hf_names = tensor_names(hf_class, found.hf_config, **options)
+    names = tensor_names(type(model), found.config) if found.steps else list(model.state_dict())
+    places = Places(found.known.rules, hf_names, names, hf_class.base_model_prefix)
     dtype = model.dtype
-    weights = places.write(take_weights(model, keep), model.config)
+    weights = take_weights(model, keep)
+    for step in found.steps:
+        step.form.rewrite(weights, step.before, step.after)
+    weights = places.write(weights, found.config)
     written = set(weights)
-    hf_model: PreTrainedModel = build(hf_class, hf_config, weights, dtype, **options)
+    with quiet():  # tables that are not among the weights are computed: `Places` knows which
+        hf_model: PreTrainedModel = build(hf_class, found.hf_config, weights, dtype, **options)
     # By default, Marian does not save its table of positions, as if it were always sinusoids.
     hf_model._keys_to_ignore_on_save = set(hf_model._keys_to_ignore_on_save or ()) - written
-    take_generation_config(hf_model, getattr(model, "generation_config", None))
+    give_generation_config(hf_model, model)
+    if found.steps:
+        logger.warning(found.says(model))
+    if forgotten := sorted(written & set(hf_class._keys_to_ignore_on_save or ())):
+        logger.warning(
+            f"{found.head} has other positions than transformers expects ({forgotten[0]}): a directory that this "
+            "model is saved in has them, but transformers would leave them out if it loaded that directory and saved "
+            "it again"
+        )
     return hf_model
 
 
-def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple[Architecture, str, PreTrainedConfig]:
-    """The architecture to which a model can be converted, its class in transformers and its configuration.
+class Destination(NamedTuple):
+    """Where a Triptych model can go.
+
+    Args:
+        known, head: the architecture, and its class in transformers.
+        hf_config: the configuration of transformers.
+        config: the configuration of Triptych of which `hf_config` is the counterpart.
+        steps: the steps from the model's own configuration to `config`.
+    """
+
+    known: Architecture
+    head: str
+    hf_config: PreTrainedConfig
+    config: TriptychBaseConfig
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def cost(self) -> int:
+        """How much is given up on the way."""
+        return sum(step.form.cost for step in self.steps)
+
+    def says(self, model: TriptychPreTrainedModel) -> str:
+        """What the steps do, for the user."""
+        done = dict.fromkeys(step.form.says for step in self.steps)
+        return f"{type(model).__name__} becomes {self.head}, with equal outputs, in another form: {'; '.join(done)}"
+
+
+def destination(model: TriptychPreTrainedModel, model_type: str | None) -> Destination:
+    """The architecture to which a model can be converted: one that has the same fields, or else an equivalent form.
 
     Raises:
         CannotExpress: there is none.
@@ -128,14 +180,47 @@ def destination(model: TriptychPreTrainedModel, model_type: str | None) -> tuple
         config = with_field(config, "pooler", "none")
     if isinstance(model, SpanHead):  # it has two outputs for any num_labels; in transformers it has num_labels outputs
         config = with_field(config, "num_labels", ENDS)
+    is_body = model.base_model is model
+    found = []
     for known in candidates:
         try:
             head = known.head_for(type(model).__name__)
             either = {"pooler"} if lacks_pooler(model) and takes_pooler(getattr(transformers, head)) else set()
-            return known, head, known.write_config(config, head, frozenset(idle | either))
+            found.append(reach(known, head, config, frozenset(idle | either), is_body))
         except CannotExpress as error:
             reasons.append(str(error))
-    raise CannotExpress("; ".join(reasons) or f"no architecture is known for {type(model).__name__}")
+    if not found:
+        raise CannotExpress("; ".join(reasons) or f"no architecture is known for {type(model).__name__}")
+    return min(found, key=lambda place: place.cost)  # the first of those that cost the same
+
+
+def reach(
+    known: Architecture, head: str, config: TriptychBaseConfig, idle: frozenset[str], keeps_channels: bool
+) -> Destination:
+    """The way of a configuration to one architecture, by as many equivalent forms as it takes.
+
+    Args:
+        idle: as in `Architecture.write_config`.
+        keeps_channels: whether hidden states have to keep the order of their channels, as those of a body do.
+
+    Raises:
+        CannotExpress: no equivalent form leads there; the message says what the architecture lacks.
+    """
+    steps: tuple[Step, ...] = ()
+    reached = config
+    lacks: CannotExpress | None = None  # what the architecture lacks of the model as it is
+    while True:
+        try:
+            return Destination(known, head, known.write_config(reached, head, idle), reached, steps)
+        except CannotExpress as error:
+            lacks = lacks or error
+            taken = {step.form for step in steps}
+            further = (s for s in steps_towards(reached, error.wanted, keeps_channels) if s.form not in taken)
+            if (step := next(further, None)) is None:
+                wanted = {name: value for name, value in lacks.wanted.items() if name in error.wanted}
+                obstacles = without_form(config, wanted, keeps_channels)
+                raise known.refusal(config, obstacles) or error from error
+            steps, reached = (*steps, step), step.after
 
 
 def check_ends(hf_model: PreTrainedModel) -> None:

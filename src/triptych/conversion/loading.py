@@ -7,6 +7,7 @@ from typing import Any
 
 import transformers
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from ..configuration.foreign import forget_kernels
 from ..files import CannotLoad, check_model_files, naming_damage, wrong_field
@@ -15,6 +16,10 @@ from .poolers import WITHOUT_POOLER, takes_pooler
 from .registry import find_architecture
 from .table import CannotExpress
 from .weights import check_quantization
+
+# Fields of labels, and how the names of the classes end that have a map to labels.
+LABEL_FIELDS = frozenset({"num_labels", "id2label", "label2id", "problem_type"})
+WITH_LABELS = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering")
 
 
 def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
@@ -74,6 +79,43 @@ def wanted_config(source: str | Path, options: Options) -> PreTrainedConfig:
     return config
 
 
+def chosen_class(source: str | Path, config: PreTrainedConfig, options: Options) -> tuple[type[PreTrainedModel], bool]:
+    """The class of transformers for a checkpoint, and whether it is another one than the checkpoint names.
+
+    It is the class that `architectures` names, except where the options speak of labels (`num_labels=3`) and that
+    class has none: then it is the class of `AutoModelForSequenceClassification`, with a new head.
+
+    Raises:
+        CannotExpress: transformers does not have the class, or Triptych has no counterpart of it.
+        ValueError: the checkpoint names no class.
+    """
+    named = config.architectures or []
+    if not named:
+        raise ValueError(f"{source}: config.json names no class in `architectures`; add the one the weights belong to")
+    hf_class = class_named(transformers, named[0])
+    if hf_class is None:
+        raise CannotExpress(f"{source}: transformers has no class {named[0]}")
+    if named[0].endswith(WITH_LABELS) or not LABEL_FIELDS & options.fields.keys():
+        return hf_class, False
+    labelled = class_named(transformers, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type))
+    option = next(name for name in options.fields if name in LABEL_FIELDS)
+    if labelled is None:
+        raise CannotExpress(
+            f"{option}={options.fields[option]!r}: {named[0]} has no labels, and transformers has no class for the "
+            f"classification of sequences for {config.model_type}; leave {option} out"
+        )
+    find_architecture(config, labelled.__name__)
+    return labelled, True
+
+
+def check_missing(source: str | Path, hf_class: type[PreTrainedModel], missing: list[str], is_new: bool) -> None:
+    """Raises ValueError if a checkpoint lacks weights; a new head is not among them, nor a pooler that it reads."""
+    body = f"{hf_class.base_model_prefix}."
+    lacking = [name for name in missing if not is_new or (name.startswith(body) and ".pooler." not in name)]
+    if lacking:
+        raise ValueError(f"{source} lacks weights of {hf_class.__name__}: {', '.join(sorted(lacking))}")
+
+
 def load(source: str | Path, options: Options) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model of transformers that a checkpoint names, and transformers' report of loading it.
 
@@ -88,12 +130,7 @@ def load(source: str | Path, options: Options) -> tuple[PreTrainedModel, dict[st
         raise ValueError(f"{source} holds a Triptych model already; load it with AutoModel or its own class")
     find_architecture(config)  # raises its error before anything large is read
     check_quantization(config)
-    named = config.architectures or []
-    if not named:
-        raise ValueError(f"{source}: config.json names no class in `architectures`; add the one the weights belong to")
-    hf_class = class_named(transformers, named[0])
-    if hf_class is None:
-        raise CannotExpress(f"{source}: transformers has no class {named[0]}")
+    hf_class, is_new = chosen_class(source, config, options)
 
     def read(**further: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         with naming_damage(source, **options.files):
@@ -105,6 +142,5 @@ def load(source: str | Path, options: Options) -> tuple[PreTrainedModel, dict[st
     pooler = [name for name in report["missing_keys"] if name.startswith("pooler.")]
     if pooler and takes_pooler(hf_class):  # the checkpoint is a body that has no pooler
         model, report = read(**WITHOUT_POOLER)
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"{source} lacks weights of {named[0]}: {', '.join(missing)}")
+    check_missing(source, hf_class, list(report["missing_keys"]), is_new)
     return model.eval(), report

@@ -26,7 +26,15 @@ from .sinusoids import are_sinusoids
 
 
 class CannotExpress(ValueError):
-    """A model has a feature that the other library does not have."""
+    """A model has a feature that the other library does not have.
+
+    Args:
+        wanted: the fields of Triptych that would have to have another value, and this value.
+    """
+
+    def __init__(self, message: str, wanted: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.wanted = dict(wanted or {})
 
 
 def named_alike(family: str, hf_family: str, *kinds: str) -> dict[str, str]:
@@ -186,14 +194,25 @@ class Architecture:
             again = self.config_class(**self.read_fields(hf_config, head))
         except (ValueError, StrictDataclassError) as error:
             raise CannotExpress(f"{self.model_type} cannot express this: {' '.join(str(error).split())}") from error
-        differences = [
-            f"{name}={getattr(config, name)!r} (there {getattr(again, name)!r})"
+        wanted = {
+            name: getattr(again, name)
             for name in sorted(self.compared_fields(config, again, idle))
             if getattr(config, name, None) != getattr(again, name, None)
-        ]
-        if differences:
-            raise CannotExpress(f"{self.model_type} cannot express {', '.join(differences)}")
+        }
+        if refusal := self.refusal(config, wanted):
+            raise refusal
         return hf_config
+
+    def refusal(self, config: TriptychBaseConfig, wanted: Mapping[str, Any]) -> CannotExpress | None:
+        """The error that names the values of a configuration that the architecture lacks; None if it lacks none.
+
+        Args:
+            wanted: {field: the value that it would have to have}.
+        """
+        differences = [f"{name}={getattr(config, name)!r} (there {value!r})" for name, value in wanted.items()]
+        if not differences:
+            return None
+        return CannotExpress(f"{self.model_type} cannot express {', '.join(differences)}", wanted)
 
     def write_fields(self, config: TriptychBaseConfig, head: str) -> dict[str, Any]:
         """The fields of transformers for a Triptych configuration."""

@@ -1,6 +1,8 @@
 """Taking the tensors of a model, and building a model from tensors."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +12,20 @@ from transformers.utils import logging
 
 from ..modeling.precision import take_dtypes
 from .table import CannotExpress
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what transformers tells about a checkpoint; who calls it says which weights are new."""
+    verbosity, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shows_progress:
+            logging.enable_progress_bar()
 
 
 def check_weights(model: PreTrainedModel) -> None:

@@ -5,21 +5,19 @@ which precision they compute.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.utils import logging
 
 from ..configuration import TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig, preset_names
 from ..configuration.presets import preset_info
 from ..conversion import CannotExpress, find_architecture, from_hf, known_architectures
 from ..conversion.convert import receive
 from ..conversion.loading import class_named, read_config
-from ..conversion.weights import build, check_quantization
+from ..conversion.weights import build, check_quantization, quiet
 from ..data.quantities import counted
 from ..files import naming_damage
 
@@ -238,17 +236,3 @@ def with_changed_fields(model: PreTrainedModel, fields: Mapping[str, Any]) -> Pr
     if model.can_generate():
         changed.generation_config = model.generation_config
     return changed
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences what transformers tells about a checkpoint; the run itself says which weights are new."""
-    verbosity, shows_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shows_progress:
-            logging.enable_progress_bar()

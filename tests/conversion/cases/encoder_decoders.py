@@ -49,6 +49,7 @@ CASES = [
     Case("bart: sides of different sizes", "BartConfig", {**BART, **UNEQUAL}, ("BartForConditionalGeneration",)),
     Case("mbart", "MBartConfig", {**BART, "scale_embedding": True}),
     Case("mbart: untied", "MBartConfig", {**BART, "tie_word_embeddings": False}),
+    Case("pegasus", "PegasusConfig", {**MARIAN, "scale_embedding": True}),
     Case("marian", "MarianConfig", MARIAN),
     Case(
         "marian: scaled, swish, one and three layers",

@@ -1,10 +1,18 @@
 """BERT (Devlin et al. 2018)."""
 
+from typing import Any
+
 from ...configuration import TriptychEncoderConfig
 from ..arrangements import Copied
 from ..rules import rules
 from ..shared.bert import BODY, FIELDS, REFUSED, heads
 from ..table import Architecture
+
+
+def write(config: TriptychEncoderConfig, head: str) -> dict[str, Any]:
+    """Every token belongs to a segment, which the table of segments has to have."""
+    return {"type_vocab_size": config.type_vocab_size or 1}
+
 
 BERT = Architecture(
     model_type="bert",
@@ -21,6 +29,7 @@ BERT = Architecture(
     ),
     fields=FIELDS,
     refused=REFUSED,
+    write=write,
     rules=rules(
         {
             **BODY,

@@ -1,0 +1,113 @@
+"""The format ct2: a model of CTranslate2, which translates and generates fast on CPUs and GPUs.
+
+CTranslate2's own converter reads the model in transformers' own class (ctranslate2/converters/transformers.py). Three
+things are set here from our configuration, because the converter takes them from public checkpoints: the tokens
+with which a text begins and ends, one name for each row of the embeddings, and the epsilon of the norms. Marian's
+converter would cut off the last row, which holds padding in its public checkpoints, and begin every text with a vector
+of zeros. So a Marian model goes through BART's converter, which has the same layers.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from ..conversion import CannotExpress, to_hf
+from ..conversion.convert import destination
+from ..tokenization import save_tokenizers
+from .formats import Exported
+from .vocabulary import names_of_rows
+
+QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
+# model_type → the class of CTranslate2's converter.
+LOADERS = {
+    "bart": "BartLoader",
+    "marian": "BartLoader",
+    "mbart": "BartLoader",
+    "pegasus": "BartLoader",
+    "gpt2": "GPT2Loader",
+    "opt": "OPTLoader",
+    "llama": "LlamaLoader",
+    "qwen2": "Qwen2Loader",
+    "bert": "BertLoader",
+    "distilbert": "DistilBertLoader",
+}
+HEADS = ("TriptychForConditionalGeneration", "TriptychDecoderForCausalLM", "TriptychEncoderModel")
+ROLES = ("bos_token", "eos_token", "decoder_start_token")
+
+
+def check(exported: Exported) -> None:
+    """Raises ValueError if CTranslate2 has no place for the model or its tokenizer.
+
+    Raises:
+        CannotExpress (a ValueError): CTranslate2 does not have the head, the architecture, or heads of two numbers.
+        ValueError: there is no tokenizer, or one of two; or a token has no row in the embeddings.
+    """
+    model, name = exported.model, type(exported.model).__name__
+    if name not in HEADS:
+        raise CannotExpress(f"CTranslate2 has no counterpart of {name}; it takes {', '.join(HEADS)}")
+    config = model.config
+    found = destination(model, exported.model_type)
+    if found.known.model_type not in LOADERS:
+        raise CannotExpress(f"CTranslate2 is not fed from {found.known.model_type}; choose {', '.join(LOADERS)}")
+    if config.is_encoder_decoder:
+        heads = (config.num_attention_heads, config.stack_config("decoder.").num_attention_heads)
+        if heads[0] != heads[1]:
+            raise CannotExpress(
+                f"CTranslate2 has one number of heads for both sides, but the encoder has {heads[0]} and the decoder "
+                f"{heads[1]} (num_attention_heads in decoder_overrides)"
+            )
+    if name == "TriptychEncoderModel" and found.known.model_type == "bert" and model.pooler is None:
+        raise CannotExpress("CTranslate2's BERT has a pooler, and this model has none (pooler='none')")
+    sizes = vocabulary_sizes(exported)
+    if len(exported.tokenizers) != len(sizes):
+        raise ValueError(
+            f"CTranslate2 keeps the names of the tokens: it needs {len(sizes)} tokenizer(s), and beside the model "
+            f"there are {len(exported.tokenizers)}"
+        )
+    for tokenizer, size in zip(exported.tokenizers, sizes, strict=True):
+        names_of_rows(tokenizer, size)
+
+
+def vocabulary_sizes(exported: Exported) -> list[int]:
+    """The number of rows of the embeddings: of one vocabulary, or of the source's and the target's."""
+    config = exported.model.config
+    two = config.is_encoder_decoder and config.has_two_vocabularies
+    return [config.vocab_size, config.target_vocab_size] if two else [config.vocab_size]
+
+
+def write(exported: Exported, directory: Path) -> list[str]:
+    """Writes the model (`model.bin`), the names of its tokens, and its tokenizer."""
+    from ctranslate2.converters import transformers as converters
+
+    config = exported.model.config
+    hf_model = to_hf(exported.model, exported.model_type).float()
+    hf_model.config.normalize_before = config.residual == "pre"
+    hf_model.config.normalize_embedding = config.embedding_norm
+    hf_model.config.position_embedding_type = "absolute"  # which transformers no longer says
+    loader = getattr(converters, LOADERS[hf_model.config.model_type])()
+    spec = loader.get_model_spec(hf_model)
+    names = [names_of_rows(*each) for each in zip(exported.tokenizers, vocabulary_sizes(exported), strict=True)]
+    if config.is_encoder_decoder:
+        spec.register_source_vocabulary(names[0])
+        spec.register_target_vocabulary(names[-1])
+    else:
+        spec.register_vocabulary(names[0])
+    set_tokens(spec.config, config, names[-1], exported.tokenizers[-1])
+    spec.config.layer_norm_epsilon = config.norm_eps
+    spec.validate()
+    spec.optimize(quantization=exported.quantization)
+    spec.save(str(directory))
+    save_tokenizers(directory, *exported.tokenizers)
+    limit = config.stack_config("encoder." if config.is_encoder_decoder else "").max_position_embeddings
+    return [f"CTranslate2 model by way of {type(hf_model).__name__}; texts of up to {limit} tokens"]
+
+
+def set_tokens(of_spec: Any, config: Any, names: list[str], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Tells CTranslate2 the names of the special tokens, by their ids in our configuration."""
+    for role in ROLES:
+        number = getattr(config, f"{role}_id", None)
+        number = number[0] if isinstance(number, list) else number
+        if number is not None and hasattr(of_spec, role):
+            setattr(of_spec, role, names[number])
+    of_spec.unk_token = tokenizer.unk_token or names[0]
