@@ -20,6 +20,7 @@ CLASSES = {
     "next-sentence-prediction": ["BertForNextSentencePrediction", "BertForPreTraining"],
     "sentence-similarity": ["BertModel", "RobertaModel"],
 }
+KEPT = {"BertForPreTraining", "BertModel", "RobertaModel"}  # with no conversion on the fly to the class that is needed
 PAIRS = [(task, name) for task, names in CLASSES.items() for name in names]
 
 
@@ -88,7 +89,7 @@ def similarities(model, tokenizer) -> Tensor:
 def test_the_answers_are_those_of_transformers_class(task: str, name: str, saved, tokenizer):
     theirs, ours = saved(name)
     model = loaded(name, theirs)
-    converts = task != "sentence-similarity"
+    converts = name not in KEPT
     for folder, convert in ((theirs, False), (theirs, True), (ours, True)):
         pipe = triptych.pipeline(task, str(folder), convert=convert)
         is_ours = folder == ours or (convert and converts)
@@ -112,6 +113,15 @@ def test_the_answers_are_those_of_transformers_class(task: str, name: str, saved
             continue
         same(pipe(inputs), expected[0])
         same(pipe(inputs, top_k=2), expected[:2])
+
+
+def test_a_model_with_both_heads_of_pre_training_will_do(saved, tokenizer):
+    """Given as an object; by its name, the class with the one head that is needed is loaded."""
+    theirs, ours = saved("BertForPreTraining")
+    expected = next_scores(loaded("BertForPreTraining", theirs), tokenizer)
+    model = triptych.TriptychEncoderForPreTraining.from_pretrained(ours)
+    found = triptych.pipeline("next-sentence-prediction", model, tokenizer)(PAIR)
+    same(found, {"label": LABELS[int(expected.argmax())], "score": expected.max().item()})
 
 
 @pytest.fixture(scope="module")
