@@ -183,7 +183,7 @@ class Embedder:
         """The name of the model's prompt for a role, `query` or `document`; None: it has no such prompt."""
         return next((name for name in ROLES[role] if name in self.recipe.prompts), None)
 
-    def _tokenize(self, texts: list[str], before: str, truncation: bool) -> list[dict[str, list[int]]]:
+    def _tokenize(self, texts: list[Any], before: str, truncation: bool) -> list[dict[str, list[int]]]:
         """The token ids of each text, and what else the tokenizer says of them."""
         wrong = next((row for row, text in enumerate(texts) if not isinstance(text, str)), None)
         if wrong is not None:

@@ -6,7 +6,8 @@ The words of both tables are those of sentence-transformers, and so are the form
 Shapes: B texts, T tokens, d width; M and N vectors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -79,7 +80,7 @@ def pool(hidden: Tensor, mask: Tensor, words: Sequence[str], left_out: int = 0) 
     return torch.cat([POOLINGS[word](hidden, kept, places) for word in words], dim=-1)
 
 
-def check_word(word: object, table: dict[str, Callable[..., Tensor]], of: str) -> str:
+def check_word(word: object, table: Mapping[str, Any], of: str) -> str:
     """`word`, if the table has it.
 
     Raises:

@@ -147,7 +147,7 @@ def with_normalization(recipe: Recipe, folder: str, find: Find) -> Recipe:
 
 
 # What the fields of the first step must be, where they are there: then the step is the model's plain forward.
-PLAIN = {
+PLAIN: dict[str, Any] = {
     "transformer_task": "feature-extraction",
     "module_output_name": "token_embeddings",
     "processing_kwargs": {},
