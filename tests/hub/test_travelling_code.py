@@ -58,7 +58,8 @@ def test_the_pipelines_are_what_the_package_says():
                 package.setdefault(name, []).append(meaning)
     written = definitions(code_files()["pipelines_triptych.py"])
     assert not [name for name, meaning in written.items() if meaning not in package[name]]
-    tasks = {task: (row.pipeline_class.__name__, row.auto_class.__name__) for task, row in TASKS.items()}
+    rows = {task: TASKS[task] for task in TRAVELLING_TASKS}
+    tasks = {task: (row.pipeline_class.__name__, row.auto_class.__name__) for task, row in rows.items()}
     assert tasks == TRAVELLING_TASKS
     assert {name for name, _ in tasks.values()} <= written.keys()
 
