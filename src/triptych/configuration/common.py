@@ -19,7 +19,7 @@ from .relations import check_heads, check_matrices, check_positions, check_token
 from .travel import code_map, copy_code, is_code_wanted, others, saving_code
 
 INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # transformers' options, not fields
-MOST_LABELS = 10_000_000  # transformers makes a name for each label
+MOST_LABELS = 1_000_000  # transformers makes a name for each label, which takes time and memory
 FROM_FILE = "_read_from_file"  # marks fields that come from a file, which another program may have written
 
 Config = TypeVar("Config", bound=type)

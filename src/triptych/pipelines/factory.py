@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from .loading import Loader, has_target_vocabulary
+from ..files import HUB_OPTIONS, check_model_files, check_tokenizer, is_directory
+from .loading import Loader, has_target_vocabulary, safetensors_only
 
 if TYPE_CHECKING:
     from transformers import Pipeline
@@ -91,21 +92,34 @@ def _make(task: str, found: "Task", model: Any, tokenizer: Any, target_tokenizer
     if isinstance(tokenizer, str):
         tokenizer = loader.load_tokenizer(tokenizer)
     if isinstance(model, str):
-        model = loader.load_model(found.auto_class, model, None if given is None else config)
+        model = loader.load_model(found.auto_class, model, config, None if given is None else config)
     pipeline_class = options.pop("pipeline_class", None) or found.pipeline_class
     made: Pipeline = pipeline_class(model=model, tokenizer=tokenizer, task=task, **parts, **options)
     return made
 
 
 def _transformers_pipeline(task: str | None, model: Any, tokenizer: Any, options: dict[str, Any]) -> "Pipeline":
-    """The pipeline of transformers, which is kept from fetching an attention kernel that only a file names."""
+    """The pipeline of transformers, which is kept from code of the checkpoint that it would run without being asked.
+
+    This is an attention kernel that only a file names, and a pickle in place of weights in safetensors.
+
+    Raises:
+        ValueError: a file of the directory is damaged, or the weights are pickled.
+    """
+    where = {name: options[name] for name in HUB_OPTIONS if options.get(name)}
+    for name in (tokenizer, model):
+        if isinstance(name, str):
+            check_tokenizer(name, **where)
     if isinstance(model, str):
+        options["model_kwargs"] = safetensors_only(options.get("model_kwargs"))
+        if is_directory(model):
+            check_model_files(model)
         with suppress(Exception):  # transformers refuses what cannot be read
             loader = Loader.take_options(dict(options))
             loader.load_config(model)
             if "_attn_implementation" in loader.model:
                 kernel = {"_attn_implementation": loader.model["_attn_implementation"]}
-                options["model_kwargs"] = {**(options.get("model_kwargs") or {}), **kernel}
+                options["model_kwargs"] |= kernel
     pipelines = import_module("transformers.pipelines")
     try:
         made: Pipeline = pipelines.pipeline(task, model=model, tokenizer=tokenizer, **options)

@@ -1,17 +1,31 @@
 """Loading the configuration, the model and the tokenizers of a pipeline, from directories or from the Hub."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from ..configuration.foreign import forget_kernels, names_a_kernel
-from ..files import naming_damage
+from ..conversion.loading import check_sizes
+from ..files import PICKLE_REMEDY, naming_damage
 from ..tokenization import TARGET_SUBFOLDER
+from ..tokenization.files import open_tokenizer
 from ..tokenization.two_vocabularies import target_side
 
 _FILE_OPTIONS = ("revision", "token", "trust_remote_code", "local_files_only", "code_revision")
+
+
+def safetensors_only(options: dict[str, Any] | None) -> dict[str, Any]:
+    """The options of loading a model, with the one that keeps transformers from reading pickles.
+
+    Raises:
+        ValueError: they ask for pickles.
+    """
+    if (options or {}).get("use_safetensors") is False:
+        raise ValueError(f"use_safetensors=False: {PICKLE_REMEDY}, or give the model that transformers has loaded")
+    return {**(options or {}), "use_safetensors": True}
 
 
 @dataclass
@@ -65,17 +79,25 @@ class Loader:
             self.model.setdefault("_attn_implementation", self.model.get("attn_implementation"))
         return config
 
-    def load_model(self, auto_class: Any, name: str, config: PreTrainedConfig | None = None) -> PreTrainedModel:
+    def load_model(
+        self, auto_class: Any, name: str, known: PreTrainedConfig, config: PreTrainedConfig | None = None
+    ) -> PreTrainedModel:
         """The model in a directory or a repository.
 
         Args:
             auto_class: the Auto class that chooses the class of the model.
+            known: the configuration in the files, or `config`.
             config: a configuration in place of the one in the files.
+
+        Raises:
+            ValueError: the files are damaged, or the weights are pickled.
         """
-        options = self.files | self.model
+        options = self.files | safetensors_only(self.model)
         if config is not None:
             options["config"] = config
             options.pop("_attn_implementation", None)  # the given configuration names no kernel of the files
+        if not any(options.get(name) for name in ("gguf_file", "trust_remote_code", "variant")):
+            check_sizes(name, known, lambda: auto_class.from_config(copy.deepcopy(known)), **self.files)
         with naming_damage(name, **self.files):
             model: PreTrainedModel = auto_class.from_pretrained(name, **options)
         return model
@@ -83,8 +105,7 @@ class Loader:
     def load_tokenizer(self, name: str, subfolder: str = "") -> PreTrainedTokenizerBase:
         """The tokenizer in a directory or a repository, or in a folder of it."""
         options = self.files | self.tokenizer
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, subfolder=subfolder, **options)
-        return tokenizer
+        return open_tokenizer(name, subfolder, **options)
 
     def has_file(self, name: str, file: str) -> bool:
         """Whether a directory or a repository has a file; False if the directory or repository cannot be read."""
