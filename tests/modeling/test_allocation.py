@@ -87,15 +87,15 @@ def test_a_model_that_a_program_makes_itself_may_have_any_size():
     with torch.device("meta"):
         model = AutoModel.from_config(config)
     assert sum(p.numel() for p in model.parameters()) > ALWAYS_ALLOWED
-    check_allocation(model, None)
+    check_allocation("here", model, None)
 
 
 def test_weights_on_a_device_are_not_counted(saved):
     """The memory of an adapter's model is taken already, when the adapter is loaded."""
     model = make_model("decoder")
-    check_allocation(model, [])
+    check_allocation("here", model, [])
     file = saved / "decoder" / "model.safetensors"
     with torch.device("meta"):
         meta = model_class("decoder")(make_config("decoder"))
-    check_allocation(meta, [file])
+    check_allocation("here", meta, [file])
     assert sum(p.numel() for p in meta.parameters()) <= 2 * sum(t.numel() for t in load_file(file).values())

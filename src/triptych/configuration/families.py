@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from ..files.field_checks import MOST_LAYERS
+from ..files import MOST_LAYERS
 from .choices import DECODER_START_CHOICES, DENSE_LAYER_CHOICES
 from .common import TriptychBaseConfig, strict_with_aliases
 from .common_fields import CommonFields

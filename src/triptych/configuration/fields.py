@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from ..files.field_checks import LARGEST_SIZE, MOST_LAYERS
+from ..files import LARGEST_SIZE, MOST_LAYERS
 
 
 def field(

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.utils import is_kernels_available
 
-from ..files.field_checks import OBJECT, OF_EVERY_MODEL, Check, has_numbers_as_keys
+from ..files import OBJECT, OF_EVERY_MODEL, Check, has_numbers_as_keys
 from .messages import logger
 
 KERNEL_FIELDS = ("attn_implementation", "_attn_implementation")

@@ -11,7 +11,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..configuration.foreign import forget_kernels
-from ..files import INDEX, WEIGHTS, downloaded, naming_damage, read_object, weight_files, wrong_field
+from ..files import INDEX, WEIGHTS, downloaded, naming_damage, read_object, short, weight_files, wrong_field
 from ..modeling.allocation import check_allocation
 from .options import Options, refuse_unknown
 from .poolers import WITHOUT_POOLER, takes_pooler
@@ -67,10 +67,9 @@ def check_sizes(source: str | Path, config: PreTrainedConfig, make: Callable[[],
             model = make()
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise wrong_field(directory, error) from error
-    try:
-        check_allocation(model, weights, bool(getattr(config, "quantization_config", None)))
     except ValueError as error:
-        raise ValueError(f"{directory}: {error}") from error
+        raise ValueError(f"{directory}/config.json: {short(error)}") from error
+    check_allocation(directory, model, weights, bool(getattr(config, "quantization_config", None)))
 
 
 def stored_weights(source: str | Path, **files: Any) -> list[Path] | None:

@@ -16,6 +16,7 @@
 
 from .checkpoint_files import PICKLE_REMEDY, check_model_files, check_tokenizer_files, weight_files
 from .directories import check_destination, contains, new_directory, put_back, put_in_place
+from .field_checks import LARGEST_SIZE, MOST_LAYERS, OBJECT, OF_EVERY_MODEL, Check, has_numbers_as_keys
 from .loading import (
     HUB_OPTIONS,
     CannotLoad,
@@ -48,12 +49,17 @@ __all__ = [
     "CHECKPOINT_ENTRY",
     "HUB_OPTIONS",
     "INDEX",
+    "LARGEST_SIZE",
     "MODEL_FILE",
+    "MOST_LAYERS",
+    "OBJECT",
+    "OF_EVERY_MODEL",
     "PICKLE_REMEDY",
     "RECORD",
     "TEMPORARY",
     "WEIGHTS",
     "CannotLoad",
+    "Check",
     "Ours",
     "check_destination",
     "check_model_files",
@@ -67,6 +73,7 @@ __all__ = [
     "files_in",
     "flush_to_disk",
     "foreign_entries",
+    "has_numbers_as_keys",
     "is_checkpoint_entry",
     "is_directory",
     "is_plain",

@@ -13,6 +13,8 @@ MOST_LAYERS = 10_000  # ten times as many as the deepest published Transformer h
 LAYERS_OF_FEW_TENSORS = 256  # layers may share their tensors (ALBERT); each other layer has one of its own
 # Names of fields that say how many layers a model has: n_layer, num_hidden_layers, encoder_layers, ...
 LAYERS = re.compile(r"(\w+_)?layers?")
+# Names of fields that say how many of something there are, or how wide it is.
+COUNTS = re.compile(rf"{LAYERS.pattern}|(\w+_)?(heads?|size|dim|positions|embeddings|embd|head|labels)|d_\w+")
 TOKENIZER_NAME = re.compile(r"(?!Auto|Rag)\w*(Tokenizer|TokenizerFast|Backend)")
 
 Check = tuple[Callable[[Any], bool], str]
@@ -111,6 +113,9 @@ def check_numbers(path: Path, fields: dict[str, Any]) -> None:
     Only the base of rotary positions (`rope_theta`) may be greater than any size.
     """
     for name, value in whole_numbers(fields):
+        if value < 0 and COUNTS.fullmatch(name):
+            reason = f"{name}={excerpt(value)} is less than 0"
+            raise ValueError(f"{path} is damaged ({reason}); correct {name}, or {AGAIN}")
         most = MOST_LAYERS if LAYERS.fullmatch(name) else LARGEST_SIZE
         if abs(value) > most and "theta" not in name:
             raise ValueError(

@@ -13,10 +13,11 @@ ALWAYS_ALLOWED = 2**24
 PACKED = 8  # numbers that one stored number can stand for where the weights are quantised: 4 bits each, in 32
 
 
-def check_allocation(model: nn.Module, files: Iterable[Any] | None, is_quantized: bool = False) -> None:
+def check_allocation(source: Any, model: nn.Module, files: Iterable[Any] | None, is_quantized: bool = False) -> None:
     """Refuses a model that needs much more memory than its files of weights explain.
 
     Args:
+        source: the directory or repository of the files, for the message.
         model: the model that was made from the configuration; only its tensors on the device `meta`, which take no
             memory yet, are counted.
         files: the files of weights; those that are not safetensors are not counted. None: there are no files.
@@ -29,15 +30,17 @@ def check_allocation(model: nn.Module, files: Iterable[Any] | None, is_quantized
     files = [file for file in files if str(file).endswith(".safetensors")]
     stored: dict[str, tuple[int, ...]] = {}
     for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            stored |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    made = {name: tuple(t.shape) for name, t in [*model.named_parameters(), *model.named_buffers()] if t.is_meta}
+        with safe_open(file, framework="pt") as opened:
+            stored |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    tied = getattr(model, "all_tied_weights_keys", {})  # they are one tensor with another, and take no memory
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    made = {name: tuple(t.shape) for name, t in tensors.items() if t.is_meta and name not in tied}
     held = sum(map(math.prod, stored.values())) * (PACKED if is_quantized else 1)
     needed = sum(map(math.prod, made.values()))
     if files and needed > 2 * held + ALWAYS_ALLOWED:
         name = max(made, key=lambda name: math.prod(made[name]) - math.prod(stored.get(name, (0,))))
         there = f"in the files it is {stored[name]}" if name in stored else "the files do not have it"
         raise ValueError(
-            f"config.json describes a model of {needed} numbers, but the files of weights hold {held}: {name} would "
-            f"be {made[name]}, and {there}; correct the sizes in config.json, or copy or download it again"
+            f"{source}/config.json describes a model of {needed} numbers, but the files of weights hold {held}: "
+            f"{name} would be {made[name]}, and {there}; correct the sizes there, or copy or download it again"
         )

@@ -84,12 +84,14 @@ class TriptychPreTrainedModel(PreTrainedModel):
     ) -> Any:
         """Extends transformers' method, which reads the weights into a model that was made without memory."""
         if state_dict is None:
-            check_allocation(model, checkpoint_files, load_config.is_quantized)
+            check_allocation(
+                load_config.pretrained_model_name_or_path, model, checkpoint_files, load_config.is_quantized
+            )
         return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **kwargs)
 
     def _load_and_finalize_distributed_pretrained_model(self, directory: Any, *args: Any) -> Any:
         """Extends transformers' method, which does the same with the files that several processes have written."""
-        check_allocation(self, Path(directory).glob("*.safetensors"))
+        check_allocation(directory, self, Path(directory).glob("*.safetensors"))
         return super()._load_and_finalize_distributed_pretrained_model(directory, *args)
 
     def save_pretrained(self, save_directory: Any, *args: Any, code: bool | None = None, **kwargs: Any) -> None:
@@ -122,10 +124,8 @@ class TriptychPreTrainedModel(PreTrainedModel):
         commit_description: str | None = None,
     ) -> Any:
         """Extends transformers' method, the last step of a push: the weights of an earlier model do not stay."""
-        return upload_changes(
-            *(Path(working_dir), repo_id, files_timestamps),
-            *(commit_message, token, create_pr, revision, commit_description),
-        )
+        directory, message, about = Path(working_dir), commit_message, commit_description
+        return upload_changes(directory, repo_id, files_timestamps, message, token, create_pr, revision, about)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:

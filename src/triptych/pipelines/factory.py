@@ -5,8 +5,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..conversion.loading import class_named
 from ..files import HUB_OPTIONS, check_model_files, check_tokenizer, is_directory
 from .loading import Loader, has_target_vocabulary, safetensors_only
 
@@ -114,12 +116,13 @@ def _transformers_pipeline(task: str | None, model: Any, tokenizer: Any, options
         options["model_kwargs"] = safetensors_only(options.get("model_kwargs"))
         if is_directory(model):
             check_model_files(model)
-        with suppress(Exception):  # transformers refuses what cannot be read
-            loader = Loader.take_options(dict(options))
-            loader.load_config(model)
-            if "_attn_implementation" in loader.model:
-                kernel = {"_attn_implementation": loader.model["_attn_implementation"]}
-                options["model_kwargs"] |= kernel
+        loader = Loader.take_options(dict(options))
+        with suppress(OSError):  # transformers says what is missing
+            config = loader.load_config(model)
+            loader.check_sizes(class_named(transformers, (config.architectures or [None])[0]), model, config)
+        if "_attn_implementation" in loader.model:
+            kernel = {"_attn_implementation": loader.model["_attn_implementation"]}
+            options["model_kwargs"] = {**options["model_kwargs"], **kernel}
     pipelines = import_module("transformers.pipelines")
     try:
         made: Pipeline = pipelines.pipeline(task, model=model, tokenizer=tokenizer, **options)

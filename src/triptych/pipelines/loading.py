@@ -7,6 +7,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from ..configuration import TriptychBaseConfig
 from ..configuration.foreign import forget_kernels, names_a_kernel
 from ..conversion.loading import check_sizes
 from ..files import PICKLE_REMEDY, naming_damage
@@ -96,11 +97,27 @@ class Loader:
         if config is not None:
             options["config"] = config
             options.pop("_attn_implementation", None)  # the given configuration names no kernel of the files
-        if not any(options.get(name) for name in ("gguf_file", "trust_remote_code", "variant")):
-            check_sizes(name, known, lambda: auto_class.from_config(copy.deepcopy(known)), **self.files)
+        self.check_sizes(auto_class, name, known)
         with naming_damage(name, **self.files):
             model: PreTrainedModel = auto_class.from_pretrained(name, **options)
         return model
+
+    def check_sizes(self, model_class: Any, name: str, config: PreTrainedConfig) -> None:
+        """Compares the sizes in a configuration with the weights, where a class of transformers reads them.
+
+        Args:
+            model_class: the class, or the Auto class that chooses it; None: transformers does not have it.
+
+        Raises:
+            ValueError: see `check_sizes` of the conversion.
+        """
+        options = self.files | self.model
+        reads_other_files = any(options.get(name) for name in ("gguf_file", "trust_remote_code", "variant"))
+        is_ours = isinstance(config, TriptychBaseConfig)  # these models compare the sizes themselves
+        if model_class is None or is_ours or reads_other_files:
+            return
+        make = getattr(model_class, "from_config", None) or model_class._from_config
+        check_sizes(name, config, lambda: make(copy.deepcopy(config)), **self.files)
 
     def load_tokenizer(self, name: str, subfolder: str = "") -> PreTrainedTokenizerBase:
         """The tokenizer in a directory or a repository, or in a folder of it."""

@@ -44,8 +44,8 @@ def upload(directory: Path, repository: str, title: str) -> str:
     names = [name for name in files_in(directory) if is_checkpoint_entry(name) or name in BESIDE_THE_MODEL]
     added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=directory / name) for name in names]
     try:
-        operations = [*added, *replaced_weights(repository, set(names))]
-        done = HfApi().create_commit(repository, operations, commit_message=f"Add a model: {title}")
+        removed = replaced_weights(repository, set(names))
+        done = HfApi().create_commit(repository, [*removed, *added], commit_message=f"Add a model: {title}")
     except Exception as error:
         included = " ".join(f"--include {shlex.quote(name)}" for name in names)
         command = f"hf upload {shlex.quote(repository)} {shlex.quote(str(directory))} . {included}"
