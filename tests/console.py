@@ -1,8 +1,21 @@
-"""The console command `triptych` as an installation makes it, for tests that may run in a mere checkout."""
+"""The console command `triptych` for tests that may run in a mere checkout: as a program, or in this process."""
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
+
+from accelerate.state import AcceleratorState
+
+import triptych_command
+
+
+def run_here(words: Sequence[str]) -> None:
+    """Runs `triptych` with these words in this process, which has loaded torch already."""
+    AcceleratorState._reset_state(True)
+    with patch.object(sys, "argv", sys.argv):  # which the command replaces
+        triptych_command.main(list(words))
 
 
 def install(folder: Path) -> Path:

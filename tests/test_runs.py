@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from accelerate.state import AcceleratorState
 
-import triptych_command
+from console import run_here
 from triptych.tokenization import train_tokenizer
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -61,9 +60,8 @@ def run_line(line: str) -> None:
     """A line of a bash block, in this process, with fewer updates."""
     program, *words = shlex.split(os.path.expandvars(line))
     if program == "triptych":
-        AcceleratorState._reset_state(True)
         new = "" if "--model" in words else NEW.removesuffix(" --vocab_size 300" if "--tokenizer" in words else "")
-        triptych_command.main([*words, *BOUNDS.split(), *new.split()])
+        run_here([*words, *BOUNDS.split(), *new.split()])
     else:
         assert program == "python"
         sys.argv = [*words[:-1], "2"] if words[-1].isdigit() else words

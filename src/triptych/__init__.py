@@ -44,10 +44,11 @@ register()
 
 
 # Imported at first use: transformers' pipelines take long to import, and most programs convert no checkpoint.
-LATER = {"from_hf": "conversion", "to_hf": "conversion", "pipeline": "pipelines"}
+LATER = {"from_hf": "conversion", "to_hf": "conversion", "pipeline": "pipelines", "pipelines": "pipelines"}
 
 
 def __getattr__(name: str) -> Any:
     if name in LATER:
-        return getattr(importlib.import_module(f".{LATER[name]}", __name__), name)
+        module = importlib.import_module(f".{LATER[name]}", __name__)
+        return module if name == LATER[name] else getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,13 +7,15 @@
   after `import triptych`. This import does not import peft.
 - `TriptychModel` and `TriptychForConditionalGeneration` get the class method `from_encoder_decoder`, which is
   `triptych.warm_starts.join`. So the model needs no import of the tools that are built on it. For the same reason the
-  configurations get `triptych.hub.write_code`, which makes the code that travels with a checkpoint.
+  configurations get `triptych.hub.write_code`, which makes the code that travels with a checkpoint, and the place of
+  the package's pipelines, so that `transformers.pipeline(..., trust_remote_code=True)` uses these.
 """
 
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -52,6 +54,16 @@ def register() -> None:
     register_adapter_targets()
     TwoSidedVocabulary.from_encoder_decoder = classmethod(join)
     TriptychBaseConfig.write_code, TriptychBaseConfig.reads_auto_map = staticmethod(write_code), False
+    TriptychBaseConfig.pipelines_module = pipelines_module()
+
+
+def pipelines_module() -> str | None:
+    """`pipelines/package_pipelines.py`, as transformers names a module in a directory: `directory--module`.
+
+    None: the name of the directory cannot be written so, and the pipelines are not offered.
+    """
+    directory = Path(__file__).parent / "pipelines"
+    return None if "--" in str(directory) else f"{directory}--package_pipelines"
 
 
 def register_auto_classes() -> None:

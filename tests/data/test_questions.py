@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from triptych.data.answers import find_answers
-from triptych.data.questions import Window, WindowEncoder, told_of_misplaced, window_rows
+from triptych.data.questions import told_of_misplaced, window_rows
+from triptych.data.windows import Window, WindowEncoder
 from triptych.tokenization import train_tokenizer
 
 CONTEXT = "Kim lives in Oslo, and Max lives in the old town of Bergen."

@@ -49,9 +49,10 @@ def run(hub, tmp_path):
 
 def test_a_model_is_pushed_and_loaded_by_its_name(hub, run):
     run("""
-        from tiny import make_model
+        from tiny import make_model, number_tokenizer
         from huggingface_hub import HfApi
         model = make_model("encoder_decoder")
+        number_tokenizer().push_to_hub("tester/translator")
         model.push_to_hub("tester/translator", commit_message="The first one", max_shard_size="20KB")
         HfApi().create_tag("tester/translator", tag="v1")
         model.lm_head.weight.data.mul_(2)
@@ -78,6 +79,9 @@ def test_a_model_is_pushed_and_loaded_by_its_name(hub, run):
                 model = load("tester/translator", revision=revision, trust_remote_code={alone}).eval()
                 assert type(model).__module__.startswith("transformers_modules" if {alone} else "triptych")
                 print("RESULT", revision, model(input_ids=x, decoder_input_ids=x).logits.double().sum().item())
+            pipe = transformers.pipeline("translation", model="tester/translator", trust_remote_code=True)
+            assert type(pipe).__module__.startswith("transformers_modules" if {alone} else "triptych")
+            print("RESULT", pipe("7 8 9", max_new_tokens=4, num_beams=2))
             model.push_to_hub("tester/again-{alone}")
             transformers.AutoConfig.from_pretrained("tester/again-{alone}", trust_remote_code=True)
             """,
@@ -85,7 +89,8 @@ def test_a_model_is_pushed_and_loaded_by_its_name(hub, run):
         )
     results = [[line for line in text.splitlines() if line.startswith("RESULT")] for text in computed.values()]
     assert results[0] == results[1]
-    main, tagged, branch = (line.split()[-1] for line in results[0])
+    main, tagged, branch = (line.split()[-1] for line in results[0][:3])
+    assert "translation_text" in results[0][3]
     assert main == branch != tagged
     for alone in (False, True):
         again = hub.files(f"tester/again-{alone}")

@@ -18,8 +18,10 @@ from transformers.dynamic_module_utils import check_imports, get_relative_import
 import triptych
 from tiny import END, make_model, words
 from triptych.auto import AUTO_CLASSES
-from triptych.configuration.travel import copy_code, is_unchanged, sealed
+from triptych.configuration.travel import TRAVELLING_TASKS, copy_code, is_unchanged, sealed
 from triptych.hub import code_files, write_code
+from triptych.hub.travelling_code import BELOW
+from triptych.pipelines.tasks import TASKS
 
 SOURCE = Path(triptych.__file__).parent
 MODELS = [(auto, cls) for auto, classes in AUTO_CLASSES.items() for cls in classes]
@@ -43,12 +45,25 @@ def test_the_files_are_what_the_package_says(name, area):
     package = {key: value for path in files for key, value in definitions(path.read_text()).items()}
     written = definitions(code_files()[name])
     reads_files = {key for path in (SOURCE / "files").glob("*.py") for key in definitions(path.read_text())}
-    assert written.keys() - package.keys() <= reads_files
+    assert written.keys() - package.keys() <= reads_files | {"pipeline_class"}  # which brings the pipelines along
     different = {key for key, value in package.items() if written[key] != value}
     assert different == ({"TriptychBaseConfig"} if area == "configuration" else set())  # from_preset, see below
 
 
-@pytest.mark.parametrize("name", FIRST)
+def test_the_pipelines_are_what_the_package_says():
+    package: dict[str, list[str]] = {}
+    for area in BELOW:
+        for path in (SOURCE / area).glob("*.py"):
+            for name, meaning in definitions(path.read_text()).items():
+                package.setdefault(name, []).append(meaning)
+    written = definitions(code_files()["pipelines_triptych.py"])
+    assert not [name for name, meaning in written.items() if meaning not in package[name]]
+    tasks = {task: (row.pipeline_class.__name__, row.auto_class.__name__) for task, row in TASKS.items()}
+    assert tasks == TRAVELLING_TASKS
+    assert {name for name, _ in tasks.values()} <= written.keys()
+
+
+@pytest.mark.parametrize("name", code_files())
 def test_a_name_means_one_thing_in_a_file(name):
     """Otherwise a part could get what another part imports or defines by the same name."""
     body = ast.parse(code_files()[name]).body
@@ -68,12 +83,17 @@ def test_the_presets_stay_at_home():
 
 
 @pytest.mark.parametrize(
-    ("name", "imported"), [(name, [] if "conf" in name else ["configuration_triptych"]) for name in FIRST]
+    ("name", "imported"),
+    [
+        ("configuration_triptych.py", set()),
+        ("modeling_triptych.py", {"configuration_triptych", "pipelines_triptych"}),
+        ("pipelines_triptych.py", set()),
+    ],
 )
 def test_transformers_finds_what_a_file_imports(name, imported, tmp_path):
     """transformers looks for imports with regular expressions, which see comments and docstrings, too."""
     (tmp_path / name).write_text(code_files()[name])
-    assert get_relative_imports(tmp_path / name) == imported == check_imports(tmp_path / name)
+    assert {*get_relative_imports(tmp_path / name)} == imported == {*check_imports(tmp_path / name)}
     # A line of a docstring that became a comment is longer by "# ".
     assert max(len(line) for line in code_files()[name].splitlines()) <= 122
 
@@ -202,7 +222,7 @@ def test_the_default_can_be_changed(tmp_path, monkeypatch):
     model.save_pretrained(tmp_path / "without")
     assert not list((tmp_path / "without").glob("*.py"))
     model.save_pretrained(tmp_path / "with", code=True)
-    assert len(list((tmp_path / "with").glob("*.py"))) == 2
+    assert {path.name for path in (tmp_path / "with").glob("*.py")} == {*code_files()}
 
 
 def test_the_code_of_somebody_else_keeps_its_place(tmp_path):

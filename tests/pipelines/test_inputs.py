@@ -1,6 +1,4 @@
-"""What a pipeline takes: columns of every library, streams, blank texts, texts that are too long."""
-
-import re
+"""What a pipeline takes: columns of every library, streams, blank texts."""
 
 import numpy as np
 import pandas as pd
@@ -11,9 +9,8 @@ from datasets import Dataset, IterableDataset
 from transformers.pipelines.pt_utils import KeyDataset
 
 from triptych.pipelines import pipeline
-from triptych.pipelines.splitting import split_text
 
-from .conftest import ARCHITECTURES, t5, talkative
+from .conftest import ARCHITECTURES, talkative
 
 TEXTS = ["the house is red .", "a dog", "is the big cat in the small house ?"]
 COLUMNS = {
@@ -153,48 +150,3 @@ class TestBlankTexts:
     def test_a_tokenizer_that_gives_them_no_tokens(self, pipe):
         pipe.tokenizer.backend_tokenizer.post_processor = None
         assert pipe(["", "a dog", " "], batch_size=3) == [*pipe([""]), *pipe(["a dog"]), *pipe([""])]
-
-
-class TestPieces:
-    def test_are_what_the_model_can_hold(self, pipe, tokenizer):
-        text = "the house is red . the dog is big . a cat was small , and the dog and the cat in the house ."
-        assert pipe.pieces(text) == [text[: text.index("a cat") - 1], text[text.index("a cat") :]]
-        long = pipe.pieces(text * 20)
-        assert max(len(tokenizer(piece).input_ids) for piece in long) <= pipe.positions
-        assert pipe(long[0])
-        assert pipe.pieces("a dog") == ["a dog"]
-        assert pipe.pieces(" a  dog ") == [" a  dog "]
-        assert pipe.pieces("") == [""]
-        with_prefix = pipeline("translation", pipe.model, tokenizer, prefix="the big small red ", truncation=True)
-        assert max(len(piece.split()) for piece in with_prefix.pieces("dog " * 40)) == 11  # of 15
-
-    def test_a_model_without_limit_takes_the_tokenizers(self, tokenizer):
-        model = t5(len(tokenizer)).eval()
-        assert pipeline("translation", model, tokenizer).pieces("a dog " * 100) == ["a dog " * 100]
-        tokenizer.model_max_length = 5
-        assert pipeline("translation", model, tokenizer).pieces("a dog " * 4) == ["a dog a dog"] * 2
-
-    @pytest.mark.parametrize(
-        ("text", "limit", "pieces"),
-        [
-            ("One. Two three. Four five six.", 16, ["One. Two three.", "Four five six."]),
-            ('He said "no." Then he left.', 14, ['He said "no."', "Then he left."]),
-            ("一二三。四五六。七", 4, ["一二三。", "四五六。", "七"]),
-            ("one two, three four five", 10, ["one two,", "three four", "five"]),
-            ("abcdefgh", 3, ["abc", "def", "gh"]),
-            ("3.14159 is pi", 8, ["3.14159", "is pi"]),
-            ("  a  ", 1, ["a"]),
-            ("ab", 0, ["a", "b"]),
-        ],
-    )
-    def test_are_cut_at_the_best_place(self, text, limit, pieces):
-        assert split_text(text, lambda piece: len(piece) <= limit) == pieces
-
-    def test_lose_nothing(self):
-        generator = np.random.default_rng(0)
-        for limit in (1, 2, 7, 30):
-            for _ in range(50):
-                text = "".join(generator.choice(list('ab ,.!。"\n'), size=generator.integers(0, 90)))
-                pieces = split_text(text, lambda piece: len(piece) <= limit)  # noqa: B023
-                assert all(len(piece) <= limit for piece in pieces)
-                assert re.sub(r"\s", "", "".join(pieces)) == re.sub(r"\s", "", text)

@@ -3,6 +3,10 @@
 import pytest
 import torch
 import transformers
+from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
 
 import triptych
 from tiny import make_model, word_tokenizer
@@ -38,6 +42,11 @@ def test_inputs_in_all_forms_give_the_same(pipe):
     assert pipe([both, both]) == [one, one]
     assert pipe(question=[QUESTION] * 2, context=CONTEXT) == [one, one]
     assert list(pipe(both for _ in range(2))) == [one, one]
+    assert pipe(QUESTION, CONTEXT) == one
+    assert pipe(both, both) == pipe((both, both)) == [one, one]
+    rows = pipe(Dataset.from_list([both, both]), batch_size=2)
+    assert len(rows) == 2
+    assert [row["answer"] for row in rows] == [one["answer"]] * 2
     assert pipe([]) == []
 
 
@@ -82,6 +91,44 @@ def test_no_answer_is_one_of_the_answers_where_it_may_be(pipe, model):
     model.config.task_specific_params = {"question-answering": {"null_score_threshold": -1e9}}
     assert pipe(both) == {"answer": "", "start": 0, "end": 0, "score": pytest.approx(pipe(both)["score"])}
     assert pipe(both, handle_impossible_answer=False)["answer"] != ""
+
+
+class TestWholeWords:
+    """With tokens of one character, an answer of the model alone begins and ends inside a word."""
+
+    @pytest.fixture
+    def letters(self, tokenizer):
+        characters = sorted({*QUESTION, *CONTEXT} - {" "})
+        vocabulary = ["<pad>", "<unk>", "<s>", "</s>", *characters, *(f"##{each}" for each in characters)]
+        backend = Tokenizer(WordPiece({token: i for i, token in enumerate(vocabulary)}, unk_token="<unk>"))
+        backend.pre_tokenizer, backend.post_processor = Whitespace(), tokenizer.backend_tokenizer.post_processor
+        roles = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+        return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **roles)
+
+    def test_are_the_default_as_in_version_4(self, letters):
+        model = make_model("TriptychEncoderForQuestionAnswering", std=0.5, max_position_embeddings=256)
+        pipe = triptych.pipeline("question-answering", model, letters, max_answer_len=6)
+        both = {"question": QUESTION, "context": CONTEXT}
+        loose = pipe(both, top_k=2, align_to_words=False)
+        for answer in pipe(both, top_k=5):
+            assert {*answer["answer"].split()} <= {*CONTEXT.split()}
+            assert CONTEXT[answer["start"] : answer["end"]] == answer["answer"]
+        assert any(not {*answer["answer"].split()} <= {*CONTEXT.split()} for answer in loose)
+        inside = [a for a in pipe(both, top_k=5) if a["start"] <= loose[0]["start"] and loose[0]["end"] <= a["end"]]
+        assert max(answer["score"] for answer in inside) >= loose[0]["score"]
+        scores = [answer["score"] for answer in pipe(both, top_k=5)]
+        assert scores == sorted(scores, reverse=True)
+        with_none = pipe(both, top_k=5, handle_impossible_answer=True, null_score_threshold=-1e9)
+        assert with_none[0]["answer"] == ""
+        model.config.task_specific_params = {"question-answering": {"max_answer_len": 6}}
+        assert pipe(both, top_k=2) == loose  # as it was evaluated
+
+
+def test_what_a_checkpoint_does_not_say_is_as_in_version_4(model, tokenizer):
+    pipe = triptych.pipeline("question-answering", model, tokenizer)
+    assert (pipe.windows().max_length, pipe.windows().stride) == (64, 32)
+    assert pipe.windows(max_seq_len=50).stride == 25
+    assert pipe.said("max_answer_len") == 15
 
 
 def test_what_a_checkpoint_says_is_used_if_it_is_a_number(model, tokenizer):
@@ -141,6 +188,12 @@ def test_a_model_of_transformers_and_its_conversion_answer_alike(config, name, t
             "greater than the 64 positions",
         ),
         (({"question": QUESTION, "context": CONTEXT},), {"top_k": 0}, ValueError, "top_k=0 must be at least 1"),
+        (
+            ({"question": QUESTION, "context": CONTEXT},),
+            {"padding": True},
+            ValueError,
+            "has no option padding; it has",
+        ),
     ],
 )
 def test_mistakes(pipe, inputs, options, error, message):

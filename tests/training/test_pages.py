@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from accelerate.state import AcceleratorState
 
-import triptych_command
+from console import run_here
 from tiny import word_tokenizer
 from triptych.tokenization import load_tokenizers, train_tokenizer
 
@@ -306,16 +305,14 @@ def test_every_page_is_run():
 @pytest.mark.parametrize("page", USES)
 def test_the_commands_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", sys.argv)  # which the command replaces
     prepare, check = USES[page]
     prepare()
     lines = commands(page)
     assert lines
     for line in lines:
         words = [*shlex.split(line), *BOUNDS.split(), *(SIZES.split() if " --preset " in line else [])]
-        if words[0] == "triptych":  # in this process, which has loaded torch already
-            AcceleratorState._reset_state(True)
-            triptych_command.main(words[1:])
+        if words[0] == "triptych":
+            run_here(words[1:])
         else:
             path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
             environment = os.environ | {"PATH": path, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}

@@ -21,6 +21,7 @@ import transformers
 
 from ..files import check_tokenizer_files, naming_damage
 from ..pipelines import pipeline
+from ..pipelines.splitting import join_texts
 from ..training.command_line import OptionParser, positive
 from ..training.translate import one_line
 
@@ -51,7 +52,7 @@ def translations(translate: Any, texts: Iterable[str], origin: str) -> Iterator[
     Raises:
         ValueError: a text could not be read. The translations of all texts before it are given first.
     """
-    counts: deque[int] = deque()  # the number of pieces of each text that has been read but not translated
+    gaps: deque[list[str]] = deque()  # those between the pieces of each text that has been read but not translated
     failures: list[ValueError] = []
 
     def pieces() -> Iterator[str]:
@@ -61,17 +62,16 @@ def translations(translate: Any, texts: Iterable[str], origin: str) -> Iterator[
                 if len(parts) > 1:
                     warning = f"{origin} {number} is longer than the model's inputs: translated in {len(parts)} pieces"
                     print(f"warning: {warning}", file=sys.stderr, flush=True)
-                counts.append(len(parts))
-                yield from parts
+                gaps.append([part.gap for part in parts])
+                yield from (part.text for part in parts)
         except ValueError as error:
             failures.append(error)
 
     done: list[str] = []
     for [output] in translate(pieces()):
         done.append(one_line(output["translation_text"]))
-        if len(done) == counts[0]:
-            yield " ".join(done)
-            counts.popleft()
+        if len(done) == len(gaps[0]):
+            yield join_texts(done, gaps.popleft())
             done.clear()
     if failures:
         raise failures[0]

@@ -16,7 +16,16 @@ from .foreign import from_file
 from .names import ELSEWHERE, PASSES
 from .plans import fully_sharded_plan, tensor_parallel_plan
 from .relations import check_heads, check_matrices, check_positions, check_token_ids, drop_foreign_tokens
-from .travel import code_map, copy_code, is_code_wanted, others, saving_code
+from .travel import (
+    PIPELINES_MODULE,
+    code_map,
+    copy_code,
+    is_code_wanted,
+    others,
+    pipeline_map,
+    pipelines_of_others,
+    saving_code,
+)
 
 INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # transformers' options, not fields
 MOST_LABELS = 1_000_000  # transformers makes a name for each label, which takes time and memory
@@ -47,6 +56,8 @@ class TriptychBaseConfig(CommonFields):
     # Whether a file's `auto_map` is read. Where the package has registered its classes, nothing needs it.
     reads_auto_map: ClassVar[bool] = True
     auto_classes: ClassVar[dict[str, str]] = {}  # name of an Auto class → name of the model; see `register_models`
+    # Where transformers finds the classes of `custom_pipelines`; None: nowhere. The package puts its own place here.
+    pipelines_module: ClassVar[str | None] = PIPELINES_MODULE
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> "TriptychBaseConfig":
@@ -105,11 +116,14 @@ class TriptychBaseConfig(CommonFields):
         with saving_code(code):
             travels = is_code_wanted(self.saves_code) and "auto_classes" in vars(type(self))
             own = code_map(type(self).__name__, self.auto_classes) if travels else {}
-            auto_map = {**own, **others(getattr(self, "auto_map", None))}
+            auto_map = {**own, **others(self.__dict__.get("auto_map"))}
             saved = copy.copy(self)  # several threads may save one configuration
-            saved.__dict__.pop("auto_map", None)
-            if auto_map:
-                saved.auto_map = auto_map
+            own_tasks = pipeline_map(PIPELINES_MODULE if travels else None, self.architectures, self.auto_classes)
+            pipelines = {**own_tasks, **pipelines_of_others(self.__dict__.get("custom_pipelines"))}
+            for name, value in (("auto_map", auto_map), ("custom_pipelines", pipelines)):
+                saved.__dict__.pop(name, None)
+                if value:
+                    saved.__dict__[name] = value
             super(TriptychBaseConfig, saved).save_pretrained(save_directory)
             if travels:
                 type(self).write_code(Path(save_directory))
@@ -263,6 +277,23 @@ class TriptychBaseConfig(CommonFields):
     def base_model_fsdp_plan(self) -> dict[str, str]:
         """The units in which FSDP2 gathers the body."""
         return fully_sharded_plan(self)
+
+    @property
+    def custom_pipelines(self) -> dict[str, Any]:
+        """The tasks of this model that `transformers.pipeline` does not have itself: task → where its class is.
+
+        They follow from the class of the model. transformers changes what it gets, so it gets a copy.
+        """
+        own = pipeline_map(self.pipelines_module, self.architectures, self.auto_classes)
+        return {**own, **pipelines_of_others(self.__dict__.get("custom_pipelines"))}
+
+    @custom_pipelines.setter
+    def custom_pipelines(self, pipelines: dict[str, Any] | None) -> None:
+        """Keeps the tasks of other authors."""
+        foreign = pipelines_of_others(pipelines)
+        self.__dict__.pop("custom_pipelines", None)
+        if foreign:
+            self.__dict__["custom_pipelines"] = foreign
 
     @property
     def position_limit(self) -> int | None:

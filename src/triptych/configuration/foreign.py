@@ -94,6 +94,10 @@ def _is_kernel(value: Any) -> bool:
     )
 
 
+def _is_pipelines(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
+
+
 def _is_layers(value: Any) -> bool:
     return has_numbers_as_keys(value) and all(isinstance(own, dict) for own in value.values())
 
@@ -110,12 +114,13 @@ CHECKS: dict[str, Check] = {
     "experts_implementation": KERNEL,
     "_experts_implementation": KERNEL,
     "auto_map": OBJECT,
+    "custom_pipelines": (_is_pipelines, "an object with an object for each task"),
     "per_layer_config": (_is_layers, "an object with numbers of layers as keys and objects as values"),
 }
 # Names that transformers uses internally and does not write, and names that it checks although no field has them.
 INTERNAL = frozenset({"_heterogeneity_spec", "_post_init_done", "mlp_layer_types", "mtp_layer_types"})
 # Fields for which null means something else to transformers than a missing field.
-NULL_IS_MISSING = frozenset({"auto_map", "num_labels"})
+NULL_IS_MISSING = frozenset({"auto_map", "custom_pipelines", "num_labels"})
 
 
 def _can_be_set(config_class: type[PreTrainedConfig], name: str) -> bool:

@@ -18,6 +18,20 @@ from typing import Any
 from .messages import logger
 
 CONFIGURATION_FILE, MODELING_FILE = "configuration_triptych.py", "modeling_triptych.py"
+PIPELINES_FILE = "pipelines_triptych.py"
+CODE_FILES = (CONFIGURATION_FILE, MODELING_FILE, PIPELINES_FILE)
+PIPELINES_MODULE = PIPELINES_FILE.removesuffix(".py")
+OUR_PIPELINES = frozenset(
+    {PIPELINES_MODULE, "package_pipelines"}
+)  # the second: `triptych.pipelines.package_pipelines`
+
+# The tasks of `transformers.pipeline` that travel: the class of each, and the Auto class that finds its models.
+TRAVELLING_TASKS = {
+    "translation": ("TranslationPipeline", "AutoModelForSeq2SeqLM"),
+    "summarization": ("SummarizationPipeline", "AutoModelForSeq2SeqLM"),
+    "text2text-generation": ("Text2TextGenerationPipeline", "AutoModelForSeq2SeqLM"),
+    "question-answering": ("QuestionAnsweringPipeline", "AutoModelForQuestionAnswering"),
+}
 
 _wanted: ContextVar[bool | None] = ContextVar("wanted", default=None)
 
@@ -40,8 +54,8 @@ def is_code_wanted(otherwise: bool) -> bool:
 
 @functools.cache
 def read_code() -> dict[str, bytes]:
-    """The two files of code that this function itself came with: name → content. They are read once."""
-    return {name: Path(__file__).with_name(name).read_bytes() for name in (CONFIGURATION_FILE, MODELING_FILE)}
+    """The files of code that this function itself came with: name → content. They are read once."""
+    return {name: Path(__file__).with_name(name).read_bytes() for name in CODE_FILES}
 
 
 def sealed(text: str) -> str:
@@ -73,7 +87,7 @@ def may_write(directory: Path, files: dict[str, bytes]) -> bool:
 
 
 def copy_code(directory: Path) -> None:
-    """Writes the two files of code that this function itself came with into `directory`, each in one step.
+    """Writes the files of code that this function itself came with into `directory`, each in one step.
 
     This is how code that travelled passes itself on. The package makes the files from its source instead, see
     `triptych.hub`.
@@ -101,4 +115,31 @@ def others(auto_map: dict[str, Any] | None) -> dict[str, Any]:
         name: place
         for name, place in (auto_map or {}).items()
         if not (isinstance(place, str) and place.rpartition("--")[2].startswith(ours))
+    }
+
+
+def pipeline_map(
+    module: str | None, architectures: list[str] | None, auto_classes: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """What `custom_pipelines` in config.json says: task → its class, and the Auto classes that load its model.
+
+    Args:
+        module: where the classes are, as transformers names a module; None: nowhere.
+        architectures: the names of the classes of the model.
+        auto_classes: the name of an Auto class → the name of the model that it finds.
+    """
+    found = architectures if isinstance(architectures, list) and module is not None else []
+    return {
+        task: {"impl": f"{module}.{pipeline_class}", "pt": [auto_class], "type": "text"}
+        for task, (pipeline_class, auto_class) in TRAVELLING_TASKS.items()
+        if auto_classes.get(auto_class) in found
+    }
+
+
+def pipelines_of_others(custom_pipelines: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]]:
+    """The entries of `custom_pipelines` that name a file of another author."""
+    return {
+        task: {**entry}
+        for task, entry in (custom_pipelines or {}).items()
+        if str(entry.get("impl")).rpartition("--")[2].partition(".")[0] not in OUR_PIPELINES
     }

@@ -4,8 +4,6 @@ from typing import Literal
 
 from transformers import PreTrainedConfig
 
-from ..configuration import TriptychBaseConfig
-
 # These compute their sinusoids for any position. (Marian and Pegasus have a table of sinusoids, which is a limit.)
 COMPUTED = {"fsmt", "m2m_100", "nllb-moe", "pegasus_x", "seamless_m4t", "seamless_m4t_v2"}
 # Their tables have rows that no token uses: the row of the padding, and the rows before it.
@@ -18,8 +16,9 @@ def position_limit(config: PreTrainedConfig, side: Literal["encoder", "decoder"]
     Only a table of positions is a limit. Relative positions, rotary positions and computed sinusoids take any length,
     whatever `max_position_embeddings` is.
     """
-    if isinstance(config, TriptychBaseConfig):
-        return config.stack_config(f"{side}.").position_limit
+    if hasattr(config, "stack_config"):  # one of this package, or of the code that travels with a checkpoint
+        limit: int | None = config.stack_config(f"{side}.").position_limit
+        return limit
     part = getattr(config, side, None)  # an EncoderDecoderConfig has a configuration for each side
     if isinstance(part, PreTrainedConfig):
         return position_limit(part, side)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .questions import Window, trimmed
+from .windows import Window, trimmed
 
 
 @dataclass(frozen=True)

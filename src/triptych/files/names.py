@@ -10,7 +10,7 @@ RECORD = ".triptych-files.json"
 
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 _MODEL = (
-    r"(configuration|modeling)_triptych\.py|"
+    r"(configuration|modeling|pipelines)_triptych\.py|"
     r"config\.json|generation_config\.json|model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|model\.safetensors\.index\.json"
 )
 # All files that `save_pretrained` of transformers' tokenizers writes.

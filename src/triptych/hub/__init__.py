@@ -1,4 +1,4 @@
-"""What travels with a checkpoint: the code of the model."""
+"""What travels with a checkpoint: the code of the models and of their pipelines."""
 
 from .travelling_code import code_files, write_code
 

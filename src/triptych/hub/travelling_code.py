@@ -1,10 +1,10 @@
-"""The code that travels with a checkpoint: `configuration/` and `modeling/`, each joined to one readable file.
+"""The code that travels with a checkpoint: configurations, models and pipelines, each joined to one readable file.
 
-With these two files `AutoModel….from_pretrained(directory, trust_remote_code=True)` works on a machine that has
-transformers and not this package. They hold the package's own source, file by file, in the order of the imports
-between them. Only imports and the docstrings of the files look different: the imports stand at the top, once each, and
-the docstring of a file is a comment above its part. `tests/test_layering.py` guards what this needs: no name is there
-twice, and no import has a condition.
+With these files `AutoModel….from_pretrained(directory, trust_remote_code=True)` and `transformers.pipeline` work on a
+machine that has transformers and not this package. They hold the package's own source, file by file, in the order of
+the imports between them. Only imports and the docstrings of the files look different: the imports stand at the top,
+once each, and the docstring of a file is a comment above its part. `tests/test_layering.py` and `tests/hub` guard what
+this needs: no name is there twice, and no import has a condition.
 """
 
 import ast
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib import import_module, resources
 from pathlib import Path
 
-from ..configuration.travel import CONFIGURATION_FILE, MODELING_FILE, may_write, sealed
+from ..configuration.travel import CONFIGURATION_FILE, MODELING_FILE, PIPELINES_FILE, may_write, sealed
 from ..files import write_text
 
 PACKAGE = __package__.partition(".")[0]
@@ -31,17 +31,34 @@ LICENCE = """\
 ABOUT = {
     CONFIGURATION_FILE: "The configurations of a Transformer in three panels.",
     MODELING_FILE: "A Transformer in three panels: encoder-decoder, encoder only, decoder only.",
+    PIPELINES_FILE: "The tasks on texts that transformers v5 removed from its pipelines.",
 }
+USE = {
+    CONFIGURATION_FILE: "`AutoModel.from_pretrained(directory, trust_remote_code=True)`",
+    MODELING_FILE: "`AutoModel.from_pretrained(directory, trust_remote_code=True)`",
+    PIPELINES_FILE: "`transformers.pipeline(task, directory, trust_remote_code=True)`",
+}
+# The pipelines that travel. What they import of the package travels in the same file, which so needs no other one: a
+# second copy of the configurations would not be the model's own.
+PIPELINES = ("pipelines.question_answering", "pipelines.text_to_text", "pipelines.translation")
+BELOW = ("pipelines", "conversion", "data", "tokenization", "configuration", "files")
 # What stays at home: the published sizes are of no use to a model that has its size already.
 AT_HOME = {"configuration.presets"}
 WIDTH = 120
-END = f"""
+END = f'''
 
 # {"-" * (WIDTH - 2)}
 
 register_models()
 arrive()
-"""
+
+
+def pipeline_class() -> type:
+    """What all pipelines that travel share. transformers copies their file beside this one because of the import."""
+    from .{PIPELINES_FILE.removesuffix(".py")} import TaskPipeline
+
+    return TaskPipeline
+'''
 
 
 @dataclass
@@ -75,6 +92,7 @@ def _code_files() -> dict[str, str]:
     return {
         CONFIGURATION_FILE: sealed(_joined(CONFIGURATION_FILE, configuration, {})),
         MODELING_FILE: sealed(_joined(MODELING_FILE, modeling, elsewhere) + END),
+        PIPELINES_FILE: sealed(_joined(PIPELINES_FILE, _in_order([*PIPELINES], *BELOW), {})),
     }
 
 
@@ -180,7 +198,7 @@ def _joined(name: str, parts: list[Part], elsewhere: dict[str, str]) -> str:
 """{ABOUT[name]}
 
 The package {PACKAGE} {version} wrote this file beside a model. With it, the model works without the package:
-`AutoModel.from_pretrained(directory, trust_remote_code=True)`. It is the package's own source, so change it there.
+{USE[name]}. It is the package's own source, so change it there.
 """'''
     imports = "\n".join([*_library_imports(parts), *_file_imports(parts, elsewhere)])
     return "\n\n\n".join(["\n\n".join([head, imports]), *(part.text for part in parts)]) + "\n"

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..configuration import TriptychBaseConfig
 from ..conversion.loading import class_named
 from ..files import HUB_OPTIONS, check_model_files, check_tokenizer, is_directory
-from .loading import Loader, has_target_vocabulary, safetensors_only
+from .loading import Loader, safetensors_only
+from .target_tokenizer import has_target_vocabulary
 
 if TYPE_CHECKING:
     from transformers import Pipeline
@@ -25,6 +27,7 @@ def pipeline(
     target_tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
     *,
     trust_remote_code: bool = False,
+    convert: bool = True,
     **kwargs: Any,
 ) -> "Pipeline":
     """Extends `transformers.pipeline`: brings back the tasks on texts that version 4 had.
@@ -34,13 +37,16 @@ def pipeline(
     for it. Every other task goes to `transformers.pipeline` as it is.
 
     Args:
-        task: the name of the task; None: transformers finds it from the model.
+        task: the name of the task; None: the one that the model card names.
         model: a directory, a repository of the Hub, or a model.
         tokenizer: likewise; None: the tokenizer that lies beside the model.
         target_tokenizer: the tokenizer of the target side, only for a model with separate vocabularies; None: the one
             in the folder `target_tokenizer` beside the model or the tokenizer.
         trust_remote_code: whether code in the checkpoint may run. Without it no such code runs: unlike
             `transformers.pipeline`, this function does not ask on standard input.
+        convert: whether a public checkpoint that is given by name becomes a model of this package where its
+            architecture is known (`from_hf`), which computes the same. False: transformers' own class is used. A line
+            of the log (`triptych`, level INFO) says what was done. It holds for the tasks above only.
         kwargs: everything that `transformers.pipeline` takes (`config`, `device`, `dtype`, `device_map`, `batch_size`,
             `revision`, `model_kwargs`, `pipeline_class`, ...), and the options of the pipeline and of
             `model.generate()`, which then hold for every call.
@@ -59,6 +65,9 @@ def pipeline(
     options = {**kwargs, "trust_remote_code": bool(trust_remote_code)}
     from .tasks import TASKS, find_task  # late, because it imports transformers' pipelines
 
+    if task is None and isinstance(model, str):
+        said = Loader.take_options(dict(options)).task_of(model)
+        task = said if said in TASKS else None
     found = None if task is None else find_task(task)
     takes_target = found is not None and found.pipeline_class.takes_target_tokenizer
     if target_tokenizer is not None and not takes_target:
@@ -68,18 +77,21 @@ def pipeline(
         return _transformers_pipeline(task, model, tokenizer, options)
     if model is None:
         raise ValueError(f"task {task!r} needs model=: a directory, a repository of the Hub, or a model")
-    return _make(task, found, model, tokenizer, target_tokenizer, options)
+    return _make(task, found, model, tokenizer, target_tokenizer, convert, options)
 
 
-def _make(task: str, found: "Task", model: Any, tokenizer: Any, target_tokenizer: Any, options: Any) -> "Pipeline":
+def _make(
+    task: str, found: "Task", model: Any, tokenizer: Any, target_tokenizer: Any, convert: bool, options: Any
+) -> "Pipeline":
     """Loads what is given by name, and makes the pipeline of one of this package's tasks."""
     loader = Loader.take_options(options)
     given = options.pop("config", None)
     if isinstance(model, PreTrainedModel):
-        config = model.config
+        config, names = model.config, [type(model).__name__]
     else:
         config = given if isinstance(given, PreTrainedConfig) else loader.load_config(given or model)
-    found.pipeline_class.check_config(task, config)
+        names = getattr(config, "architectures", None) or []
+    found.pipeline_class.check_config(task, config, names)
 
     tokenizer = tokenizer or (model if isinstance(model, str) else model.name_or_path)
     if not tokenizer:
@@ -94,7 +106,9 @@ def _make(task: str, found: "Task", model: Any, tokenizer: Any, target_tokenizer
     if isinstance(tokenizer, str):
         tokenizer = loader.load_tokenizer(tokenizer)
     if isinstance(model, str):
-        model = loader.load_model(found.auto_class, model, config, None if given is None else config)
+        is_public = given is None and not isinstance(config, TriptychBaseConfig)
+        converted = loader.load_converted(found.auto_class, model, config) if convert and is_public else None
+        model = converted or loader.load_model(found.auto_class, model, config, None if given is None else config)
     pipeline_class = options.pop("pipeline_class", None) or found.pipeline_class
     made: Pipeline = pipeline_class(model=model, tokenizer=tokenizer, task=task, **parts, **options)
     return made

@@ -4,16 +4,18 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+from huggingface_hub import metadata_load
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file
+from transformers.utils import cached_file, is_peft_available
 
 from ..configuration import TriptychBaseConfig
 from ..configuration.foreign import forget_kernels, names_a_kernel
 from ..conversion.loading import check_sizes
+from ..conversion.options import FILES, RESULT, WEIGHTS
 from ..files import PICKLE_REMEDY, naming_damage
-from ..tokenization import TARGET_SUBFOLDER
 from ..tokenization.files import open_tokenizer
-from ..tokenization.two_vocabularies import target_side
+from .options import logger
+from .target_tokenizer import find_target_tokenizer, has_file
 
 _FILE_OPTIONS = ("revision", "token", "trust_remote_code", "local_files_only", "code_revision")
 
@@ -119,48 +121,73 @@ class Loader:
         make = getattr(model_class, "from_config", None) or model_class._from_config
         check_sizes(name, config, lambda: make(copy.deepcopy(config)), **self.files)
 
-    def load_tokenizer(self, name: str, subfolder: str = "") -> PreTrainedTokenizerBase:
-        """The tokenizer in a directory or a repository, or in a folder of it."""
-        options = self.files | self.tokenizer
-        return open_tokenizer(name, subfolder, **options)
+    def load_tokenizer(self, name: str) -> PreTrainedTokenizerBase:
+        """The tokenizer in a directory or a repository."""
+        return open_tokenizer(name, "", **self.files, **self.tokenizer)
 
-    def has_file(self, name: str, file: str) -> bool:
-        """Whether a directory or a repository has a file; False if the directory or repository cannot be read."""
-        where = {name: self.files[name] for name in self.files.keys() - {"trust_remote_code", "code_revision"}}
+    def load_converted(self, auto_class: Any, name: str, public: PreTrainedConfig) -> PreTrainedModel | None:
+        """The model of this package that computes what a public checkpoint computes; None if the checkpoint is used
+        as it is. A line of the log says which, and why.
+
+        Args:
+            auto_class: the Auto class that would choose the class in transformers.
+            public: the configuration in the directory or repository.
+        """
+        from ..conversion import CannotExpress, from_hf  # late, because most pipelines need no conversion
+
+        options = {option: value for option, value in self.model.items() if value is not None}
+        options.pop("_attn_implementation", None)  # a conversion heeds no kernel that files name
         try:
-            return cached_file(name, file, **where) is not None
-        except OSError:
-            return False
+            self.check_convertible(auto_class, name, public, options)
+            files = {option: self.files[option] for option in self.files.keys() & FILES}
+            model: PreTrainedModel = from_hf(name, **files, **options)
+        except CannotExpress as reason:
+            logger.info("%s is used as it is, not converted: %s", name, reason)
+            return None
+        for field in ("prefix", "task_specific_params"):  # which pipelines heed, and a conversion leaves out
+            value = getattr(public, field, None)
+            if value and not getattr(model.config, field, None):
+                setattr(model.config, field, value)
+        logger.info("%s (%s) was converted to %s", name, public.model_type, type(model).__name__)
+        return model
 
-    def find_target_tokenizer(self, *places: Any) -> PreTrainedTokenizerBase | None:
-        """The target tokenizer that lies beside one of `places`: directories, repositories, tokenizers or models.
-
-        Returns:
-            The tokenizer; None if a tokenizer among the places holds both vocabularies itself (Marian's, FSMT's).
+    def check_convertible(self, auto_class: Any, name: str, public: PreTrainedConfig, options: dict[str, Any]) -> None:
+        """Checks, before anything is loaded, whether a public checkpoint is to be converted.
 
         Raises:
-            ValueError: there is no target tokenizer.
+            CannotExpress: it is not, because of its architecture or its class, or because of an option.
         """
-        for place in places:
-            if isinstance(place, PreTrainedTokenizerBase) and target_side(place) is not None:
-                return None
-            name = place if isinstance(place, str) else getattr(place, "name_or_path", None)
-            if name and self.has_file(name, f"{TARGET_SUBFOLDER}/tokenizer_config.json"):
-                return self.load_tokenizer(name, TARGET_SUBFOLDER)
-            if name and self.has_file(name, "tokenizer_config.json"):
-                held = target_side(self.load_tokenizer(name))
-                if held is not None:
-                    return held
-        raise ValueError(
-            "the model has a separate target vocabulary (config.decoder_vocab_size), but no target tokenizer was "
-            f"given, and no folder {TARGET_SUBFOLDER!r} lies beside the model or the tokenizer; pass target_tokenizer="
-        )
+        from .. import modeling
+        from ..conversion import CannotExpress, find_architecture
 
+        head = next(iter(public.architectures or []), None)
+        if head is None:
+            raise CannotExpress("its configuration names no class")
+        known = find_architecture(public, head)
+        ours = getattr(modeling, known.heads[head])
+        if auto_class.__name__ not in ours.auto_classes:
+            raise CannotExpress(f"{head} has another head")
+        if self.files.get("trust_remote_code") and (
+            getattr(public, "auto_map", None) or has_file(name, "custom_generate/generate.py", self.files)
+        ):
+            raise CannotExpress("it brings code of its own")
+        others = sorted({*options} - FILES - WEIGHTS - RESULT)
+        if isinstance(options.get("device_map"), dict):
+            others.append("device_map")
+        if others:
+            raise CannotExpress(f"{others[0]} is an option of its own class")
+        if is_peft_available() and has_file(name, "adapter_config.json", self.files):
+            raise CannotExpress("it has an adapter")
 
-def has_target_vocabulary(config: PreTrainedConfig) -> bool:
-    """Whether the target has a separate vocabulary.
+    def task_of(self, name: str) -> str | None:
+        """The task that the model card in a directory or a repository names; None if it names none."""
+        if not has_file(name, "README.md", self.files):
+            return None
+        where = {option: self.files[option] for option in self.files.keys() & FILES}
+        said = metadata_load(cached_file(name, "README.md", **where)) or {}
+        tag = said.get("pipeline_tag")
+        return tag if isinstance(tag, str) else None
 
-    A configuration of transformers' Marian always has `decoder_vocab_size`, also where the vocabulary is shared.
-    """
-    size = getattr(config, "decoder_vocab_size", None)
-    return size is not None and (size != config.vocab_size or config.model_type == "triptych")
+    def find_target_tokenizer(self, *places: Any) -> PreTrainedTokenizerBase | None:
+        """The target tokenizer that lies beside one of `places`; see `target_tokenizer.find_target_tokenizer`."""
+        return find_target_tokenizer(*places, options=self.files | self.tokenizer)

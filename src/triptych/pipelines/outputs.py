@@ -1,6 +1,6 @@
 """The outputs for inputs that stream."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -10,13 +10,13 @@ class Outputs(Iterator[list[dict[str, Any]]]):
     What transformers returns has no `next()` before `iter()`, and each `iter()` begins from the start.
     """
 
-    def __init__(self, outputs: Iterable[list[dict[str, Any]]]) -> None:
-        self._outputs, self._iterator = outputs, iter(outputs)
+    def __init__(self, outputs: Iterable[list[dict[str, Any]]], length: int | None = None) -> None:
+        self._length, self._iterator = length, iter(outputs)
 
     def __next__(self) -> list[dict[str, Any]]:
         return next(self._iterator)
 
     def __len__(self) -> int:
-        if not isinstance(self._outputs, Sized):
+        if self._length is None:
             raise TypeError("the number of outputs is not known")
-        return len(self._outputs)
+        return self._length

@@ -4,7 +4,7 @@ Importing this module imports transformers' pipelines, which takes time; `pipeli
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
@@ -22,17 +22,29 @@ class Task:
     Attributes:
         pipeline_class: what is called with the inputs.
         auto_class: the Auto class of transformers by which its models are loaded.
+        default_models: the models that version 4 of transformers loaded where none was named, in its form: the name
+            and the revision, for the task or for a pair of languages. Only `restore()` uses them.
     """
 
     pipeline_class: type[TaskPipeline]
     auto_class: Any
+    default_models: dict[Any, Any] = field(default_factory=dict)
 
 
+T5 = {"model": ("google-t5/t5-base", "a9723ea")}
 TASKS: dict[str, Task] = {
-    "translation": Task(TranslationPipeline, AutoModelForSeq2SeqLM),
-    "summarization": Task(SummarizationPipeline, AutoModelForSeq2SeqLM),
-    "question-answering": Task(QuestionAnsweringPipeline, AutoModelForQuestionAnswering),
-    "text2text-generation": Task(Text2TextGenerationPipeline, AutoModelForSeq2SeqLM),
+    "translation": Task(
+        TranslationPipeline, AutoModelForSeq2SeqLM, {("en", "fr"): T5, ("en", "de"): T5, ("en", "ro"): T5}
+    ),
+    "summarization": Task(
+        SummarizationPipeline, AutoModelForSeq2SeqLM, {"model": ("sshleifer/distilbart-cnn-12-6", "a4f8f3e")}
+    ),
+    "question-answering": Task(
+        QuestionAnsweringPipeline,
+        AutoModelForQuestionAnswering,
+        {"model": ("distilbert/distilbert-base-cased-distilled-squad", "564e9b5")},
+    ),
+    "text2text-generation": Task(Text2TextGenerationPipeline, AutoModelForSeq2SeqLM, T5),
 }
 
 _LANGUAGE_PAIR = re.compile(r"translation_\w+_to_\w+")

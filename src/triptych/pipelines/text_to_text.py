@@ -4,29 +4,38 @@ The interface and the outputs are those of the pipelines that transformers had u
 """
 
 import os
-from typing import Any
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase, StoppingCriteriaList
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    StoppingCriteriaList,
+)
+from transformers.pipelines.base import ChunkPipeline
 
 from ..conversion.limits import position_limit
 from ..data.quantities import counted
-from ..tokenization import save_tokenizers
+from ..tokenization.saving import save_tokenizers
 from .base import TaskPipeline
 from .inputs import as_texts
-from .options import checkpoint_options, generate_options, given_options, named_options, options_of
+from .options import checkpoint_options, generate_options, given_options, logger, named_options, options_of
 from .outputs import Outputs
 from .scores import token_scores
-from .splitting import split_text
+from .splitting import Piece, join_texts, split_text
 from .stopping import StopSequences
+from .target_tokenizer import find_target_tokenizer, has_target_vocabulary
 
-_UNLIMITED = 10**9  # a tokenizer without a limit has model_max_length=1e30
+UNLIMITED = 10**9  # a tokenizer without a limit has model_max_length=1e30
 # What generate() can return, but a pipeline does not. (It does return the scores.)
-_NOT_RETURNED = ("output_attentions", "output_hidden_states", "output_logits")
+NOT_RETURNED = ("output_attentions", "output_hidden_states", "output_logits")
 
 
-class TextToTextPipeline(TaskPipeline):
+class TextToTextPipeline(TaskPipeline, ChunkPipeline):
     """What all tasks from text to text share: tokenize the input, call `model.generate()`, decode the output.
 
     A call with a string returns a list of `num_return_sequences` dicts. A call with a list of strings returns one dict
@@ -34,6 +43,14 @@ class TextToTextPipeline(TaskPipeline):
     returns an iterator over lists of dicts. A tuple, an array of numpy and a column of pandas, pyarrow, polars or
     `datasets` count as lists. `batch_size` is the number of inputs in one forward pass. For an input without text
     (empty, or only white space) the output is an empty text, and the model is not used.
+
+    A text that has more tokens than the model has positions, or more than the tokenizer's `model_max_length`, is split
+    into pieces. `splitting.split_text` says where: at the ends of paragraphs and sentences, as far as these fit. The
+    model gets one piece after another, each with the prefix and the languages, and the options of length hold for
+    each. The outputs are joined (`splitting.join_texts`), blank lines between paragraphs stay. Of several sequences,
+    the n-th is made of the n-th of each piece; `score` is the sum over the pieces, and token ids and their scores
+    stand one after the other. The task `text2text-generation` does this only with `split=True`, because an instruction
+    for the whole text would be in its first piece alone.
 
     These places set the options of generation, the strongest first: the call; `pipeline()`; the model's
     `generation_config`; `task_specific_params` in the model's config; `default_generation`. A `generation_config=` in
@@ -45,12 +62,14 @@ class TextToTextPipeline(TaskPipeline):
     the other names in `task_specific_params`, and they are ignored.
 
     Args:
-        target_tokenizer: the tokenizer that decodes the output; None: the tokenizer of the input.
+        target_tokenizer: the tokenizer that decodes the output, or its name; None: the one beside the model or the
+            tokenizer if the model has separate vocabularies, or else the tokenizer of the input.
         kwargs: the arguments of `transformers.Pipeline`.
 
     Options, in `pipeline()` or in a call:
 
-    - `truncation`: cut inputs that are too long, instead of an error.
+    - `split`: whether to split texts that are too long. False: they are an error.
+    - `truncation`: use the beginning of texts that are too long. They are not split then.
     - `prefix`: a text that is put before each input, as T5 needs it.
     - `return_tensors`: return the key `…_token_ids` (a tensor) instead of `…_text`; with `return_text=True`, both.
     - `return_text`: False returns `…_token_ids` instead of `…_text`.
@@ -67,10 +86,13 @@ class TextToTextPipeline(TaskPipeline):
     output_name = "generated"
     default_generation = {"max_new_tokens": 256, "num_beams": 4}
 
+    # Whether texts that are too long are split where `split` is not given.
+    splits: ClassVar[bool] = True
+
     takes_target_tokenizer = True
 
     @classmethod
-    def check_config(cls, task: str, config: PreTrainedConfig) -> None:
+    def check_config(cls, task: str, config: PreTrainedConfig, names: Sequence[str]) -> None:
         """Extends `TaskPipeline.check_config`: raises ValueError unless the model is an encoder-decoder."""
         if not config.is_encoder_decoder:
             raise ValueError(
@@ -78,14 +100,24 @@ class TextToTextPipeline(TaskPipeline):
                 "use 'text-generation' for a decoder"
             )
 
-    def __init__(self, *args: Any, target_tokenizer: PreTrainedTokenizerBase | None = None, **kwargs: Any) -> None:
-        self.target_tokenizer = target_tokenizer
+    def __init__(
+        self, *args: Any, target_tokenizer: str | PreTrainedTokenizerBase | None = None, **kwargs: Any
+    ) -> None:
+        self.target_tokenizer: PreTrainedTokenizerBase | None = None  # options are read before it is known
         super().__init__(*args, **kwargs)
         if not (self.model.config.is_encoder_decoder and self.model.can_generate()):
             raise ValueError(
                 f"task {self.task!r} needs an encoder-decoder model with generate(), "
                 f"{type(self.model).__name__} is not one"
             )
+        if isinstance(target_tokenizer, str):
+            target_tokenizer = AutoTokenizer.from_pretrained(target_tokenizer, trust_remote_code=False)
+        elif target_tokenizer is None and has_target_vocabulary(self.model.config):
+            revision = getattr(self.model.config, "_commit_hash", None)
+            is_same = self.tokenizer.name_or_path == self.model.name_or_path
+            options = {"trust_remote_code": False} | ({"revision": revision} if revision and is_same else {})
+            target_tokenizer = find_target_tokenizer(self.tokenizer, self.model, options=options)
+        self.target_tokenizer = target_tokenizer
         self._checkpoint_options = checkpoint_options(self.model, self.task)
 
     @property
@@ -111,8 +143,8 @@ class TextToTextPipeline(TaskPipeline):
 
         Raises:
             TypeError: an input is not a string, or a whole table was given.
-            ValueError: an input has no tokens, has more tokens than the model has positions, or has tokens that are
-                not in the model's vocabulary; or an option asks for something that a pipeline does not return.
+            ValueError: an input has no tokens, is too long and is neither split nor cut, or has tokens that are not in
+                the model's vocabulary; or an option asks for something that a pipeline does not return.
         """
         texts = as_texts(inputs, self.task)
         if isinstance(texts, list) and not texts:
@@ -121,26 +153,43 @@ class TextToTextPipeline(TaskPipeline):
         if isinstance(texts, str):
             return outputs
         if not isinstance(texts, list):
-            return Outputs(outputs)
+            return Outputs(outputs, len(texts) if isinstance(texts, Sized) else None)
         return [sequences[0] for sequences in outputs] if all(len(some) == 1 for some in outputs) else outputs
 
-    def pieces(self, text: str) -> list[str]:
+    def pieces(self, text: str) -> list[Piece]:
         """Splits `text` into pieces that are not too long for the model; a text that is not too long is one piece.
 
         The limit is the smallest of the model's positions, its `max_position_embeddings` and the tokenizer's
-        `model_max_length`. `split_text` says where a text is cut.
+        `model_max_length`. (A call does not look at `max_position_embeddings` where the model can take more.)
         """
-        limits = [self.positions, getattr(self.model.config, "max_position_embeddings", None)]
-        limit = min([self.tokenizer.model_max_length, *(limit for limit in limits if limit is not None)])
-        if limit >= _UNLIMITED:
-            return [text]
-        options = self._preprocess_params | {"truncation": False}
-        return split_text(text, lambda part: self._encode(part, **options)["input_ids"].shape[-1] <= limit)
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        limit = min(self.longest, positions or UNLIMITED)
+        options = {name: value for name, value in self._preprocess_params.items() if name != "split"}
+        return self._split(text, limit, **(options | {"truncation": False}))
+
+    @property
+    def longest(self) -> int:
+        """The greatest number of tokens of a text that is not split; `UNLIMITED` for any number."""
+        return min(self.positions or UNLIMITED, self.tokenizer.model_max_length, UNLIMITED)
+
+    def _split(self, text: str, limit: int, **options: Any) -> list[Piece]:
+        def length(part: str) -> int:
+            return int(self._encode(part, **options)["input_ids"].shape[-1])
+
+        if limit >= UNLIMITED or length(text) <= limit:
+            return [Piece(text)]
+        if length("") >= limit:
+            raise ValueError(
+                f"a text can have {counted(limit, 'tokens')} with this model and tokenizer, and the prefix and the "
+                "special tokens leave no place for words: give a shorter prefix"
+            )
+        return split_text(text, lambda part: length(part) <= limit)
 
     def _sanitize_parameters(
         self,
         *,
         truncation: bool | str | None = None,
+        split: bool | None = None,
         prefix: str | None = None,
         return_tensors: bool | None = None,
         return_text: bool | None = None,
@@ -149,7 +198,12 @@ class TextToTextPipeline(TaskPipeline):
         generation_config: GenerationConfig | None = None,
         **generate_kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        preprocess = {"truncation": truncation, "prefix": prefix}
+        if split and _cuts(truncation):
+            raise ValueError(
+                f"split=True and truncation={truncation!r} contradict each other: choose whether a text that is too "
+                "long is split, or only its beginning used"
+            )
+        preprocess = {"truncation": truncation, "split": split, "prefix": prefix}
         _is_returned(return_tensors, return_text)
         postprocess = {
             "return_tensors": return_tensors,
@@ -160,7 +214,7 @@ class TextToTextPipeline(TaskPipeline):
             generate_kwargs = options_of(generation_config, generate_kwargs)
         if stop_sequence is not None:
             generate_kwargs["stop_sequence"] = [stop_sequence] if isinstance(stop_sequence, str) else stop_sequence
-        if refused := [name for name in _NOT_RETURNED if generate_kwargs.get(name)]:
+        if refused := [name for name in NOT_RETURNED if generate_kwargs.get(name)]:
             raise ValueError(
                 f"the {self.task} pipeline cannot return {', '.join(refused)}; call model.generate() for that, "
                 "or ask for output_scores"
@@ -170,26 +224,34 @@ class TextToTextPipeline(TaskPipeline):
         # Only named options are returned, so that the options of pipeline() hold where a call names none.
         return given_options(preprocess), named_options(generate_kwargs), given_options(postprocess)
 
-    def preprocess(self, text: str, **options: Any) -> dict[str, Any]:
-        """The model's inputs for `text`: tensors of shape (1, tokens), and `is_blank`: whether it has no text."""
+    def preprocess(self, text: str, split: bool | None = None, **options: Any) -> Iterator[dict[str, Any]]:
+        """The pieces of `text`, each as the model's inputs: tensors of shape (1, tokens), and what is said of it."""
         if not isinstance(text, str):
             raise TypeError(f"the {self.task} pipeline takes strings, lists or iterators of them, not {text!r}")
-        encoded = self._encode(text, **options)
-        is_blank = not text.strip()
-        if is_blank:  # the model does not get it; it must only fit into a batch
-            tensors = {name for name, value in encoded.items() if isinstance(value, Tensor)}
-            encoded |= dict.fromkeys(tensors, torch.zeros((1, 1), dtype=torch.long))
-        else:
-            self._check_input_ids(encoded["input_ids"], text)
-        return {**encoded, "is_blank": is_blank}
+        is_blank = not text.strip()  # the model does not get it; it must only fit into a batch
+        is_whole = is_blank or _cuts(options.get("truncation")) or not (self.splits if split is None else split)
+        pieces = [Piece(text)] if is_whole else self._split(text, self.longest, **options)
+        if len(pieces) > 1:
+            self.tell_of_pieces(text, len(pieces))
+        for number, piece in enumerate(pieces, 1):
+            encoded = self._encode(piece.text, **options)
+            if is_blank:
+                tensors = {name for name, value in encoded.items() if isinstance(value, Tensor)}
+                encoded |= dict.fromkeys(tensors, torch.zeros((1, 1), dtype=torch.long))
+            else:
+                self._check_input_ids(encoded["input_ids"], piece.text)
+            about = {"is_blank": is_blank, "gap": piece.gap, "pieces": len(pieces), "is_last": number == len(pieces)}
+            yield {**encoded, **about}
+
+    def tell_of_pieces(self, text: str, number: int) -> None:
+        """Is called before a text is read in pieces."""
 
     def _encode(
         self, text: str, truncation: bool | str = False, prefix: str | None = None, **tokenize_kwargs: Any
     ) -> dict[str, Any]:
         if prefix is None:
             prefix = self._checkpoint_options.get("prefix", "")
-        limits = [self.positions or _UNLIMITED, self.tokenizer.model_max_length]
-        longest = {"max_length": min(limits)} if truncation and min(limits) < _UNLIMITED else {}
+        longest = {"max_length": self.longest} if _cuts(truncation) and self.longest < UNLIMITED else {}
         encoded = self._tokenize(
             prefix + text, return_tensors="pt", truncation=truncation, verbose=False, **longest, **tokenize_kwargs
         )
@@ -199,14 +261,14 @@ class TextToTextPipeline(TaskPipeline):
         return self.tokenizer(text, **kwargs)
 
     def _check_input_ids(self, input_ids: torch.Tensor, text: str) -> None:
-        excerpt = repr(text if len(text) <= 60 else text[:57] + "...")
+        excerpt = _excerpt(text)
         length, limit = input_ids.shape[-1], self.positions
         if length == 0:
             raise ValueError(f"the input {excerpt} has no tokens")
         if limit is not None and length > limit:
             raise ValueError(
                 f"the input {excerpt} has {counted(length, 'tokens')}, the model has {counted(limit, 'positions')}: "
-                "split it, or pass truncation=True to use its beginning only"
+                "pass split=True to read it in pieces, or truncation=True to use its beginning only"
             )
         largest, size = int(input_ids.max()), self.model.config.vocab_size
         if largest >= size:
@@ -216,9 +278,16 @@ class TextToTextPipeline(TaskPipeline):
             )
 
     def _forward(self, model_inputs: dict[str, Any], **given: Any) -> dict[str, Any]:
-        """For each input of the batch: ids of shape (num_return_sequences, longest output), and scores if wanted."""
-        blank = model_inputs.pop("is_blank")
-        blanks = blank if isinstance(blank, list) else [blank]
+        """For each piece of the batch: ids of shape (num_return_sequences, longest output), and scores if wanted."""
+        about = {name: model_inputs.pop(name) for name in ("is_blank", "gap", "pieces", "is_last")}
+        blanks, counts = (
+            about[name] if isinstance(about[name], list) else [about[name]] for name in ("is_blank", "pieces")
+        )
+        if given.get("streamer") is not None and max(counts) > 1:
+            raise ValueError(
+                "streamer= ends with the first output of the model, and a text that is too long has one for each of "
+                f"its {max(counts)} pieces: split it yourself, or pass truncation=True"
+            )
         of_model = options_of(self.model.generation_config)
         tokenizer = self.target_tokenizer or self.tokenizer
         stops = given.pop("stop_sequence", None)
@@ -236,18 +305,19 @@ class TextToTextPipeline(TaskPipeline):
             nothing |= {"score": torch.zeros(count), "token_scores": torch.zeros((count, 0))}
         rows = [row for row, is_blank in enumerate(blanks) if not is_blank]
         if not rows:
-            return {name: [value] * len(blanks) for name, value in nothing.items()}
+            return {**{name: [value] * len(blanks) for name, value in nothing.items()}, **about}
         outputs = self.model.generate(**{name: value[rows] for name, value in model_inputs.items()}, **options)
         made = {"output_ids": outputs if isinstance(outputs, Tensor) else outputs.sequences}
         if "score" in nothing:
             made["token_scores"] = token_scores(outputs, effective.get("eos_token_id"), effective.get("pad_token_id"))
             ranked = getattr(outputs, "sequences_scores", None)
             made["score"] = made["token_scores"].nansum(-1) if ranked is None else ranked
-        return {
+        columns = {
             name: [nothing[name] if is_blank else next(of_inputs) for is_blank in blanks]
             for name in nothing
             for of_inputs in [iter(made[name].unflatten(0, (len(rows), -1)))]
         }
+        return {**columns, **about}
 
     def _weakest_options(self) -> list[dict[str, Any]]:
         """The options that hold where neither the user nor the model's `generation_config` sets them."""
@@ -259,35 +329,80 @@ class TextToTextPipeline(TaskPipeline):
 
     def postprocess(
         self,
-        model_outputs: dict[str, Any],
+        model_outputs: list[dict[str, Any]],
         return_tensors: bool | None = None,
         return_text: bool | None = None,
         clean_up_tokenization_spaces: bool = False,
     ) -> list[dict[str, Any]]:
-        """One dict for each output sequence of one input."""
-        (sequences,) = model_outputs["output_ids"]
+        """One dict for each output sequence of one input, made of the outputs for all its pieces."""
+        tokenizer = self.target_tokenizer or self.tokenizer
+        of_pieces = [output["output_ids"][0] for output in model_outputs]
         columns: dict[str, Any] = {}
         with_text, with_ids = _is_returned(return_tensors, return_text)
         if with_text:
-            columns[f"{self.output_name}_text"] = (self.target_tokenizer or self.tokenizer).batch_decode(
-                sequences, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
+            gaps = [output["gap"] for output in model_outputs]
+            texts = [
+                tokenizer.batch_decode(
+                    ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
+                )
+                for ids in of_pieces
+            ]
+            columns[f"{self.output_name}_text"] = (
+                texts[0] if len(texts) == 1 else [join_texts(parts, gaps) for parts in zip(*texts, strict=True)]
             )
         if with_ids:
-            columns[f"{self.output_name}_token_ids"] = sequences
-        if "score" in model_outputs:
-            columns["score"] = model_outputs["score"][0].tolist()
-            columns["token_scores"] = [scores[~scores.isnan()] for scores in model_outputs["token_scores"][0]]
+            columns[f"{self.output_name}_token_ids"] = (
+                of_pieces[0]
+                if len(of_pieces) == 1
+                else [
+                    torch.cat([self._without_padding(ids) for ids in parts]) for parts in zip(*of_pieces, strict=True)
+                ]
+            )
+        if "score" in model_outputs[0]:
+            columns["score"] = sum(output["score"][0] for output in model_outputs).tolist()
+            columns["token_scores"] = [
+                torch.cat([scores[~scores.isnan()] for scores in parts])
+                for parts in zip(*(output["token_scores"][0] for output in model_outputs), strict=True)
+            ]
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def _without_padding(self, ids: Tensor) -> Tensor:
+        """The token ids (tokens,) of one output, up to the padding that a batch put behind it."""
+        pad = self.model.generation_config.pad_token_id
+        is_token = (ids != (self.tokenizer.pad_token_id if pad is None else pad)).nonzero()
+        return ids[: int(is_token[-1]) + 1] if len(is_token) else ids[:0]
 
 
 class Text2TextGenerationPipeline(TextToTextPipeline):
     """The task `text2text-generation`; returns `generated_text`."""
 
+    splits = False
+
 
 class SummarizationPipeline(TextToTextPipeline):
-    """The task `summarization`; returns `summary_text`."""
+    """The task `summarization`; returns `summary_text`.
+
+    The summary of a text that is too long is made of the summaries of its pieces, one after the other; a warning says
+    so.
+    """
 
     output_name = "summary"
+    has_told_of_pieces = False
+
+    def tell_of_pieces(self, text: str, number: int) -> None:
+        """Extends `TextToTextPipeline.tell_of_pieces`: a long text gets a long summary, which nobody may expect.
+
+        One warning is enough for all texts of a pipeline.
+        """
+        if self.has_told_of_pieces:
+            return
+        self.has_told_of_pieces = True
+        logger.warning(
+            "the text %s is longer than the inputs of the model: its summary is made of the summaries of %d pieces; "
+            "pass truncation=True to summarize its beginning only, or split=False for an error",
+            _excerpt(text),
+            number,
+        )
 
 
 def _is_returned(return_tensors: bool | None, return_text: bool | None) -> tuple[bool, bool]:
@@ -300,3 +415,12 @@ def _is_returned(return_tensors: bool | None, return_text: bool | None) -> tuple
         raise ValueError("return_text=False and return_tensors=False leave nothing to return; drop one of them")
     with_ids = return_text is False if return_tensors is None else return_tensors
     return (not with_ids if return_text is None else return_text), with_ids
+
+
+def _cuts(truncation: bool | str | None) -> bool:
+    """Whether a value of `truncation` asks to cut."""
+    return truncation not in (None, False, "do_not_truncate")
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -2,9 +2,10 @@
 
 from .completion import begin_texts, complete_for_translation
 from .families import FAMILIES, Family
-from .files import TARGET_SUBFOLDER, fingerprint_of, load_tokenizers, save_tokenizers
+from .files import fingerprint_of, load_tokenizers
 from .languages import set_languages, target_language_options
 from .models import MODELS, NORMALIZATIONS
+from .saving import TARGET_SUBFOLDER, save_tokenizers
 from .special_tokens import special_token_config
 from .train import train_tokenizer
 

@@ -1,4 +1,4 @@
-"""Saving and loading the tokenizer of a model, or its source and target tokenizers."""
+"""Loading the tokenizer of a model, or its source and target tokenizers."""
 
 import os
 import re
@@ -11,21 +11,11 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from ..files import (
-    CannotLoad,
-    check_tokenizer,
-    check_tokenizer_files,
-    files_in,
-    is_checkpoint_entry,
-    publish,
-    remove,
-    short,
-    wrong_field,
-)
+from ..files import CannotLoad, check_tokenizer, check_tokenizer_files, short, wrong_field
+from .saving import TARGET_SUBFOLDER
 from .spm import load_sentencepiece
 from .two_vocabularies import target_side
 
-TARGET_SUBFOLDER = "target_tokenizer"
 # tokenizer.json, vocab.txt, spiece.model, source.spm, ...: the names under which tokenizers have been saved.
 _VOCABULARY_FILE = re.compile(r"tokenizer|vocab|tekken|\.model$|\.spm$|\.tiktoken$")
 # With any of these files, transformers knows what the other files are.
@@ -34,35 +24,6 @@ _SENTENCEPIECE = (".model", ".spm")
 _LIBRARY = re.compile(r"sentencepiece|sacremoses|protobuf|tiktoken|rjieba|jieba|fugashi", re.IGNORECASE)
 _REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _WHERE = ("cache_dir", "force_download", "local_files_only", "revision", "token")
-
-
-def save_tokenizers(
-    directory: str | os.PathLike[str],
-    tokenizer: PreTrainedTokenizerBase,
-    target_tokenizer: PreTrainedTokenizerBase | None = None,
-) -> None:
-    """Saves the source (or only) tokenizer in `directory`, and the target tokenizer in `directory`/target_tokenizer.
-
-    Other files of the directory stay. Each file appears complete under its final name, or not at all. Without a target
-    tokenizer, the files of an earlier target tokenizer are removed.
-
-    Raises:
-        NotADirectoryError: `directory` is a file.
-        FileExistsError: the folder of the target tokenizer is a link.
-    """
-    directory = Path(directory)
-    if directory.exists() and not directory.is_dir():
-        raise NotADirectoryError(f"cannot save a tokenizer in {directory}: it is a file, not a directory")
-    if (directory / TARGET_SUBFOLDER).is_symlink():
-        raise FileExistsError(f"{directory / TARGET_SUBFOLDER} is a link; move it away")
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        tokenizer.save_pretrained(temporary)
-        if target_tokenizer is not None:
-            target_tokenizer.save_pretrained(os.path.join(temporary, TARGET_SUBFOLDER))
-        publish(Path(temporary), directory, files_in(Path(temporary)))
-    if target_tokenizer is None:  # a later load would take an earlier target tokenizer as part of this pair
-        remove(directory / TARGET_SUBFOLDER, is_checkpoint_entry)
 
 
 def load_tokenizers(

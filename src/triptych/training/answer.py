@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.answers import Answers, find_answers
 from ..data.collators import pad
-from ..data.questions import Window, WindowEncoder
+from ..data.windows import Window, WindowEncoder
 from .metrics import load_metric
 
 CHUNK = 512  # the number of questions whose windows are in memory at a time
@@ -36,7 +36,7 @@ def answer(
     the questions, and each gets the whole result.
 
     Args:
-        encoder: makes the windows; see `triptych.data.questions`.
+        encoder: makes the windows; see `triptych.data.windows`.
         max_answer_length, number: see `triptych.data.answers.find_answers`.
         batch_size: the number of windows that are read at a time.
 

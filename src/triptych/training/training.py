@@ -93,9 +93,7 @@ class Training:
         )
         # Refuses a stream without an end, before anything is written.
         self.loop.progress.start_epoch(self.train_batches)
-        name, is_private = arguments.push_to_hub, arguments.hub_private
-        if name and not task.arguments.dry_run:
-            self.repository = on_main_process(self.accelerator, lambda: create_repository(name, is_private))
+        self.repository = self.create_repository()
 
     def load_data(self) -> None:
         """Lets the task load its data, and checks what they allow.
@@ -111,6 +109,13 @@ class Training:
         has_validation = "validation" in task.data
         task.metrics = task.scores if has_validation and len(task.evaluation_rows()) else ()
         check_best_metric(arguments, metric_names(task, has_validation))
+
+    def create_repository(self) -> str | None:
+        """Returns the repository of the Hub that `push_to_hub` names, which is created where it is not there yet."""
+        name, is_private = self.arguments.push_to_hub, self.arguments.hub_private
+        if not name or self.task.arguments.dry_run:
+            return None
+        return on_main_process(self.accelerator, lambda: create_repository(name, is_private))
 
     def follow_plan(self, given: Collection[str]) -> Plan:
         """Completes the options of the task and the loop by the plan for them, and returns it.
@@ -324,10 +329,11 @@ class Training:
 
     def push(self) -> str | None:
         """Uploads the model and its card, where `push_to_hub` names a repository; returns the address."""
-        if not self.arguments.push_to_hub:
+        repository = self.repository
+        if repository is None:
             return None
         directory, title = Path(self.arguments.output_dir), self.task.title or self.task.objective
-        return on_main_process(self.accelerator, lambda: upload(directory, self.repository, title))
+        return on_main_process(self.accelerator, lambda: upload(directory, repository, title))
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], T]) -> T:

@@ -13,8 +13,9 @@ from ...data.answers import Answer
 from ...data.collators import IGNORED
 from ...data.file_rows import Files
 from ...data.formats.kinds import Column
-from ...data.questions import CHECKPOINT_KEY, WindowEncoder, is_misplaced, told_of_misplaced, window_rows
+from ...data.questions import is_misplaced, told_of_misplaced, window_rows
 from ...data.sieve import Counts
+from ...data.windows import CHECKPOINT_KEY, WindowEncoder
 from ...modeling import (
     TriptychDecoderForQuestionAnswering,
     TriptychEncoderForQuestionAnswering,
