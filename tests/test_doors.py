@@ -108,6 +108,9 @@ def behind_an_index(directory: Path, content: bytes) -> str:
     return "weights.bin"
 
 
+PLANTS = [one_file, *(pytest.param(plant, marks=pytest.mark.slow) for plant in (several_files, behind_an_index))]
+
+
 def check_refused(door: Door, family: str, directory: Path, plant: Callable[[Path, bytes], str]) -> None:
     marker = directory.with_name("code-ran")
     name = plant(directory, pickle.dumps(Harmful(marker)))
@@ -118,16 +121,14 @@ def check_refused(door: Door, family: str, directory: Path, plant: Callable[[Pat
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("plant", [one_file, several_files, behind_an_index])
+@pytest.mark.parametrize("plant", PLANTS)
 @pytest.mark.parametrize("door", OURS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_pickle_is_refused_by_name(family, door, plant, copied):
-    if family == "encoder" and door.startswith("conversion"):
-        family = "decoder"
     check_refused(OURS[door], family, copied(family), plant)
 
 
-@pytest.mark.parametrize("plant", [one_file, several_files, behind_an_index])
+@pytest.mark.parametrize("plant", PLANTS)
 @pytest.mark.parametrize("door", PUBLIC)
 def test_a_pickle_of_a_public_architecture_is_refused_by_name(door, plant, copied):
     check_refused(PUBLIC[door], "encoder_decoder", copied("marian"), plant)
@@ -155,6 +156,16 @@ def test_what_is_no_tokenizer_is_not_taken_for_one(file, name, copied):
     ):
         with pytest.raises(ValueError, match=f"{file} is damaged .tokenizer_class='{name}' is not the name of a"):
             load(directory)
+
+
+def test_a_chat_template_is_rendered_in_a_sandbox(copied):
+    directory = copied("decoder")
+    settings = json.loads((directory / "tokenizer_config.json").read_text())
+    for template in ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ messages.append.__globals__ }}"):
+        (directory / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": template}))
+        tokenizer, _ = triptych.tokenization.load_tokenizers(directory)
+        with pytest.raises(Exception, match="is unsafe"):
+            tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
 
 
 def test_weights_that_are_not_finite_are_loaded_as_they_are(copied):

@@ -24,7 +24,7 @@ from triptych.tokenization import load_tokenizers
 
 GIBIBYTE = 2**30
 few = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     database=None,
