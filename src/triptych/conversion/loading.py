@@ -11,7 +11,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..configuration.foreign import forget_kernels
-from ..files import INDEX, WEIGHTS, downloaded, naming_damage, read_object, short, weight_files, wrong_field
+from ..files import INDEX, WEIGHTS, downloaded, is_plain, naming_damage, read_object, short, weight_files, wrong_field
 from ..modeling.allocation import check_allocation
 from .options import Options, refuse_unknown
 from .poolers import WITHOUT_POOLER, takes_pooler
@@ -59,17 +59,18 @@ def check_sizes(source: str | Path, config: PreTrainedConfig, make: Callable[[],
         ValueError: no model can be made of config.json, or one that is too large; see `check_allocation`.
     """
     directory = Path(source, files.get("subfolder") or "")
-    weights = stored_weights(source, **files)
-    if weights is None:
-        return  # the loading says what is wrong
-    try:
-        with torch.device("meta"):
-            model = make()
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
-        raise wrong_field(directory, error) from error
-    except ValueError as error:
-        raise ValueError(f"{directory}/config.json: {short(error)}") from error
-    check_allocation(directory, model, weights, bool(getattr(config, "quantization_config", None)))
+    with naming_damage(source, **files):
+        weights = stored_weights(source, **files)
+        if weights is None:
+            return  # the loading says what is wrong
+        try:
+            with torch.device("meta"):
+                model = make()
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+            raise wrong_field(directory, error) from error
+        except ValueError as error:
+            raise ValueError(f"{directory}/config.json: {short(error)}") from error
+        check_allocation(directory, model, weights, bool(getattr(config, "quantization_config", None)))
 
 
 def stored_weights(source: str | Path, **files: Any) -> list[Path] | None:
@@ -80,7 +81,8 @@ def stored_weights(source: str | Path, **files: Any) -> list[Path] | None:
         if found is None:
             return None
         if found.name == INDEX:
-            for name in sorted(set((read_object(found).get("weight_map") or {}).values())):
+            places = read_object(found).get("weight_map")
+            for name in {*filter(is_plain, places.values())} if isinstance(places, dict) else ():
                 downloaded(source, name, **files)
         directory = found.parent
     try:
