@@ -108,9 +108,7 @@ def make_plan(
     return Plan(chosen(row, given, resources.minutes, optimizers), f"{reason} (docs/training/sizes.md)")
 
 
-def chosen(
-    row: Row, given: Mapping[str, Any], minutes: float | None, optimizers: Collection[str]
-) -> dict[str, Any]:
+def chosen(row: Row, given: Mapping[str, Any], minutes: float | None, optimizers: Collection[str]) -> dict[str, Any]:
     """Returns the options of a row, without those that are given or that a given one makes needless.
 
     Args:
