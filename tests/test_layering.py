@@ -82,7 +82,7 @@ def order_violations(source: Path) -> list[str]:
     return found
 
 
-IMPORTED_AS = {"scikit-learn": "sklearn"}
+IMPORTED_AS = {"faiss-cpu": "faiss", "scikit-learn": "sklearn"}
 
 
 def declared() -> set[str]:

@@ -2,7 +2,8 @@
 
 - transformers' Auto classes get the three families (`AUTO_CLASSES`).
 - transformers' tables of class names, of attention kernels and of styles of tensor parallelism get what the models
-  need (`modeling.registration`, which does so wherever the code of the models travels).
+  need, and the module `transformers` gets the public models under their names, which `transformers serve` looks up
+  there (`modeling.registration`, which does so wherever the code of the models travels).
 - peft's tables of default targets get the three families, as soon as peft is imported, whether that happens before or
   after `import triptych`. This import does not import peft.
 - `TriptychModel` and `TriptychForConditionalGeneration` get the class method `from_encoder_decoder`, which is

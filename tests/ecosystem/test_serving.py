@@ -1,11 +1,16 @@
-"""What the serving engines ask of a model, on their terms: "Writing custom models" of vLLM's documentation and the
-Transformers fallback of SGLang's. Neither runs here: an engine that keeps their side of the bargain takes its place.
+"""What the serving engines ask of a model, on their terms: the Transformers modeling backend of vLLM 0.33
+(vllm/model_executor/models/transformers/) and the Transformers fallback of SGLang. Neither runs here: an engine that
+keeps their side of the bargain takes its place.
 
 Both make the body with AutoModel on the attention implementation of their own name, replace its linear maps and its
 embedding by their own, and run several requests as one row, told apart by position_ids that start anew.
 """
 
+import ast
+import inspect
 import re
+from collections.abc import Callable
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -13,19 +18,49 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoConfig, AutoModel, PreTrainedModel
 
+from triptych.hub import code_files
+from triptych.modeling.attention import MultiHeadAttention
+
 LENGTHS = [5, 1, 7]  # of the requests in one row
 ENGINES = [("vllm", "decoder"), ("vllm", "encoder"), ("sglang", "decoder")]  # SGLang's fallback is for decoders
 
 
+def kernel_call(forward: Callable[..., Any]) -> ast.Call | None:
+    """The call of the attention kernel that vLLM finds in the source of a `forward`; None: it finds none, or several.
+
+    This is the rule of `interface_call` in vllm/model_executor/models/transformers/fusers/attention.py: the kernel is
+    taken from `ALL_ATTENTION_FUNCTIONS` under a name, and one call is of that name.
+    """
+    tree = ast.parse(dedent(inspect.getsource(inspect.unwrap(forward))))
+
+    def is_lookup(node: ast.expr | None) -> bool:
+        place = node.func if isinstance(node, ast.Call) else node
+        return (
+            isinstance(place, (ast.Attribute, ast.Subscript)) and ast.unparse(place.value) == "ALL_ATTENTION_FUNCTIONS"
+        )
+
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and is_lookup(node.value)]
+    names = {target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) in names]
+    return calls[0] if len(calls) == 1 else None
+
+
+def attentions(body: PreTrainedModel) -> list[nn.Module]:
+    """The modules that vLLM serves."""
+    return [module for module in body.modules() if kernel_call(type(module).forward) is not None]
+
+
 class Engine:
-    """The attention of an engine: it finds its layer's cache by `layer_idx`, and knows the requests by itself."""
+    """The attention of an engine: it finds its layer's cache, and knows the requests by itself.
+
+    vLLM finds the cache on the module, SGLang by `layer_idx`. SGLang says which requests these are, vLLM keeps that
+    elsewhere.
+    """
 
     def __init__(self, name: str, is_causal: bool):
         self.name, self.is_causal, self.layers = name, is_causal, []
-        # SGLang's says which requests these are, vLLM's keeps that elsewhere
-        self.arguments = {"attention_instances": {0: self, 1: self}}
-        if name == "sglang":
-            self.arguments["forward_batch"] = LENGTHS
+        of_sglang = {"attention_instances": {0: self, 1: self}, "forward_batch": LENGTHS}
+        self.arguments: dict[str, Any] = of_sglang if name == "sglang" else {}
 
     def attend(
         self,
@@ -41,9 +76,8 @@ class Engine:
     ) -> tuple[Tensor, None]:
         """(1, heads, tokens, width) of queries, keys and values → (tokens, heads · width)"""
         assert attention_mask is None, "an engine takes no mask"
-        assert attention_instances is not None
-        assert attention_instances[module.layer_idx] is self
-        assert (forward_batch is None) == (self.name == "vllm")
+        assert (forward_batch is None) == (attention_instances is None) == (self.name == "vllm")
+        assert (module.attn if attention_instances is None else attention_instances[module.layer_idx]) is self
         assert kwargs.get("position_bias") is None
         assert not kwargs.get("dropout")
         assert module.is_causal is self.is_causal
@@ -70,6 +104,9 @@ def served(request, make_model, tmp_path, monkeypatch) -> tuple[str, Engine, Pre
     config = AutoConfig.from_pretrained(tmp_path)
     config._attn_implementation = name
     body = AutoModel.from_config(config).eval()
+    if name == "vllm":
+        for module in attentions(body):
+            module.attn = engine
     # both add the prefix "model." to the body's weights
     weights = {key.removeprefix("model."): value for key, value in model.state_dict().items()}
     missing = body.load_state_dict({key: weights[key] for key in body.state_dict() if key in weights}, strict=False)
@@ -141,8 +178,40 @@ def test_the_forward_is_one_graph(served, row):
 
 def test_the_body_says_that_it_supports_other_attention(served):
     _, _, _, body = served
-    assert type(body)._supports_attention_backend
+    assert type(body).is_backend_compatible()
     assert type(body).base_model_prefix == "model"
+
+
+def test_vllm_finds_the_attention_of_each_layer_in_the_source(served):
+    """And the factor of the scores, which it reads there, too."""
+    _, _, model, body = served
+    found = attentions(body)
+    assert [module.layer_idx for module in found] == [0, 1]
+    for module in found:
+        assert module.config._attn_implementation == body.config._attn_implementation
+        [scaling] = [word.value for word in kernel_call(type(module).forward).keywords if word.arg == "scaling"]
+        assert ast.unparse(scaling) == "self.scaling"
+        assert module.scaling == model.config.head_dim**-0.5
+
+
+def test_the_code_that_travels_says_it_in_the_same_words():
+    """An engine that loads a saved directory reads the source there."""
+    [attention] = [
+        node
+        for node in ast.parse(code_files()["modeling_triptych.py"]).body
+        if isinstance(node, ast.ClassDef) and node.name == "MultiHeadAttention"
+    ]
+    [forward] = [node for node in attention.body if isinstance(node, ast.FunctionDef) and node.name == "forward"]
+    here = ast.parse(dedent(inspect.getsource(MultiHeadAttention.forward))).body[0]
+    assert ast.dump(forward) == ast.dump(here)
+    assert kernel_call(MultiHeadAttention.forward) is not None
+
+
+def test_vllm_finds_the_arguments_whose_lengths_change(served):
+    """It compiles the class that `get_decoder` gives, and looks for these names in the signature of its `forward`."""
+    _, _, _, body = served
+    names = inspect.signature(type(body.get_decoder()).forward).parameters
+    assert {"input_ids", "inputs_embeds", "position_ids"} <= names.keys()
 
 
 def test_is_causal_tells_a_decoder_from_an_encoder(served):

@@ -1,9 +1,12 @@
 """Registration with transformers, and the way to disk and back with every tying."""
 
 import json
+import sys
+from types import ModuleType
 
 import pytest
 import torch
+import transformers
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -14,6 +17,7 @@ from transformers import (
 )
 
 import triptych
+from triptych.modeling.registration import register_models
 
 HEADS = {
     "encoder_decoder": (AutoModelForSeq2SeqLM, triptych.TriptychForConditionalGeneration, triptych.TriptychModel),
@@ -68,6 +72,17 @@ def test_encoder_as_text_encoder(make_model, tmp_path):
 def test_registration_may_be_repeated(make_config):
     triptych.register()
     assert type(AutoModel.from_config(make_config("decoder"))) is triptych.TriptychDecoderModel
+
+
+def test_transformers_has_the_models_under_their_names(monkeypatch):
+    """Also where it has made a second module of itself, and somebody has kept the first one."""
+    first, user = ModuleType("transformers"), ModuleType("user")
+    user.transformers = first
+    monkeypatch.setitem(sys.modules, "user", user)
+    register_models()
+    names = [name for name in triptych.modeling.__all__ if name != "TriptychPreTrainedModel"]
+    for library in (first, transformers):
+        assert [getattr(library, name, None) for name in names] == [getattr(triptych, name) for name in names]
 
 
 def test_other_precision(make_model, family, tmp_path, make_batch):

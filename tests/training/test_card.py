@@ -12,11 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from accelerate.state import AcceleratorState
 from huggingface_hub import ModelCard
 from transformers import AutoTokenizer
 
 import triptych
+from triptych.hub import code_files
 from triptych.tokenization import special_token_config, train_tokenizer
 from triptych.training import LoopArguments
 from triptych.training.card import Run, write_card
@@ -129,6 +131,15 @@ def test_its_code_runs(trained, monkeypatch, capsys):
     monkeypatch.chdir(directory.parent)
     exec(block_of((directory / CARD_FILE).read_text(), "python"), {})
     assert "translation_text" in capsys.readouterr().out
+
+
+def test_it_says_how_to_load_the_model_without_the_package(trained, monkeypatch):
+    directory, _ = trained
+    monkeypatch.chdir(directory.parent)
+    [code] = re.findall("`(transformers[.].*trust_remote_code=True.)`", (directory / CARD_FILE).read_text())
+    assert code.startswith("transformers.AutoModelForSeq2SeqLM.")
+    assert type(eval(code, {"transformers": transformers})) is triptych.TriptychForConditionalGeneration
+    assert {path.name for path in directory.glob("*_triptych.py")} == {*code_files()}
 
 
 def test_the_curve_is_a_picture_of_the_records(trained):

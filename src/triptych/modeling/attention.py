@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Cache, EncoderDecoderCache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..configuration import TriptychBaseConfig
-from .kernels import attention_function
+from .kernels import within_runs
 from .positions import rotate
 from .surroundings import Surroundings, alone
 
@@ -117,7 +118,11 @@ class MultiHeadAttention(nn.Module):
         """(B, T, d) → (B, T, d)"""
         surroundings = self.alone(x) if surroundings is None else surroundings
         query, key, value = self.project(x, memory, surroundings, past_key_values)
-        attend = attention_function(self.config._attn_implementation, eager_attention)
+        implementation = self.config._attn_implementation
+        # vLLM reads this source: it serves a module whose `forward` takes the kernel from this table under a name, and
+        # calls it once, with `scaling=` from an attribute.
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention)
+        attend = within_runs(attend, implementation)
         heads, weights = attend(
             self,
             query,

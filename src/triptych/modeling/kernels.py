@@ -82,9 +82,8 @@ def kernel_of(implementation: str | None) -> Kernel:
     return Kernel(bias=bias, knows_requests=not has_mask)
 
 
-def attention_function(implementation: str | None, eager: Attend) -> Attend:
-    """The kernel with this name, to be called with (module, query, key, value, mask, …). `eager` serves "eager"."""
-    attend: Attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager)
+def within_runs(attend: Attend, implementation: str | None) -> Attend:
+    """The kernel with this name, so that it can be called with the mask of every kernel, also with `Runs`."""
     return partial(attend_within_runs, attend) if kernel_of(implementation).boundaries else attend
 
 

@@ -1,6 +1,8 @@
-"""What transformers has to know of the models: kernels, a style of tensor parallelism, the names of the classes."""
+"""What transformers has to know of the models: kernels, a style of tensor parallelism, the classes and their names."""
 
+import sys
 from importlib.util import find_spec
+from types import ModuleType
 
 from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
 from transformers.models.auto import modeling_auto
@@ -40,12 +42,27 @@ def public_models() -> list[type[TriptychPreTrainedModel]]:
     return found
 
 
+def modules_named(name: str) -> list[ModuleType]:
+    """All modules of this name: the one that an import gives now, and those that other modules got from an import.
+
+    transformers makes a second module of itself (`direct_transformers_import`, with the first processor). Whoever has
+    imported transformers before keeps the first one.
+    """
+    users = [getattr(module, "__dict__", {}).get(name) for module in [*sys.modules.values()]]
+    found = {id(module): module for module in [sys.modules[name], *users] if isinstance(module, ModuleType)}
+    return [module for module in found.values() if module.__name__ == name]
+
+
 def register_models() -> None:
     """Registers what the models need, in transformers and in their configurations. It may be called again."""
     register_kernels()
     ALL_PARALLEL_STYLES.register(HEADWISE_TABLE, HeadwiseTable())
+    # `transformers serve` takes the class that config.json names from there, and asks no Auto class for it.
+    libraries = modules_named("transformers")
     for model_class in public_models():
         config_class = model_class.config_class
+        for library in libraries:
+            setattr(library, model_class.__name__, model_class)
         for auto_name in model_class.auto_classes:
             getattr(modeling_auto, NAME_TABLES[auto_name])[config_class.model_type] = model_class.__name__
             config_class.auto_classes = {**config_class.auto_classes, auto_name: model_class.__name__}

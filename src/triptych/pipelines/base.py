@@ -12,9 +12,12 @@ class TaskPipeline(Pipeline):
 
     Attributes:
         takes_target_tokenizer: whether the class takes a tokenizer for its outputs, as `target_tokenizer=`.
+        reads_files: whether the class reads more files beside a model that is given by name. It takes the options that
+            say which, as `files=`. A public checkpoint is then not converted: the result would have no place.
     """
 
     takes_target_tokenizer: ClassVar[bool] = False
+    reads_files: ClassVar[bool] = False
 
     _load_tokenizer = True
     _load_processor = False
@@ -39,3 +42,14 @@ class TaskPipeline(Pipeline):
         Args:
             names: the names of its classes, as far as they are known.
         """
+
+
+def check_head(task: str, names: Sequence[str], *heads: str) -> None:
+    """Raises ValueError if the classes of a model are known, and none of their names has one of `heads` in it.
+
+    transformers would give the model a new head with random weights.
+    """
+    if names and not any(head in name for head in heads for name in names):
+        raise ValueError(
+            f"task {task!r} needs a model with a head for it ({' or '.join(heads)}), but this is a {names[0]}"
+        )

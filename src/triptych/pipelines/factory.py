@@ -5,10 +5,13 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..configuration import TriptychBaseConfig
-from .loading import Loader
+from ..conversion.loading import class_named
+from ..files import HUB_OPTIONS, check_model_files, check_tokenizer, is_directory
+from .loading import Loader, safetensors_only
 from .target_tokenizer import has_target_vocabulary
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ def pipeline(
 
     `translation`, `translation_xx_to_yy`, `summarization` and `text2text-generation` work with every
     encoder-decoder model of this package or of transformers, and `question-answering` with every model that has a head
-    for it. Every other task goes to `transformers.pipeline` as it is.
+    for it. `multiple-choice`, `next-sentence-prediction` and `sentence-similarity` have models in transformers, and
+    pipelines here. Every other task goes to `transformers.pipeline` as it is.
 
     Args:
         task: the name of the task; None: the one that the model card names.
@@ -49,8 +53,8 @@ def pipeline(
             `model.generate()`, which then hold for every call.
 
     Returns:
-        A callable on a string, a list, a generator or a data set; see `text_to_text.TextToTextPipeline` and
-        `question_answering.QuestionAnsweringPipeline`.
+        A callable on a string, a list, a generator or a data set; see the classes in
+        `triptych.pipelines.tasks.TASKS`.
 
     Raises:
         ValueError: the task is unknown; the model is missing or is not an encoder-decoder; the target tokenizer or
@@ -93,7 +97,7 @@ def _make(
     tokenizer = tokenizer or (model if isinstance(model, str) else model.name_or_path)
     if not tokenizer:
         raise ValueError(f"task {task!r} needs tokenizer=, because the model was not loaded from anywhere")
-    parts = {}
+    parts: dict[str, Any] = {}
     if found.pipeline_class.takes_target_tokenizer:
         if target_tokenizer is None and has_target_vocabulary(config):
             target_tokenizer = loader.find_target_tokenizer(tokenizer, model)
@@ -104,22 +108,39 @@ def _make(
         tokenizer = loader.load_tokenizer(tokenizer)
     if isinstance(model, str):
         is_public = given is None and not isinstance(config, TriptychBaseConfig)
-        converted = loader.load_converted(found.auto_class, model, config) if convert and is_public else None
-        model = converted or loader.load_model(found.auto_class, model, None if given is None else config)
+        if found.pipeline_class.reads_files:
+            parts["files"] = loader.files
+        converts = convert and is_public and not found.pipeline_class.reads_files
+        converted = loader.load_converted(found.auto_class, model, config) if converts else None
+        model = converted or loader.load_model(found.auto_class, model, config, None if given is None else config)
     pipeline_class = options.pop("pipeline_class", None) or found.pipeline_class
     made: Pipeline = pipeline_class(model=model, tokenizer=tokenizer, task=task, **parts, **options)
     return made
 
 
 def _transformers_pipeline(task: str | None, model: Any, tokenizer: Any, options: dict[str, Any]) -> "Pipeline":
-    """The pipeline of transformers, which is kept from fetching an attention kernel that only a file names."""
+    """The pipeline of transformers, which is kept from code of the checkpoint that it would run without being asked.
+
+    This is an attention kernel that only a file names, and a pickle in place of weights in safetensors.
+
+    Raises:
+        ValueError: a file of the directory is damaged, or the weights are pickled.
+    """
+    where = {name: options[name] for name in HUB_OPTIONS if options.get(name)}
+    for name in (tokenizer, model):
+        if isinstance(name, str):
+            check_tokenizer(name, **where)
     if isinstance(model, str):
-        with suppress(Exception):  # transformers refuses what cannot be read
-            loader = Loader.take_options(dict(options))
-            loader.load_config(model)
-            if "_attn_implementation" in loader.model:
-                kernel = {"_attn_implementation": loader.model["_attn_implementation"]}
-                options["model_kwargs"] = {**(options.get("model_kwargs") or {}), **kernel}
+        options["model_kwargs"] = safetensors_only(options.get("model_kwargs"))
+        if is_directory(model):
+            check_model_files(model)
+        loader = Loader.take_options(dict(options))
+        with suppress(OSError):  # transformers says what is missing
+            config = loader.load_config(model)
+            loader.check_sizes(class_named(transformers, (config.architectures or [None])[0]), model, config)
+        if "_attn_implementation" in loader.model:
+            kernel = {"_attn_implementation": loader.model["_attn_implementation"]}
+            options["model_kwargs"] = {**options["model_kwargs"], **kernel}
     pipelines = import_module("transformers.pipelines")
     try:
         made: Pipeline = pipelines.pipeline(task, model=model, tokenizer=tokenizer, **options)

@@ -30,7 +30,8 @@ def restore() -> None:
 
     `translation`, `translation_xx_to_yy`, `summarization`, `text2text-generation` and `question-answering` work as in
     version 4, with the pipelines of this package; without a model, the default models of version 4 are loaded. The
-    tasks that transformers has itself stay as they are. A second call changes nothing.
+    other tasks of this package (`tasks.TASKS`) work there, too. The tasks that transformers has itself stay as they
+    are. A second call changes nothing.
 
     This changes two tables of `transformers.pipelines` (`REMOVED_TASKS`, where transformers has it, and the tasks of
     `PIPELINE_REGISTRY`) and the method `check_task` of the registry, which has to know `translation_xx_to_yy`.

@@ -7,10 +7,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import AutoModelForQuestionAnswering, AutoModelForSeq2SeqLM
+from transformers import (
+    AutoModel,
+    AutoModelForMultipleChoice,
+    AutoModelForNextSentencePrediction,
+    AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
+)
 
 from .base import TaskPipeline
+from .multiple_choice import MultipleChoicePipeline
+from .next_sentence import NextSentencePipeline
 from .question_answering import QuestionAnsweringPipeline
+from .sentence_similarity import SentenceSimilarityPipeline
 from .text_to_text import SummarizationPipeline, Text2TextGenerationPipeline
 from .translation import TranslationPipeline
 
@@ -45,6 +54,9 @@ TASKS: dict[str, Task] = {
         {"model": ("distilbert/distilbert-base-cased-distilled-squad", "564e9b5")},
     ),
     "text2text-generation": Task(Text2TextGenerationPipeline, AutoModelForSeq2SeqLM, T5),
+    "multiple-choice": Task(MultipleChoicePipeline, AutoModelForMultipleChoice),
+    "next-sentence-prediction": Task(NextSentencePipeline, AutoModelForNextSentencePrediction),
+    "sentence-similarity": Task(SentenceSimilarityPipeline, AutoModel),
 }
 
 _LANGUAGE_PAIR = re.compile(r"translation_\w+_to_\w+")

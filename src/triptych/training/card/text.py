@@ -9,7 +9,7 @@ from ...data.quantities import counted
 from ..model_sizes import layers, parameters, vocabulary
 from .markdown import block, code, plain, table
 from .run import Run, without_folders
-from .uses import use
+from .uses import use, use_alone
 
 LIBRARIES = ("triptych", "torch", "transformers", "tokenizers", "accelerate", "datasets")
 # Options that other sections tell of, and those that change nothing in the model.
@@ -44,7 +44,7 @@ def body(run: Run, curve: str | None) -> str:
     sections = {
         f"# {plain(run.name)}": f"A model for {title}, trained with Triptych: "
         f"{code(task.model_class.__name__)}, {parameters(task.model)}.",
-        "## How to use it": block(use(task.use or task.pipeline_tag, run.name, task.model_class.__name__), "python"),
+        "## How to use it": "\n\n".join(uses(run)),
         "## Results": "\n\n".join(results(run, curve)),
         "## Data": "\n\n".join(data(run)),
         "## Model": table(("", ""), model_rows(run)),
@@ -52,6 +52,14 @@ def body(run: Run, curve: str | None) -> str:
         "## Versions": table(("library", "version"), versions()),
     }
     return "\n\n".join(f"{heading}\n\n{text}" for heading, text in sections.items() if text) + "\n"
+
+
+def uses(run: Run) -> Iterator[str]:
+    """Gives the code that uses the model, with this package and without it."""
+    task, model_class = run.task, run.task.model_class
+    yield block(use(task.use or task.pipeline_tag, run.name, model_class.__name__), "python")
+    if type(task.model.config).saves_code and "`" not in run.name:
+        yield use_alone(run.name, model_class.auto_classes[0])
 
 
 def results(run: Run, curve: str | None) -> Iterator[str]:

@@ -82,6 +82,22 @@ USES = {
 """Task of a pipeline, as the Hub names it, or a kind of such a task → code."""
 
 
+_ALONE = (
+    "Where Triptych is not installed, `transformers.AUTO_CLASS.from_pretrained(NAME, trust_remote_code=True)` loads "
+    "the model by the code that lies beside it."
+)
+
+
+def use_alone(name: str, auto_class: str) -> str:
+    """Returns a sentence with the code that loads a model without this package.
+
+    Args:
+        name: directory or repository of the model.
+        auto_class: the Auto class of transformers that finds its class.
+    """
+    return _ALONE.replace("AUTO_CLASS", auto_class).replace("NAME", json.dumps(name, ensure_ascii=False))
+
+
 def use(kind: str | None, name: str, model_class: str) -> str:
     """Returns code that loads a model and uses it.
 
