@@ -27,7 +27,7 @@ def give_generation_config(hf_model: Any, model: Any) -> None:
     nearest: dict[str, Any] = {}
     if "max_length_beyond_source" in stated and all(getattr(given, name, None) is None for name in LENGTHS):
         nearest["max_length"] = position_limit(hf_model.config, "decoder") or model.config.max_position_embeddings
-    if "gnmt_length_penalty" in stated:
+    if "gnmt_length_penalty" in stated and getattr(given, "length_penalty", None) is None:
         nearest["length_penalty"] = stated["gnmt_length_penalty"]
     if nearest:
         config = hf_model.generation_config = copy.deepcopy(hf_model.generation_config)
