@@ -30,6 +30,7 @@ def run(library) -> Any:
         if name not in sessions:
             sessions[name] = library("onnxruntime").InferenceSession(f"exported/{name}.onnx")
         wanted = {value.name for value in sessions[name].get_inputs()}
+        assert "attention_mask" in wanted
         given = {key: np.asarray(value) for key, value in inputs.items() if key in wanted}
         names = [value.name for value in sessions[name].get_outputs()]
         return dict(zip(names, sessions[name].run(None, given), strict=True))

@@ -126,6 +126,57 @@ def test_an_upload_that_breaks_off_leaves_the_old_revision_and_is_repeated(hub, 
     assert len([entry for entry in hub.log if entry[1].startswith("/storage/")]) == sent  # no large file is sent twice
 
 
+def test_the_weights_of_an_earlier_model_do_not_stay(hub, run):
+    """transformers reads model.safetensors where there is one, and would take it in place of newer shards."""
+    run("""
+        from tiny import make_model
+        from huggingface_hub import HfApi
+        make_model("decoder", seed=0).push_to_hub("tester/model")
+        HfApi().upload_file(path_or_fileobj=b"mine", path_in_repo="model_card.safetensors", repo_id="tester/model")
+        make_model("decoder", seed=1).push_to_hub("tester/model", max_shard_size="20KB")
+    """)
+    files = hub.files("tester/model")
+    shards = [name for name in files if name.startswith("model-")]
+    assert len(shards) > 1
+    assert "model.safetensors" not in files
+    assert files["model_card.safetensors"] == b"mine"
+    run("""
+        from tiny import make_model
+        from triptych import TriptychDecoderForCausalLM
+        load = TriptychDecoderForCausalLM.from_pretrained
+        assert load("tester/model").lm_head.weight.equal(make_model("decoder", seed=1).lm_head.weight)
+        make_model("decoder", seed=2).push_to_hub("tester/model", revision="smaller")
+        make_model("decoder", seed=2).save_pretrained("model", push_to_hub=True, repo_id="tester/model")
+        make_model("decoder", seed=2).config.push_to_hub("tester/model")
+    """)
+    for revision in ("main", "smaller"):
+        names = hub.files("tester/model", revision)
+        assert {name for name in names if name.startswith(("model.", "model-"))} == {"model.safetensors"}
+
+
+def test_a_pickle_in_a_repository_is_not_downloaded(hub, run):
+    run("""
+        from tiny import make_model
+        from huggingface_hub import HfApi
+        make_model("decoder").config.push_to_hub("tester/pickled")
+        HfApi().upload_file(path_or_fileobj=b"pickle", path_in_repo="pytorch_model.bin", repo_id="tester/pickled")
+    """)
+    shown = run("""
+        import triptych, transformers
+        for load in (
+            triptych.TriptychDecoderForCausalLM.from_pretrained,
+            transformers.AutoModelForCausalLM.from_pretrained,
+            lambda name: triptych.pipeline("text-generation", name),
+        ):
+            try:
+                load("tester/pickled")
+            except (OSError, ValueError) as error:
+                print("REFUSED", "only weights in safetensors are read" in str(error))
+    """)
+    assert shown.count("REFUSED True") == 3
+    assert not any("pytorch_model.bin" in path and method == "GET" for method, path, _ in hub.log)
+
+
 def test_what_cannot_be_read_is_refused_in_one_line(hub, run):
     run("""
         from tiny import make_model

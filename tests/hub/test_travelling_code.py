@@ -18,8 +18,8 @@ from transformers.dynamic_module_utils import check_imports, get_relative_import
 import triptych
 from tiny import END, make_model, words
 from triptych.auto import AUTO_CLASSES
-from triptych.configuration.travel import TRAVELLING_TASKS
-from triptych.hub import code_files
+from triptych.configuration.travel import TRAVELLING_TASKS, copy_code, is_unchanged, sealed
+from triptych.hub import code_files, write_code
 from triptych.hub.travelling_code import BELOW
 from triptych.pipelines.tasks import TASKS
 
@@ -58,7 +58,8 @@ def test_the_pipelines_are_what_the_package_says():
                 package.setdefault(name, []).append(meaning)
     written = definitions(code_files()["pipelines_triptych.py"])
     assert not [name for name, meaning in written.items() if meaning not in package[name]]
-    tasks = {task: (row.pipeline_class.__name__, row.auto_class.__name__) for task, row in TASKS.items()}
+    rows = {task: TASKS[task] for task in TRAVELLING_TASKS}
+    tasks = {task: (row.pipeline_class.__name__, row.auto_class.__name__) for task, row in rows.items()}
     assert tasks == TRAVELLING_TASKS
     assert {name for name, _ in tasks.values()} <= written.keys()
 
@@ -168,12 +169,38 @@ def test_every_model_works_without_the_package(tmp_path):
 def test_where_the_package_is_imported_the_code_is_not_run(trust, tmp_path):
     make_model("decoder").save_pretrained(tmp_path)
     for name in code_files():
-        (tmp_path / name).write_text("raise SystemExit('this code was run')")
+        (tmp_path / name).write_text(sealed("raise SystemExit('this code was run')\n"))
     options = {} if trust is None else {"trust_remote_code": trust}
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, **options)
     assert type(model) is triptych.TriptychDecoderForCausalLM
     model.save_pretrained(tmp_path)
     assert {name: (tmp_path / name).read_text() for name in code_files()} == code_files()
+
+
+@pytest.mark.parametrize("write", [write_code, copy_code])
+@pytest.mark.parametrize("name", FIRST)
+def test_code_that_somebody_has_changed_is_not_replaced(write, name, tmp_path, caplog, monkeypatch):
+    files = {name: text.encode() for name, text in code_files().items()}
+    monkeypatch.setattr("triptych.configuration.travel.read_code", lambda: files)
+    for replaced in (sealed("an older version\n"), sealed("an older version\n").replace("\n", "\r\n")):
+        (tmp_path / name).write_text(replaced, newline="")
+        write(tmp_path)
+        assert {name: (tmp_path / name).read_bytes() for name in files} == files
+    assert not caplog.text
+    for kept in (
+        code_files()[name] + "# mine\n",
+        code_files()[name].replace("import torch", "import  torch"),
+        "",
+        "x",
+    ):
+        assert not is_unchanged(kept.encode())
+        (tmp_path / name).write_text(kept)
+        others = {file: (tmp_path / file).write_text(sealed("older\n")) for file in files if file != name}
+        caplog.clear()
+        write(tmp_path)
+        assert (tmp_path / name).read_text() == kept
+        assert all((tmp_path / file).read_text() == sealed("older\n") for file in others)
+        assert f"{tmp_path / name} is not as this package wrote it" in caplog.text
 
 
 @pytest.mark.parametrize("save", ["model", "config"])

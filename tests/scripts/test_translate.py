@@ -14,6 +14,7 @@ import torch
 import triptych
 from triptych import TriptychConfig, TriptychForConditionalGeneration
 from triptych.commands.translate import translations
+from triptych.pipelines.splitting import Piece
 from triptych.tokenization import save_tokenizers, special_token_config, train_tokenizer
 
 from . import running
@@ -143,9 +144,9 @@ class Echo:
     def __init__(self, batch_size: int) -> None:
         self.batch_size, self.read = batch_size, 0
 
-    def pieces(self, text: str) -> list[str]:
+    def pieces(self, text: str) -> list[Piece]:
         self.read += 1
-        return text.split("|")
+        return [Piece(part, " ") for part in text.split("|")]
 
     def __call__(self, texts: Iterator[str]) -> Iterator[list[dict[str, str]]]:
         batch: list[str] = []

@@ -8,6 +8,7 @@ the model's generation_config. Several processes divide the sentences between th
 see `triptych train-translation --help`.
 """
 
+import copy
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Any
 
 import datasets
 import transformers
-from transformers import AutoConfig, AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM
 
-from ..configuration.foreign import forget_kernels
+from ..conversion.loading import check_sizes, read_config
 from ..data.sieve import told
 from ..files import check_output_file, is_checkpoint_entry, naming_damage, write_text
 from ..tokenization import load_tokenizers, set_languages
@@ -112,8 +113,11 @@ def main(args: list[str] | None = None) -> None:
     if arguments.source_lang or arguments.target_lang:
         set_languages(tokenizer, target_tokenizer, arguments.source_lang, arguments.target_lang)
     with naming_damage(positional.directory):
-        config = forget_kernels(AutoConfig.from_pretrained(positional.directory, trust_remote_code=False))
-        model = AutoModelForSeq2SeqLM.from_pretrained(positional.directory, config=config, trust_remote_code=False)
+        config = read_config(positional.directory)
+        check_sizes(positional.directory, config, lambda: AutoModelForSeq2SeqLM.from_config(copy.deepcopy(config)))
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            positional.directory, config=config, trust_remote_code=False, use_safetensors=True
+        )
     model.to(accelerator.device)
     translations = translate(
         model,

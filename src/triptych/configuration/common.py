@@ -28,7 +28,7 @@ from .travel import (
 )
 
 INHERITED = frozenset({"attn_implementation", "num_labels", "output_attentions"})  # transformers' options, not fields
-MOST_LABELS = 10_000_000  # transformers makes a name for each label
+MOST_LABELS = 1_000_000  # transformers makes a name for each label, which takes time and memory
 FROM_FILE = "_read_from_file"  # marks fields that come from a file, which another program may have written
 
 Config = TypeVar("Config", bound=type)

@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
+from ..files import MOST_LAYERS
 from .choices import DECODER_START_CHOICES, DENSE_LAYER_CHOICES
 from .common import TriptychBaseConfig, strict_with_aliases
 from .common_fields import CommonFields
@@ -33,8 +34,6 @@ COMMON = frozenset(
 )
 # These fields are derived from the number and the width of heads. A decoder with other heads derives them anew.
 HEADS = ("num_key_value_heads", "head_dim", "value_head_dim")
-
-MOST_LAYERS = 10_000  # ten times as many as the deepest published Transformer has (Wang et al. 2022)
 
 
 def own_fields() -> frozenset[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-LARGEST_SIZE = 2**31 - 1  # the largest 32-bit index; a larger size is a mistake, or an attack
+from ..files import LARGEST_SIZE, MOST_LAYERS
 
 
 def field(
@@ -113,6 +113,8 @@ def pattern(help: str) -> Any:
         widths = set(value or ()) - {"full"}
         if value is not None and not value:
             raise ValueError('must have an entry ("full" or a width), or be None')
+        if value is not None and len(value) > MOST_LAYERS:
+            raise ValueError(f"must have at most {MOST_LAYERS} entries, got {len(value)}")
         if any(not isinstance(width, int) or isinstance(width, bool) or width < 1 for width in widths):
             raise ValueError(f'entries must be "full" or a width of at least 1, got {value!r}')
         if len(widths) > 1:

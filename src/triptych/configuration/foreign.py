@@ -2,14 +2,13 @@
 
 import dataclasses
 import inspect
-import re
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
 from transformers.utils import is_kernels_available
 
+from ..files import OBJECT, OF_EVERY_MODEL, Check, has_numbers_as_keys
 from .messages import logger
 
 KERNEL_FIELDS = ("attn_implementation", "_attn_implementation")
@@ -89,22 +88,10 @@ def _is_dtype(value: Any) -> bool:
     return dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what torch can compute with
 
 
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) or hasattr(value, "to_dict")  # a configuration in use holds such objects themselves
-
-
 def _is_kernel(value: Any) -> bool:
     return isinstance(value, str) or (
         isinstance(value, dict) and all(kernel is None or isinstance(kernel, str) for kernel in value.values())
     )
-
-
-def _has_numbers_as_keys(value: Any) -> bool:
-    return isinstance(value, dict) and all(str(key).isdecimal() for key in value)
-
-
-def _is_file_of_weights(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[\w.-]+\.safetensors(\.index\.json)?", value) is not None
 
 
 def _is_pipelines(value: Any) -> bool:
@@ -112,15 +99,14 @@ def _is_pipelines(value: Any) -> bool:
 
 
 def _is_layers(value: Any) -> bool:
-    return _has_numbers_as_keys(value) and all(isinstance(own, dict) for own in value.values())
+    return has_numbers_as_keys(value) and all(isinstance(own, dict) for own in value.values())
 
 
-Check = tuple[Callable[[Any], bool], str]
 DTYPE: Check = (_is_dtype, "float32, bfloat16, float16 or float64")
 KERNEL: Check = (_is_kernel, "the name of an implementation, such as sdpa or eager")
-OBJECT: Check = (_is_object, "an object")
 # The fields that transformers uses without checking them. Each may also be null.
 CHECKS: dict[str, Check] = {
+    **OF_EVERY_MODEL,
     "dtype": DTYPE,
     "torch_dtype": DTYPE,
     "attn_implementation": KERNEL,
@@ -129,10 +115,7 @@ CHECKS: dict[str, Check] = {
     "_experts_implementation": KERNEL,
     "auto_map": OBJECT,
     "custom_pipelines": (_is_pipelines, "an object with an object for each task"),
-    "quantization_config": OBJECT,
-    "id2label": (_has_numbers_as_keys, "an object with numbers as keys"),
     "per_layer_config": (_is_layers, "an object with numbers of layers as keys and objects as values"),
-    "transformers_weights": (_is_file_of_weights, "the name of a file in the same directory, *.safetensors"),
 }
 # Names that transformers uses internally and does not write, and names that it checks although no field has them.
 INTERNAL = frozenset({"_heterogeneity_spec", "_post_init_done", "mlp_layer_types", "mtp_layer_types"})

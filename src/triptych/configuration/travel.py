@@ -1,13 +1,21 @@
-"""The code that a configuration saves beside itself, so that a model works where this package is not installed."""
+"""The code that a configuration saves beside itself, so that a model works where this package is not installed.
+
+The last line of each file of code is a checksum of the others. By it, a later save knows a file that somebody has
+changed: it leaves the code of this directory as it is, with a warning.
+"""
 
 import functools
+import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+
+from .messages import logger
 
 CONFIGURATION_FILE, MODELING_FILE = "configuration_triptych.py", "modeling_triptych.py"
 PIPELINES_FILE = "pipelines_triptych.py"
@@ -50,13 +58,41 @@ def read_code() -> dict[str, bytes]:
     return {name: Path(__file__).with_name(name).read_bytes() for name in CODE_FILES}
 
 
+def sealed(text: str) -> str:
+    """The text of a file of code, with the checksum of its lines as its last line."""
+    return f"{text}# sha256 of the lines above: {hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def is_unchanged(content: bytes) -> bool:
+    """Whether a file of code is as it was written, by any version of the package."""
+    lines, _, last = content.replace(b"\r\n", b"\n").removesuffix(b"\n").rpartition(b"\n")
+    found = re.fullmatch(rb"# sha256 of the lines above: ([0-9a-f]{64})", last)
+    return found is not None and hashlib.sha256(lines + b"\n").hexdigest().encode() == found[1]
+
+
+def may_write(directory: Path, files: dict[str, bytes]) -> bool:
+    """Whether these files of code may be written into `directory`; if not, a warning says why.
+
+    A file that somebody has changed is not replaced. The files belong together, so the others are not, either.
+    """
+    for name, content in files.items():
+        file = directory / name
+        if file.is_file() and (found := file.read_bytes()) != content and not is_unchanged(found):
+            logger.warning(
+                f"{file} is not as this package wrote it, so the code in {directory} stays as it is; delete "
+                f"{' and '.join(files)} there before you save, if you want the code of this version"
+            )
+            return False
+    return True
+
+
 def copy_code(directory: Path) -> None:
     """Writes the files of code that this function itself came with into `directory`, each in one step.
 
     This is how code that travelled passes itself on. The package makes the files from its source instead, see
     `triptych.hub`.
     """
-    for name, content in read_code().items():
+    for name, content in read_code().items() if may_write(directory, read_code()) else ():
         temporary = directory / f"{name}.{secrets.token_hex(4)}.tmp"
         temporary.write_bytes(content)
         os.replace(temporary, directory / name)

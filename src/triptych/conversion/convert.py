@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from .. import modeling
 from ..configuration import TriptychBaseConfig
+from ..files import short
 from ..modeling.base import TriptychPreTrainedModel
 from ..modeling.generation_options import take_generation_config
 from ..modeling.span_head import ENDS, SpanHead
@@ -93,7 +95,12 @@ def receive(hf_model: PreTrainedModel, keep: bool = False, **result: Any) -> Tri
     check_ends(hf_model)
     head = type(hf_model).__name__
     known = find_architecture(hf_model.config, head)
-    config = known.read_config(hf_model.config, head)
+    try:
+        config = known.read_config(hf_model.config, head)
+    except StrictDataclassError as error:
+        raise ValueError(
+            f"{type(hf_model.config).__name__} makes no configuration of Triptych: {short(error)}"
+        ) from error
     if lacks_pooler(hf_model):
         config.pooler = "none"
     known.read_positions(config, hf_model)

@@ -1,16 +1,19 @@
 """Loading a checkpoint of transformers: its configuration, and the model that it names."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 import transformers
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from ..configuration.foreign import forget_kernels
-from ..files import CannotLoad, check_model_files, naming_damage, wrong_field
+from ..files import INDEX, WEIGHTS, downloaded, is_plain, naming_damage, read_object, short, weight_files, wrong_field
+from ..modeling.allocation import check_allocation
 from .options import Options, refuse_unknown
 from .poolers import WITHOUT_POOLER, takes_pooler
 from .registry import find_architecture
@@ -27,24 +30,70 @@ def read_config(source: str | Path, **files: Any) -> PreTrainedConfig:
 
     Raises:
         FileNotFoundError: the directory does not exist.
-        ValueError: a file of the directory is damaged; the message names it.
+        ValueError: a file of the directory is damaged; the message names it. Or the configuration needs code that lies
+            beside it.
     """
     if not Path(source).exists() and (Path(source).is_absolute() or str(source).startswith(".")):
         raise FileNotFoundError(f"{source} does not exist")
     directory = Path(source, files.get("subfolder") or "")
-    check_model_files(directory)
-    try:
-        with naming_damage(source, **files):
+    with naming_damage(source, **files):
+        fields, _ = PreTrainedConfig.get_config_dict(source, **files)
+        model_type = fields.get("model_type")
+        if model_type and model_type not in CONFIG_MAPPING:
+            needs = "; its own code (auto_map) is run only with trust_remote_code=True" if "auto_map" in fields else ""
+            raise ValueError(
+                f"{directory}/config.json: model_type={model_type!r} is none that transformers "
+                f"{transformers.__version__} or this package has{needs}"
+            )
+        try:
             config: PreTrainedConfig = AutoConfig.from_pretrained(source, trust_remote_code=False, **files)
-    except ValueError as error:
-        if (
-            f"{directory}/config.json" in str(error)
-            or isinstance(error, CannotLoad)
-            or "trust_remote_code" in str(error)
-        ):
-            raise
-        raise wrong_field(directory, error) from error
+        except ValueError as error:  # from the class of the configuration, which does not know its file
+            raise wrong_field(directory, error) from error
     return forget_kernels(config)
+
+
+def check_sizes(source: str | Path, config: PreTrainedConfig, make: Callable[[], Any], **files: Any) -> None:
+    """Refuses a configuration of transformers' own classes that asks for much more memory than the weights explain.
+
+    The classes of this package do the same when they are loaded.
+
+    Args:
+        make: makes the model from the configuration; no memory is used for it.
+
+    Raises:
+        ValueError: no model can be made of config.json, or one that is too large; see `check_allocation`.
+    """
+    directory = Path(source, files.get("subfolder") or "")
+    with naming_damage(source, **files):
+        weights = stored_weights(source, **files)
+        if weights is None:
+            return  # the loading says what is wrong
+        try:
+            with torch.device("meta"):
+                model = make()
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+            raise wrong_field(directory, error) from error
+        except ValueError as error:
+            raise ValueError(f"{directory}/config.json: {short(error)}") from error
+        check_allocation(directory, model, weights, bool(getattr(config, "quantization_config", None)))
+
+
+def stored_weights(source: str | Path, **files: Any) -> list[Path] | None:
+    """The files of weights of a directory, or of a repository, which are downloaded; None: there are none."""
+    directory = Path(source, files.get("subfolder") or "")
+    if not directory.is_dir():
+        found = downloaded(source, WEIGHTS, **files) or downloaded(source, INDEX, **files)
+        if found is None:
+            return None
+        if found.name == INDEX:
+            places = read_object(found).get("weight_map")
+            for name in {*filter(is_plain, places.values())} if isinstance(places, dict) else ():
+                downloaded(source, name, **files)
+        directory = found.parent
+    try:
+        return weight_files(directory)
+    except FileNotFoundError:
+        return None
 
 
 def class_named(module: ModuleType, name: Any) -> Any:
@@ -131,6 +180,9 @@ def load(source: str | Path, options: Options) -> tuple[PreTrainedModel, dict[st
     find_architecture(config)  # raises its error before anything large is read
     check_quantization(config)
     hf_class, is_new = chosen_class(source, config, options)
+
+    if options.weights.get("variant") is None:
+        check_sizes(source, config, lambda: hf_class(copy.deepcopy(config)), **options.files)
 
     def read(**further: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         with naming_damage(source, **options.files):

@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 from typing import Any
 
+from ..files import PICKLE_REMEDY
+
 # Options that say where the files are. They hold for the configuration and for the weights.
 FILES = frozenset({"cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token"})
 # Options of reading the weights. The last four have no effect, as in transformers.
@@ -84,6 +86,9 @@ class Options:
                 raise ValueError(f"{name}={given[name]!r} is no option of a conversion; {remedy}")
         if rest.get("weights_only") is False:
             raise ValueError("weights_only=False would run code from the file of weights; leave it out")
+        if rest.get("use_safetensors") is False:
+            raise ValueError(f"use_safetensors=False: {PICKLE_REMEDY}, or give the model that transformers has loaded")
+        rest["use_safetensors"] = True
         if (former := rest.pop("torch_dtype", None)) is not None and rest.get("dtype") is None:
             rest["dtype"] = former
         if rest.get("dtype") is None:

@@ -68,7 +68,9 @@ def sample(model: PreTrainedModel) -> dict[str, Tensor]:
     ids = (torch.arange(LENGTH) % config.vocab_size).expand(shape).clone()
     ends = config.eos_token_id[0] if isinstance(config.eos_token_id, list) else config.eos_token_id
     ids[..., -1] = ends or 0  # the heads of the encoder–decoder look for the end of the text
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    mask = torch.ones_like(ids)
+    mask[1, ..., :2] = 0  # without padding in the sample, the graph of a decoder would have no mask
+    inputs = {"input_ids": ids, "attention_mask": mask}
     if config.is_encoder_decoder and model.can_generate():
         inputs["decoder_input_ids"] = torch.zeros(ROWS, LENGTH - 3, dtype=torch.long)
     return inputs

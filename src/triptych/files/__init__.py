@@ -4,6 +4,8 @@
 |--------------------|------------------------------------------------------------------------|
 | `names`            | the names of the files that the package writes                         |
 | `reading`          | reading a file; an error names the file, the reason and the remedy     |
+| `regular`          | which files may be opened: regular ones, of limited size, in their place |
+| `field_checks`     | checks of fields and numbers that other programs may have written      |
 | `checkpoint_files` | checks of the files of a model or a tokenizer, without loading it      |
 | `loading`          | errors of loading a model or a tokenizer, in one line                  |
 | `writing`          | files that appear complete, or not at all                              |
@@ -12,9 +14,19 @@
 | `directories`      | directories that appear complete, or not at all                        |
 """
 
-from .checkpoint_files import check_model_files, check_tokenizer_files, weight_files
+from .checkpoint_files import PICKLE_REMEDY, check_model_files, check_tokenizer_files, weight_files
 from .directories import check_destination, contains, new_directory, put_back, put_in_place
-from .loading import CannotLoad, naming_damage, short, wrong_field
+from .field_checks import LARGEST_SIZE, MOST_LAYERS, OBJECT, OF_EVERY_MODEL, Check, has_numbers_as_keys
+from .loading import (
+    HUB_OPTIONS,
+    CannotLoad,
+    check_tokenizer,
+    downloaded,
+    is_directory,
+    naming_damage,
+    short,
+    wrong_field,
+)
 from .names import (
     CHECKPOINT_ENTRY,
     INDEX,
@@ -35,24 +47,35 @@ from .writing import files_in, flush_to_disk, publish, write_bytes, write_json, 
 __all__ = [
     "AGAIN",
     "CHECKPOINT_ENTRY",
+    "HUB_OPTIONS",
     "INDEX",
+    "LARGEST_SIZE",
     "MODEL_FILE",
+    "MOST_LAYERS",
+    "OBJECT",
+    "OF_EVERY_MODEL",
+    "PICKLE_REMEDY",
     "RECORD",
     "TEMPORARY",
     "WEIGHTS",
     "CannotLoad",
+    "Check",
     "Ours",
     "check_destination",
     "check_model_files",
     "check_output_file",
     "check_tensors",
+    "check_tokenizer",
     "check_tokenizer_files",
     "check_writable",
     "contains",
+    "downloaded",
     "files_in",
     "flush_to_disk",
     "foreign_entries",
+    "has_numbers_as_keys",
     "is_checkpoint_entry",
+    "is_directory",
     "is_plain",
     "naming_damage",
     "new_directory",

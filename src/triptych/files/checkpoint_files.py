@@ -1,11 +1,37 @@
 """Checks of the files of a model or a tokenizer, which are made without loading the model or the tokenizer."""
 
-from collections.abc import Callable
+import os
+import re
 from pathlib import Path
-from typing import Any
 
-from .names import INDEX, WEIGHTS, is_plain
+from .field_checks import CONFIG, check_fields, check_layers
+from .names import INDEX, WEIGHTS, is_checkpoint_entry, is_plain
 from .reading import AGAIN, check_tensors, read_object
+from .regular import may_be_opened
+
+GENERATION_CONFIG, ADAPTER_CONFIG = "generation_config.json", "adapter_config.json"
+TOKENIZER_FILES = (CONFIG, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+# Files that other libraries read beside those of `is_checkpoint_entry`.
+_READ_BY_OTHERS = re.compile(r"\w+_config\.json|adapter_model\.safetensors|tekken\.json|modules\.json|.+\.jinja")
+# Weights that are pickled: reading such a file can run code that it holds.
+PICKLED = re.compile(r"pytorch_model.*\.bin(\.index\.json)?|adapter_model\.bin|.+\.(bin|ckpt|pt|pth|pkl|pickle)")
+PICKLE_REMEDY = (
+    "only weights in safetensors are read, because a pickle can run code. Where you trust the file, load it once with "
+    "transformers alone, and save the model anew"
+)
+
+
+def pickled_weights(directory: Path) -> str | None:
+    """The name of a pickle that holds the weights of a directory; None: they are in safetensors, or there are none.
+
+    Pickles beside weights in safetensors are not opened by anybody.
+    """
+    names = sorted(os.listdir(directory))
+    if ADAPTER_CONFIG in names and "adapter_model.bin" in names and "adapter_model.safetensors" not in names:
+        return "adapter_model.bin"
+    if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in names):
+        return None
+    return next((name for name in names if PICKLED.fullmatch(name)), None)
 
 
 def weight_files(directory: str | Path, remedy: str = AGAIN) -> list[Path]:
@@ -13,39 +39,49 @@ def weight_files(directory: str | Path, remedy: str = AGAIN) -> list[Path]:
 
     Raises:
         FileNotFoundError: the directory holds no weights, or a file that the index names is missing.
-        ValueError: the index is damaged, or it names a file outside the directory.
+        ValueError: the index is damaged, or it names a file outside the directory; a file may not be opened (see
+            `may_be_opened`); or the weights are pickled.
     """
     directory = Path(directory)
-    if (directory / WEIGHTS).is_file():
+    if may_be_opened(directory / WEIGHTS):
         return [directory / WEIGHTS]
     index = directory / INDEX
-    if not index.is_file():
+    if not may_be_opened(index):
+        if pickle := pickled_weights(directory):
+            raise ValueError(f"{directory / pickle} is a pickle; {PICKLE_REMEDY}")
         raise FileNotFoundError(f"{directory} holds no {WEIGHTS} and no {INDEX}; {remedy}")
-    places = read_object(index, remedy).get("weight_map")
+    content = read_object(index, remedy)
+    places = content.get("weight_map")
     if not isinstance(places, dict) or not places:
         raise ValueError(f"{index} is damaged (it has no weight_map); {remedy}")
+    if not isinstance(content.get("metadata", {}), dict):
+        raise ValueError(f"{index} is damaged (its metadata are not an object); {remedy}")
     if strange := [name for name in places.values() if not is_plain(name) or not name.endswith(".safetensors")]:
         raise ValueError(f"{index} is damaged (it names {strange[0]!r} as a file of weights); {remedy}")
     files = [directory / name for name in sorted(set(places.values()))]
-    if missing := [file.name for file in files if not file.is_file()]:
+    if missing := [file.name for file in files if not may_be_opened(file)]:
         raise FileNotFoundError(f"{directory} lacks {missing[0]}, which {INDEX} names; {remedy}")
     return files
 
 
 def check_model_files(directory: str | Path, remedy: str = AGAIN) -> None:
-    """Checks config.json, generation_config.json, the index and the headers of the weights, as far as they exist.
+    """Checks the configurations, the index and the headers of the weights, as far as they exist.
 
     Raises:
-        ValueError: one of these files is damaged.
+        ValueError: one of these files is damaged or may not be opened; or the weights are pickled.
         FileNotFoundError: a file that the index names is missing.
     """
     directory = Path(directory)
-    for name in ("config.json", "generation_config.json"):
+    check_entries(directory)
+    if pickle := pickled_weights(directory):
+        raise ValueError(f"{directory / pickle} is a pickle; {PICKLE_REMEDY}")
+    for name in (CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG):
         if (directory / name).is_file():
-            _check_fields(directory / name, read_object(directory / name, remedy))
+            check_fields(directory / name, read_object(directory / name, remedy))
     if (directory / WEIGHTS).is_file() or (directory / INDEX).is_file():
-        for file in weight_files(directory, remedy):
-            check_tensors(file, remedy)
+        tensors = sum(check_tensors(file, remedy) for file in weight_files(directory, remedy))
+        if (directory / CONFIG).is_file():
+            check_layers(directory / CONFIG, read_object(directory / CONFIG, remedy), tensors)
 
 
 def check_tokenizer_files(directory: str | Path, remedy: str = AGAIN) -> None:
@@ -54,42 +90,19 @@ def check_tokenizer_files(directory: str | Path, remedy: str = AGAIN) -> None:
     config.json is one of them, because `AutoTokenizer` reads it.
 
     Raises:
-        ValueError: one of these files is damaged.
+        ValueError: one of these files is damaged or may not be opened.
     """
-    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
     for folder in (Path(directory), Path(directory, "target_tokenizer")):
-        for name in names:
+        if folder.is_dir():
+            check_entries(folder, Path(directory))
+        for name in TOKENIZER_FILES:
             if (folder / name).is_file():
-                _check_fields(folder / name, read_object(folder / name, remedy))
+                check_fields(folder / name, read_object(folder / name, remedy))
 
 
-Check = tuple[Callable[[Any], bool], str]
-OBJECT: Check = (lambda value: isinstance(value, dict), "an object")
-NAMES: Check = (
-    lambda value: value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value)),
-    "a list of names",
-)
-NUMBERED: Check = (
-    lambda value: value is None or (isinstance(value, dict) and all(str(key).isdecimal() for key in value)),
-    "an object with numbers as keys",
-)
-TEXT: Check = (lambda value: value is None or isinstance(value, str), "a text")
-NUMBER: Check = (lambda value: value is None or isinstance(value, int | float), "a number")
-# File → the fields that transformers uses without checking them, and what they must be.
-FIELDS: dict[str, dict[str, Check]] = {
-    "config.json": {
-        "model_type": TEXT,
-        "architectures": NAMES,
-        "id2label": NUMBERED,
-        "problem_type": TEXT,
-    },
-    "tokenizer_config.json": {"model_max_length": NUMBER},
-}
-
-
-def _check_fields(path: Path, fields: dict[str, Any]) -> None:
-    """Refuses values of fields that transformers uses without checking them."""
-    for name, (check, meaning) in ({"auto_map": OBJECT} | FIELDS.get(path.name, {})).items():
-        if name in fields and not check(fields[name]):
-            value = f"{fields[name]!r:.80}"
-            raise ValueError(f"{path} is damaged ({name}={value} is not {meaning}); remove {name}")
+def check_entries(folder: Path, root: Path | None = None) -> None:
+    """Refuses what may not be opened (see `may_be_opened`) under a name that this package or transformers opens."""
+    for place in (folder, folder / "additional_chat_templates"):
+        for name in sorted(os.listdir(place)) if place.is_dir() else ():
+            if is_checkpoint_entry(name) or _READ_BY_OTHERS.fullmatch(name):
+                may_be_opened(place / name, root or folder)

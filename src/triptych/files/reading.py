@@ -1,12 +1,15 @@
 """Reading a file, so that the error for a damaged file names the file, the reason and the remedy."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+
+from .regular import may_be_opened
 
 AGAIN = "copy or download it again"
 """The remedy for a damaged file, where a caller knows no better one."""
@@ -38,11 +41,22 @@ def read_json(path: Path, remedy: str = AGAIN) -> Any:
     """The content of a JSON file.
 
     Raises:
-        ValueError: the file is not valid JSON; the message names the file and the remedy.
+        ValueError: the file is not valid JSON, gives a name twice in one object, or may not be opened (see
+            `may_be_opened`); the message names the file and the remedy.
         FileNotFoundError: the file is missing.
     """
+    may_be_opened(path)
     with reading(path, remedy):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these names and values. One reader takes the first of two values, and another takes the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"it gives {counts.most_common(1)[0][0]!r:.80} twice")
+    return fields
 
 
 def read_object(path: Path, remedy: str = AGAIN) -> dict[str, Any]:
@@ -58,12 +72,16 @@ def read_object(path: Path, remedy: str = AGAIN) -> dict[str, Any]:
     return value
 
 
-def check_tensors(path: Path, remedy: str = AGAIN) -> None:
+def check_tensors(path: Path, remedy: str = AGAIN) -> int:
     """Reads the header of a safetensors file, which says how long the file must be. The tensors are not read.
 
+    Returns:
+        The number of tensors.
+
     Raises:
-        ValueError: the file is cut off, or it is not a safetensors file.
+        ValueError: the file is cut off, it is not a safetensors file, or it may not be opened (see `may_be_opened`).
         FileNotFoundError: the file is missing.
     """
-    with reading(path, remedy), safe_open(path, framework="pt"):
-        pass
+    may_be_opened(path)
+    with reading(path, remedy), safe_open(path, framework="pt") as tensors:
+        return len(tensors.keys())

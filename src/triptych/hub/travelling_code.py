@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib import import_module, resources
 from pathlib import Path
 
-from ..configuration.travel import CONFIGURATION_FILE, MODELING_FILE, PIPELINES_FILE
+from ..configuration.travel import CONFIGURATION_FILE, MODELING_FILE, PIPELINES_FILE, may_write, sealed
 from ..files import write_text
 
 PACKAGE = __package__.partition(".")[0]
@@ -77,20 +77,22 @@ def code_files() -> dict[str, str]:
 
 
 def write_code(directory: Path) -> None:
-    """Writes the files of code that travel into `directory`, each one complete or not at all."""
-    for name, text in code_files().items():
-        write_text(directory / name, text)
+    """Writes the files of code that travel into `directory`, each one complete or not at all; see `may_write`."""
+    if may_write(directory, {name: text.encode() for name, text in code_files().items()}):
+        for name, text in code_files().items():
+            write_text(directory / name, text)
 
 
 @functools.cache
 def _code_files() -> dict[str, str]:
-    configuration = _in_order(_modules_in("configuration"), "configuration")
-    modeling = _in_order(_modules_in("modeling"), "modeling", "files")
+    configuration = _in_order(_modules_in("configuration"), "configuration", "files")
     elsewhere = {part.module: CONFIGURATION_FILE for part in configuration}
+    reached = _in_order(_modules_in("modeling"), "modeling", "files")
+    modeling = [part for part in reached if part.module not in elsewhere]
     return {
-        CONFIGURATION_FILE: _joined(CONFIGURATION_FILE, configuration, {}),
-        MODELING_FILE: _joined(MODELING_FILE, modeling, elsewhere) + END,
-        PIPELINES_FILE: _joined(PIPELINES_FILE, _in_order([*PIPELINES], *BELOW), {}),
+        CONFIGURATION_FILE: sealed(_joined(CONFIGURATION_FILE, configuration, {})),
+        MODELING_FILE: sealed(_joined(MODELING_FILE, modeling, elsewhere) + END),
+        PIPELINES_FILE: sealed(_joined(PIPELINES_FILE, _in_order([*PIPELINES], *BELOW), {})),
     }
 
 

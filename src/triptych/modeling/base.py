@@ -1,6 +1,7 @@
 """The base class of every model: what transformers needs to know of a model, said in one place."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -10,13 +11,15 @@ from transformers.utils.output_capturing import OutputRecorder
 from ..configuration import TriptychBaseConfig
 from ..configuration.plans import check_parallelism
 from ..configuration.travel import saving_code
-from ..files import naming_damage
+from ..files import HUB_OPTIONS, PICKLE_REMEDY, naming_damage
+from .allocation import check_allocation
 from .attention import AttentionWeightsTap
 from .initialization import INITIALIZERS
 from .kernels import check_kernel
 from .labels import count_labels
 from .layer import TransformerLayer
 from .positions import POSITIONS, Positions
+from .uploading import upload_changes
 
 
 class TriptychPreTrainedModel(PreTrainedModel):
@@ -61,13 +64,35 @@ class TriptychPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Extends transformers' method: an error names the damaged file.
+        """Extends transformers' method: an error names the damaged file, and weights are read from safetensors only.
 
         This includes a damaged generation_config.json, which transformers ignores.
+
+        Raises:
+            ValueError, FileNotFoundError: see `naming_damage`.
         """
-        where = {name: kwargs[name] for name in ("subfolder", "cache_dir", "revision") if kwargs.get(name)}
+        if kwargs.get("use_safetensors", True) is False:
+            raise ValueError(f"use_safetensors=False: {PICKLE_REMEDY}")
+        kwargs["use_safetensors"] = True
+        where = {name: kwargs[name] for name in ("subfolder", *HUB_OPTIONS) if kwargs.get(name)}
         with naming_damage(pretrained_model_name_or_path, **where):
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, **kwargs: Any
+    ) -> Any:
+        """Extends transformers' method, which reads the weights into a model that was made without memory."""
+        if state_dict is None:
+            check_allocation(
+                load_config.pretrained_model_name_or_path, model, checkpoint_files, load_config.is_quantized
+            )
+        return PreTrainedModel._load_pretrained_model(model, state_dict, checkpoint_files, load_config, **kwargs)
+
+    def _load_and_finalize_distributed_pretrained_model(self, directory: Any, *args: Any) -> Any:
+        """Extends transformers' method, which does the same with the files that several processes have written."""
+        check_allocation(directory, self, Path(directory).glob("*.safetensors"))
+        return super()._load_and_finalize_distributed_pretrained_model(directory, *args)
 
     def save_pretrained(self, save_directory: Any, *args: Any, code: bool | None = None, **kwargs: Any) -> None:
         """Extends transformers' method: also writes the code of the models, unless it is told not to.
@@ -86,6 +111,21 @@ class TriptychPreTrainedModel(PreTrainedModel):
         """
         with saving_code(code):
             return super().push_to_hub(repo_id, **kwargs)
+
+    def _upload_modified_files(
+        self,
+        working_dir: Any,
+        repo_id: str,
+        files_timestamps: dict[str, float],
+        commit_message: str | None = None,
+        token: bool | str | None = None,
+        create_pr: bool = False,
+        revision: str | None = None,
+        commit_description: str | None = None,
+    ) -> Any:
+        """Extends transformers' method, the last step of a push: the weights of an earlier model do not stay."""
+        directory, message, about = Path(working_dir), commit_message, commit_description
+        return upload_changes(directory, repo_id, files_timestamps, message, token, create_pr, revision, about)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:

@@ -5,10 +5,13 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import transformers
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..configuration import TriptychBaseConfig
-from .loading import Loader
+from ..conversion.loading import class_named
+from ..files import HUB_OPTIONS, check_model_files, check_tokenizer, is_directory
+from .loading import Loader, safetensors_only
 from .target_tokenizer import has_target_vocabulary
 
 if TYPE_CHECKING:
@@ -109,21 +112,35 @@ def _make(
             parts["files"] = loader.files
         converts = convert and is_public and not found.pipeline_class.reads_files
         converted = loader.load_converted(found.auto_class, model, config) if converts else None
-        model = converted or loader.load_model(found.auto_class, model, None if given is None else config)
+        model = converted or loader.load_model(found.auto_class, model, config, None if given is None else config)
     pipeline_class = options.pop("pipeline_class", None) or found.pipeline_class
     made: Pipeline = pipeline_class(model=model, tokenizer=tokenizer, task=task, **parts, **options)
     return made
 
 
 def _transformers_pipeline(task: str | None, model: Any, tokenizer: Any, options: dict[str, Any]) -> "Pipeline":
-    """The pipeline of transformers, which is kept from fetching an attention kernel that only a file names."""
+    """The pipeline of transformers, which is kept from code of the checkpoint that it would run without being asked.
+
+    This is an attention kernel that only a file names, and a pickle in place of weights in safetensors.
+
+    Raises:
+        ValueError: a file of the directory is damaged, or the weights are pickled.
+    """
+    where = {name: options[name] for name in HUB_OPTIONS if options.get(name)}
+    for name in (tokenizer, model):
+        if isinstance(name, str):
+            check_tokenizer(name, **where)
     if isinstance(model, str):
-        with suppress(Exception):  # transformers refuses what cannot be read
-            loader = Loader.take_options(dict(options))
-            loader.load_config(model)
-            if "_attn_implementation" in loader.model:
-                kernel = {"_attn_implementation": loader.model["_attn_implementation"]}
-                options["model_kwargs"] = {**(options.get("model_kwargs") or {}), **kernel}
+        options["model_kwargs"] = safetensors_only(options.get("model_kwargs"))
+        if is_directory(model):
+            check_model_files(model)
+        loader = Loader.take_options(dict(options))
+        with suppress(OSError):  # transformers says what is missing
+            config = loader.load_config(model)
+            loader.check_sizes(class_named(transformers, (config.architectures or [None])[0]), model, config)
+        if "_attn_implementation" in loader.model:
+            kernel = {"_attn_implementation": loader.model["_attn_implementation"]}
+            options["model_kwargs"] = {**options["model_kwargs"], **kernel}
     pipelines = import_module("transformers.pipelines")
     try:
         made: Pipeline = pipelines.pipeline(task, model=model, tokenizer=tokenizer, **options)

@@ -1,19 +1,34 @@
 """Loading the configuration, the model and the tokenizers of a pipeline, from directories or from the Hub."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import metadata_load
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file, is_peft_available
 
+from ..configuration import TriptychBaseConfig
 from ..configuration.foreign import forget_kernels, names_a_kernel
+from ..conversion.loading import check_sizes
 from ..conversion.options import FILES, RESULT, WEIGHTS
-from ..files import naming_damage
+from ..files import PICKLE_REMEDY, naming_damage
+from ..tokenization.files import open_tokenizer
 from .options import logger
 from .target_tokenizer import find_target_tokenizer, has_file
 
 _FILE_OPTIONS = ("revision", "token", "trust_remote_code", "local_files_only", "code_revision")
+
+
+def safetensors_only(options: dict[str, Any] | None) -> dict[str, Any]:
+    """The options of loading a model, with the one that keeps transformers from reading pickles.
+
+    Raises:
+        ValueError: they ask for pickles.
+    """
+    if (options or {}).get("use_safetensors") is False:
+        raise ValueError(f"use_safetensors=False: {PICKLE_REMEDY}, or give the model that transformers has loaded")
+    return {**(options or {}), "use_safetensors": True}
 
 
 @dataclass
@@ -67,25 +82,48 @@ class Loader:
             self.model.setdefault("_attn_implementation", self.model.get("attn_implementation"))
         return config
 
-    def load_model(self, auto_class: Any, name: str, config: PreTrainedConfig | None = None) -> PreTrainedModel:
+    def load_model(
+        self, auto_class: Any, name: str, known: PreTrainedConfig, config: PreTrainedConfig | None = None
+    ) -> PreTrainedModel:
         """The model in a directory or a repository.
 
         Args:
             auto_class: the Auto class that chooses the class of the model.
+            known: the configuration in the files, or `config`.
             config: a configuration in place of the one in the files.
+
+        Raises:
+            ValueError: the files are damaged, or the weights are pickled.
         """
-        options = self.files | self.model
+        options = self.files | safetensors_only(self.model)
         if config is not None:
             options["config"] = config
             options.pop("_attn_implementation", None)  # the given configuration names no kernel of the files
+        self.check_sizes(auto_class, name, known)
         with naming_damage(name, **self.files):
             model: PreTrainedModel = auto_class.from_pretrained(name, **options)
         return model
 
+    def check_sizes(self, model_class: Any, name: str, config: PreTrainedConfig) -> None:
+        """Compares the sizes in a configuration with the weights, where a class of transformers reads them.
+
+        Args:
+            model_class: the class, or the Auto class that chooses it; None: transformers does not have it.
+
+        Raises:
+            ValueError: see `check_sizes` of the conversion.
+        """
+        options = self.files | self.model
+        reads_other_files = any(options.get(name) for name in ("gguf_file", "trust_remote_code", "variant"))
+        is_ours = isinstance(config, TriptychBaseConfig)  # these models compare the sizes themselves
+        if model_class is None or is_ours or reads_other_files:
+            return
+        make = getattr(model_class, "from_config", None) or model_class._from_config
+        check_sizes(name, config, lambda: make(copy.deepcopy(config)), **self.files)
+
     def load_tokenizer(self, name: str) -> PreTrainedTokenizerBase:
         """The tokenizer in a directory or a repository."""
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, **self.files, **self.tokenizer)
-        return tokenizer
+        return open_tokenizer(name, "", **self.files, **self.tokenizer)
 
     def load_converted(self, auto_class: Any, name: str, public: PreTrainedConfig) -> PreTrainedModel | None:
         """The model of this package that computes what a public checkpoint computes; None if the checkpoint is used

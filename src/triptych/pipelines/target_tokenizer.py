@@ -6,6 +6,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from ..files import check_tokenizer
 from ..tokenization.saving import TARGET_SUBFOLDER
 from ..tokenization.two_vocabularies import target_side
 
@@ -38,8 +39,10 @@ def find_target_tokenizer(*places: Any, options: Mapping[str, Any]) -> PreTraine
             return None
         name = place if isinstance(place, str) else getattr(place, "name_or_path", None)
         if name and has_file(name, f"{TARGET_SUBFOLDER}/tokenizer_config.json", options):
+            check_tokenizer(name, TARGET_SUBFOLDER, **options)
             return AutoTokenizer.from_pretrained(name, subfolder=TARGET_SUBFOLDER, **options)
         if name and has_file(name, "tokenizer_config.json", options):
+            check_tokenizer(name, **options)
             held = target_side(AutoTokenizer.from_pretrained(name, **options))
             if held is not None:
                 return held

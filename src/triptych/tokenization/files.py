@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from ..files import CannotLoad, check_tokenizer_files, short, wrong_field
+from ..files import CannotLoad, check_tokenizer, check_tokenizer_files, short, wrong_field
 from .saving import TARGET_SUBFOLDER
 from .spm import load_sentencepiece
 from .two_vocabularies import target_side
@@ -55,12 +55,12 @@ def load_tokenizers(
         names = {file.name for file in path.iterdir()}
         if not any(_VOCABULARY_FILE.search(name) for name in names):
             raise FileNotFoundError(f"{path} holds no tokenizer; train one with triptych train-tokenizer")
-        check_tokenizer_files(path)
         if not names & _SETTINGS:
+            check_tokenizer_files(path)
             return _load_sentencepiece_directory(path), None
     elif _is_path(directory):
         raise FileNotFoundError(f"there is no tokenizer {path}: no file or directory has this name")
-    tokenizer = _load(directory, subfolder, **kwargs)
+    tokenizer = open_tokenizer(directory, subfolder, **kwargs)
     target_subfolder = f"{subfolder}/{TARGET_SUBFOLDER}".lstrip("/")
     has_target = cached_file(
         directory,
@@ -71,7 +71,7 @@ def load_tokenizers(
     )
     if has_target is None:
         return tokenizer, target_side(tokenizer)
-    return tokenizer, _load(directory, target_subfolder, **kwargs)
+    return tokenizer, open_tokenizer(directory, target_subfolder, **kwargs)
 
 
 def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -85,9 +85,15 @@ def fingerprint_of(tokenizer: PreTrainedTokenizerBase) -> str:
     return f"{type(tokenizer).__name__} {sorted(contents.items())} {sorted(added.items())}"
 
 
-def _load(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> PreTrainedTokenizerBase:
-    """Loads with `AutoTokenizer`; error messages name the directory and the remedy."""
+def open_tokenizer(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer that `AutoTokenizer` finds; error messages name the directory and the remedy.
+
+    Raises:
+        FileNotFoundError: there is no tokenizer.
+        ValueError: it cannot be read, or one of its files is damaged.
+    """
     path = Path(directory, subfolder)
+    check_tokenizer(directory, subfolder, **kwargs)
     try:
         return AutoTokenizer.from_pretrained(directory, subfolder=subfolder, **kwargs)
     except ImportError as error:
@@ -107,7 +113,9 @@ def _load(directory: str | os.PathLike[str], subfolder: str, **kwargs: Any) -> P
                 f"the tokenizer in {path} is a SentencePiece model, which needs sentencepiece; "
                 "pip install sentencepiece"
             ) from error
-        raise
+        if str(path) in str(error):
+            raise
+        raise CannotLoad(f"the tokenizer in {path} cannot be loaded: {short(error)}") from error
     except StrictDataclassError as error:  # from the configuration beside it, which does not know its file
         raise wrong_field(path, error) from error
     except Exception as error:  # `tokenizers` raises a bare Exception, and transformers does not check what it reads

@@ -16,7 +16,7 @@ from ..configuration import TriptychConfig, TriptychDecoderConfig, TriptychEncod
 from ..configuration.presets import preset_info
 from ..conversion import CannotExpress, find_architecture, from_hf, known_architectures
 from ..conversion.convert import receive
-from ..conversion.loading import class_named, read_config
+from ..conversion.loading import check_sizes, class_named, read_config
 from ..conversion.weights import build, check_quantization, quiet
 from ..data.quantities import counted
 from ..files import naming_damage
@@ -159,8 +159,14 @@ def read_weights(
         ValueError: a weight of the body is missing, or has another shape.
     """
     with quiet(), naming_damage(source):
+        check_sizes(source, config, lambda: model_class(copy.deepcopy(config)))
         model, report = model_class.from_pretrained(
-            source, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+            source,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            use_safetensors=True,
         )
     return model, new_tensors(source, model, report)
 

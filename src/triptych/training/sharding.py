@@ -6,13 +6,15 @@ So a checkpoint is the same with any number of processes, divided or not.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+
+from .optimizer import OPTIMIZERS
 
 if TYPE_CHECKING:
     from .arguments import LoopArguments
@@ -60,9 +62,11 @@ class WholeModel:
         wrapped: the module through which training goes; known after `prepare`.
         optimizer: what changes the weights, as accelerate wraps it; known after `prepare`.
         words: how the model is shared, for the user; empty where each process has all of it.
+        optimizers: the names of the optimizers that can train it.
     """
 
     words = ""
+    optimizers: ClassVar[Collection[str]] = OPTIMIZERS
 
     def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
         self.model = self.trained = model

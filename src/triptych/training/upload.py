@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from ..files import files_in, is_checkpoint_entry, short
+from ..modeling.uploading import replaced_weights
 from .run_directory.record import CARD_FILE, CURVE_FILE, TEST_METRICS_FILE
 
 BESIDE_THE_MODEL = (CARD_FILE, CURVE_FILE, TEST_METRICS_FILE)
@@ -32,6 +33,8 @@ def create_repository(name: str, private: bool) -> str:
 def upload(directory: Path, repository: str, title: str) -> str:
     """Uploads the finished model of a run, its tokenizers, its card and its scores, in one commit.
 
+    The same commit removes weights of an earlier model that would be read in place of the new ones.
+
     Returns:
         The address of the commit.
 
@@ -39,9 +42,10 @@ def upload(directory: Path, repository: str, title: str) -> str:
         ValueError: the upload failed; the repository is as it was. The message has the command that repeats it.
     """
     names = [name for name in files_in(directory) if is_checkpoint_entry(name) or name in BESIDE_THE_MODEL]
-    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=directory / name) for name in names]
+    added = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=directory / name) for name in names]
     try:
-        done = HfApi().create_commit(repository, operations, commit_message=f"Add a model: {title}")
+        removed = replaced_weights(repository, set(names))
+        done = HfApi().create_commit(repository, [*removed, *added], commit_message=f"Add a model: {title}")
     except Exception as error:
         included = " ".join(f"--include {shlex.quote(name)}" for name in names)
         command = f"hf upload {shlex.quote(repository)} {shlex.quote(str(directory))} . {included}"

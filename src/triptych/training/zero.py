@@ -102,6 +102,8 @@ def configure(accelerator: Accelerator) -> None:
 class ZeroModel(WholeModel):
     """A model of which DeepSpeed's engine trains a copy."""
 
+    optimizers = ELEMENTWISE
+
     def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
         super().__init__(model, accelerator)
         self.trained = copy.deepcopy(model)
@@ -110,10 +112,10 @@ class ZeroModel(WholeModel):
     @classmethod
     def check(cls, accelerator: Accelerator, arguments: "LoopArguments") -> None:
         """Extends `WholeModel.check`."""
-        if arguments.optimizer not in ELEMENTWISE:
+        if arguments.optimizer not in cls.optimizers:
             raise ValueError(
                 f"optimizer={arguments.optimizer} needs whole matrices, which DeepSpeed divides: give --optimizer "
-                f"{' or '.join(ELEMENTWISE)}, or train without DeepSpeed"
+                f"{' or '.join(cls.optimizers)}, or train without DeepSpeed"
             )
         for option in ("torch_compile", "find_batch_size"):
             if getattr(arguments, option):

@@ -10,6 +10,7 @@ from transformers import AutoConfig
 
 from ..configuration import TriptychBaseConfig, TriptychConfig, TriptychDecoderConfig, TriptychEncoderConfig
 from ..configuration.families import HEADS, own_fields
+from ..files import naming_damage
 from ..modeling import TriptychDecoderForCausalLM, TriptychEncoderModel, TriptychPreTrainedModel
 from ..modeling.generation_options import take_generation_config
 from ..modeling.precision import take_dtypes
@@ -79,7 +80,10 @@ def opened(source: Any, config_class: type[TriptychBaseConfig], model_class: typ
         ValueError: it is something else.
     """
     is_name = isinstance(source, (str, Path))
-    config = AutoConfig.from_pretrained(source) if is_name else getattr(source, "config", None)
+    config = getattr(source, "config", None)
+    if is_name:
+        with naming_damage(source):
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     if not isinstance(config, config_class):
         raise ValueError(
             f"expected a Triptych model with a {config_class.__name__}, got {source if is_name else type(source)}; "

@@ -39,7 +39,8 @@ def table_of(family):
 
 
 def table_of_checkpoints():
-    columns = {"epochs": "num_train_epochs", "max_tokens": "max_tokens", "learning rate": "learning_rate"}
+    columns = {"epochs": "num_train_epochs", "max_tokens": "max_tokens", "optimizer": "optimizer"}
+    columns |= {"learning rate": "learning_rate"}
     lines = [["row", "d", *columns]]
     for row in rows_from_a_checkpoint():
         given = [cell(row.options[name]) for name in columns.values()]

@@ -114,14 +114,30 @@ def test_the_plan_of_a_checkpoint():
     assert adapters["learning_rate"] == pytest.approx(5 * 5e-5)
 
 
+@pytest.mark.parametrize(
+    ("given", "optimizers", "optimizer", "rate"),
+    [
+        ({}, ("adam", "adamw", "muon"), "muon", 0.005),
+        ({}, ("adam", "adamw"), "adamw", 0.3 * 0.005),  # as with DeepSpeed's ZeRO
+        ({"lora_rank": 8}, ("adam", "adamw", "muon"), "adamw", 5 * 0.3 * 0.005),
+        ({"optimizer": "adam"}, ("adam", "adamw", "muon"), None, 0.3 * 0.005),
+        ({"optimizer": "muon", "lora_rank": 8}, ("adam", "adamw", "muon"), None, 5 * 0.005),
+    ],
+)
+def test_where_muon_is_not_possible(given, optimizers, optimizer, rate):
+    options = make_plan("encoder", LAPTOP, given, hidden_size=128, optimizers=optimizers).options
+    assert options.get("optimizer") == optimizer
+    assert options["learning_rate"] == pytest.approx(rate)
+
+
 @pytest.mark.slow
 def test_a_checkpoint_is_trained_further_by_its_plan(make, tmp_path):
     make(loop={"learning_rate": 1e-3}, preset="tiny", vocab_size=300).run()
     start = tmp_path / "start"
     (tmp_path / "run").rename(start)
     run = make(f"--model {start} --max_steps 2 --cpu --report_to none")
-    assert (run.arguments.optimizer, run.arguments.lr_scheduler) == ("adamw", "linear")
-    assert (run.arguments.learning_rate, run.task.config.hidden_size) == (5e-4, 32)
+    assert (run.arguments.optimizer, run.arguments.lr_scheduler) == ("muon", "linear")
+    assert (run.arguments.learning_rate, run.task.config.hidden_size) == (5e-3, 32)
     assert run.run().step == 2
 
 

@@ -122,7 +122,7 @@ def test_resources_are_told():
     assert told == "a stream for 1,000 updates or 90 minutes on 8 × cuda, 216,000 core-minutes"
 
 
-@pytest.mark.parametrize(("width", "rate"), [(32, 5e-4), (384, 1e-4), (768, 5e-5), (4096, 2e-5)])
+@pytest.mark.parametrize(("width", "rate"), [(32, 5e-3), (384, 1e-4), (768, 5e-5), (4096, 2e-5)])
 def test_a_wider_checkpoint_gets_a_smaller_learning_rate(width, rate):
     row = choose(rows_from_a_checkpoint(), lambda row: {"hidden_size": width})
     assert row.options["learning_rate"] == rate

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from ..arguments import LoopArguments
 from ..run_directory.record import read_record
+from ..strategies import strategy_of
 from ..task import Task
 from .plan import Plan, make_plan, recorded_plan
 from .table import Resources, rows_from_nothing
@@ -37,7 +38,8 @@ def plan_of_run(task: Task, arguments: LoopArguments, accelerator: Accelerator, 
     )
     values = {**vars(arguments), **vars(task.arguments), **task.config_fields}
     width = None if task.checkpoint is None else int(getattr(task.checkpoint, "hidden_size", 0))
-    return make_plan(task.family, resources, {n: values[n] for n in given if n in values}, width)
+    optimizers = strategy_of(accelerator).optimizers
+    return make_plan(task.family, resources, {n: values[n] for n in given if n in values}, width, optimizers)
 
 
 def check_fields(task: Task) -> None:

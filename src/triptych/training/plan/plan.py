@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..optimizer import OPTIMIZERS
 from .table import Resources, Row, choose, rows_from_a_checkpoint, rows_from_nothing, table
 
 # A given option → the options that are not planned beside it, because they are other ways to say the same thing.
@@ -18,6 +19,7 @@ INSTEAD: dict[str, tuple[str, ...]] = {
     "max_minutes": ("num_train_epochs",),
 }
 BETWEEN = ("evaluation_minutes", "save_minutes")
+ELSEWHERE = "adamw"  # the optimizer of adapters, and where that of the table is not possible
 WIDTH = 84  # of the lines that tell the user the plan
 # Equation (3) fixes its own peak, and counts its warm-up in updates.
 NOT_WITH_NOAM = ("learning_rate", "warmup_ratio")
@@ -81,7 +83,13 @@ def default_of(field: Any) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def make_plan(family: str, resources: Resources, given: Mapping[str, Any], hidden_size: int | None = None) -> Plan:
+def make_plan(
+    family: str,
+    resources: Resources,
+    given: Mapping[str, Any],
+    hidden_size: int | None = None,
+    optimizers: Collection[str] = OPTIMIZERS,
+) -> Plan:
     """Chooses the options that are not given.
 
     Args:
@@ -89,6 +97,7 @@ def make_plan(family: str, resources: Resources, given: Mapping[str, Any], hidde
         resources: data, devices and time.
         given: the options and the fields of the configuration that the user gave, with their values.
         hidden_size: the width of the checkpoint that is trained further; None: the model is new.
+        optimizers: the names of those that are possible.
     """
     if hidden_size is None:
         row = choose(rows_from_nothing(family), resources.quantities)
@@ -96,20 +105,23 @@ def make_plan(family: str, resources: Resources, given: Mapping[str, Any], hidde
     else:
         row = choose(rows_from_a_checkpoint(), lambda row: {"hidden_size": hidden_size})
         reason = f"a checkpoint of width {hidden_size}: row {row.number} of the table for checkpoints"
-    return Plan(chosen(row, given, resources.minutes), f"{reason} (docs/training/sizes.md)")
+    return Plan(chosen(row, given, resources.minutes, optimizers), f"{reason} (docs/training/sizes.md)")
 
 
-def chosen(row: Row, given: Mapping[str, Any], minutes: float | None) -> dict[str, Any]:
+def chosen(row: Row, given: Mapping[str, Any], minutes: float | None, optimizers: Collection[str]) -> dict[str, Any]:
     """Returns the options of a row, without those that are given or that a given one makes needless.
 
     Args:
         minutes: the time of the run. If it is given, evaluations and checkpoints come after equal parts of it: after
             every epoch, they would take much of the time where the data are few.
+        optimizers: the names of those that are possible.
     """
     options = dict(row.options)
     if minutes is not None:
         options |= dict.fromkeys(BETWEEN, minutes * table()["part of the time between evaluations"])
-    if options["optimizer"] == "muon" != given.get("optimizer", "muon"):
+    if given.get("lora_rank") or options["optimizer"] not in optimizers:
+        options["optimizer"] = ELSEWHERE
+    if row.options["optimizer"] == "muon" != given.get("optimizer", options["optimizer"]):
         options["learning_rate"] *= table()["learning rate of another optimizer"]
     if given.get("lora_rank"):
         options["learning_rate"] *= table()["learning rate of adapters"]
