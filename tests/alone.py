@@ -57,7 +57,7 @@ def serving(arguments: Sequence[str], folder: Path) -> Iterator[str]:
     with log.open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600  # a busy machine takes minutes to import what it needs
         while not _is_up(address):
             assert process.poll() is None, log.read_text()[-4000:]
             assert time.monotonic() < end, log.read_text()[-4000:]

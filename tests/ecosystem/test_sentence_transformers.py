@@ -63,3 +63,11 @@ def test_a_contrastive_loss_trains_it(library, encoder: Path):
         optimizer.zero_grad()
         values.append(value.item())
     assert values[-1] < 0.8 * values[0]
+
+
+def test_an_encoder_decoder_is_refused(library, make_model, word_tokenizer, tmp_path: Path):
+    """It is called without a target; the encoder alone gives vectors through `triptych.pipelines.embeddings`."""
+    make_model("encoder_decoder").base_model.save_pretrained(tmp_path)
+    word_tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="TriptychModel needs decoder_input_ids"):
+        library("sentence_transformers").SentenceTransformer(str(tmp_path), device="cpu").encode(SENTENCES)

@@ -233,7 +233,15 @@ def same(found: Any, expected: Any, path: str = "") -> None:
         assert found == expected, path
 
 
-@pytest.mark.parametrize("name", CASES)
+# One for each task, and for each kind of label; the others are slow tests.
+FAST = {
+    *("fill-mask", "one of three labels", "several labels", "a number", "labels that were never seen, Bert"),
+    *("words: first", "vectors, GPT2", "text, Llama"),
+}
+SORTED = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in CASES]
+
+
+@pytest.mark.parametrize("name", SORTED)
 def test_our_class_answers_as_the_one_that_it_was_converted_from(name: str, saved):
     case = CASES[name]
     directories = saved(case)
