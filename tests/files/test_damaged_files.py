@@ -84,7 +84,7 @@ def test_a_name_that_is_given_twice_is_named(model_directory, name):
     ("fields", "reason"),
     [
         ({"vocab_size": 10**12}, "vocab_size=1000000000000 is more than 2147483647"),
-        ({"d_model": -(10**12)}, "d_model=-1000000000000 is more than"),
+        ({"d_model": -(10**12)}, "d_model=-1000000000000 is less than 0"),
         ({"n_layer": 10_001}, "n_layer=10001 is more than 10000"),
         ({"encoder": {"sizes": [1, {"num_hidden_layers": 10**400}]}}, "num_hidden_layers=1000"),
         ({"num_layers": 300}, "num_layers=300, but the weights are 2 tensors"),

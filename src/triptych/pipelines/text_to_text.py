@@ -20,6 +20,7 @@ from transformers.pipelines.base import ChunkPipeline
 
 from ..conversion.limits import position_limit
 from ..data.quantities import counted
+from ..files import check_tokenizer
 from ..tokenization.saving import save_tokenizers
 from .base import TaskPipeline
 from .inputs import as_texts
@@ -111,6 +112,7 @@ class TextToTextPipeline(TaskPipeline, ChunkPipeline):
                 f"{type(self.model).__name__} is not one"
             )
         if isinstance(target_tokenizer, str):
+            check_tokenizer(target_tokenizer)
             target_tokenizer = AutoTokenizer.from_pretrained(target_tokenizer, trust_remote_code=False)
         elif target_tokenizer is None and has_target_vocabulary(self.model.config):
             revision = getattr(self.model.config, "_commit_hash", None)

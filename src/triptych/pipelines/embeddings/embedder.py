@@ -101,9 +101,9 @@ class Embedder:
         loader = Loader.take_options(options)
         if options:
             raise ValueError(f"unknown options: {', '.join(sorted(options))}")
-        loader.load_config(name)
+        config = loader.load_config(name)
         recipe = read_recipe(name, **loader.files)
-        model = loader.load_model(AutoModel, name)
+        model = loader.load_model(AutoModel, name, config)
         return cls(model, loader.load_tokenizer(name), recipe, pooling=pooling, normalize=normalize)
 
     def embed(
