@@ -38,6 +38,15 @@ def alone(program: str, libraries: Sequence[str] = ()) -> tuple[list[str], dict[
     return [sys.executable, "-S", "-c", START.format(places=places) + dedent(program)], environment
 
 
+def run_alone(program: str, libraries: Sequence[str] = ()) -> str:
+    """What a program prints that runs without the package, in the working directory; see `alone`."""
+    command, environment = alone(program, libraries)
+    environment["HF_MODULES_CACHE"] = "modules"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
 @contextmanager
 def serving(arguments: Sequence[str], folder: Path) -> Iterator[str]:
     """Runs `transformers serve` without the package, at a free port; gives its address when it answers.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alone import alone, serving
+from alone import run_alone, serving
 from console import search_path
 from pages import blocks_of
 
@@ -19,16 +19,6 @@ SERVE, PORT = "transformers serve ", " --port 8000"  # the command of the page; 
 def test_the_kinds_of_the_blocks():
     kinds = [" ".join([block.language, *block.flags]) for block in BLOCKS]
     assert kinds == ["python", "bash server", "bash", "bash", "python", "python without-the-package"]
-
-
-def run(block, folder: Path) -> None:
-    """A Python block without the package; it prints what the page says."""
-    command, environment = alone(block.code, ["sentence_transformers"])
-    environment["HF_MODULES_CACHE"] = str(folder / "modules")
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert block.shown
-    assert block.shown in done.stdout  # other libraries may print something, too
 
 
 def bash(code: str, environment: dict[str, str]) -> str:
@@ -58,4 +48,5 @@ def test_the_blocks_run_and_print_what_the_page_says(needs, tmp_path: Path, monk
     bash(convert.code, environment)
     assert json.loads(Path("native/config.json").read_text())["architectures"] == ["GPT2LMHeadModel"]
     exec(make_sentences.code, namespace)
-    run(reload, tmp_path)
+    assert reload.shown
+    assert reload.shown in run_alone(reload.code, ["sentence_transformers"])  # other libraries may print something

@@ -2,18 +2,16 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState
 
-import triptych_command
+from console import run_here
+from pages import DOCS, blocks_of
 from triptych.export import FORMATS
 from triptych.export.ctranslate2_model import LOADERS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = (DOCS / "exporting.md").read_text("utf-8")
 PAIRS = [(f"The window {i} is open.", f"Das Fenster {i} ist offen.") for i in range(12)]
 BOUNDS = "--max_steps 2 --cpu --cpu_threads 1 --report_to none --logging_steps 1 --hidden_size 32 --vocab_size 300"
 BOUNDS += " --num_attention_heads 2 --intermediate_size 64 --encoder_layers 1 --decoder_layers 1"
@@ -23,18 +21,16 @@ BOUNDS += " --num_attention_heads 2 --intermediate_size 64 --encoder_layers 1 --
 @pytest.mark.integrations("ctranslate2")
 def test_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", sys.argv)  # which the command replaces
     rows = "".join(f"{source}\t{target}\n" for source, target in PAIRS)
     Path("pairs.tsv").write_text(f"source\ttarget\n{rows}", encoding="utf-8")
-    for language, code in BLOCKS:
-        if language == "python":
-            exec(compile(code, "docs/exporting.md", "exec"), {})
+    for block in blocks_of("exporting.md"):
+        if block.language == "python":
+            exec(compile(block.code, "docs/exporting.md", "exec"), {})
             continue
-        for line in code.splitlines():
-            words = shlex.split(line)
-            assert words[0] == "triptych"
-            AcceleratorState._reset_state(True)
-            triptych_command.main(words[1:] + (BOUNDS.split() if words[1] == "train-translation" else []))
+        for line in block.code.splitlines():
+            program, *words = shlex.split(line)
+            assert program == "triptych"
+            run_here(words + (BOUNDS.split() if words[0] == "train-translation" else []))
     assert "MarianMTModel" in capsys.readouterr().out
     assert Path("translator-int8", "model.bin").is_file()
 

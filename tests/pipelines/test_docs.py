@@ -1,23 +1,15 @@
 """docs/pipelines.md: its blocks run in order, the one for a machine without the package in such a process."""
 
-import os
-import re
-import subprocess
-import sys
-import sysconfig
-from pathlib import Path
-
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from alone import run_alone
+from pages import blocks_of
 from tiny import make_model, word_tokenizer
 from triptych.pipelines import withdraw
 
 from .conftest import marian, talkative
 
-PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
-BLOCKS = re.findall(r"^```(.+?)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-ALONE = "import sys; sys.path.append({site!r}); exec(open(0).read())"
 WORDS = ["The", "light", "is", "on.", "window", "open.", "Good", "morning.", "Where", "Kim?", "Kim", "in", "Oslo."]
 
 
@@ -39,36 +31,20 @@ def directories(tmp_path, monkeypatch):
     withdraw()
 
 
-def run_without_package(code: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", ALONE.format(site=sysconfig.get_path("purelib"))],
-        input=code,
-        env={**environment, "HF_MODULES_CACHE": "modules"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_the_examples_run_and_print_what_the_page_says(directories, capsys):
     namespace: dict = {}
     shown_outputs = 0
-    for (language, code), (following, shown) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
-        if language == "text":
-            continue
-        if language == "python":
-            exec(code, namespace)
-            printed = capsys.readouterr().out
+    for block in blocks_of("pipelines.md"):
+        if "without-the-package" in block.flags:
+            printed = run_alone(block.code)
         else:
-            assert language == "python without-the-package"
-            printed = run_without_package(code)
-        if following == "text":
+            assert (block.language, block.flags) == ("python", [])
+            exec(block.code, namespace)
+            printed = capsys.readouterr().out
+        if block.shown:
             shown_outputs += 1
-            assert printed.endswith(shown)
+            assert printed.endswith(block.shown)
     assert shown_outputs == 2
     assert len(namespace["pieces"]) == 40
     assert namespace["translation"].count("\n\n") == 39
