@@ -82,6 +82,18 @@ def converted(directory: str, loader: type, name: str) -> Callable[[str], None]:
     return check
 
 
+def exported(directory: str, file: str, says: str) -> Callable[[str], None]:
+    """A directory with the file that another program reads, and with the tokenizer if it is not in this file."""
+
+    def check(output: str) -> None:
+        assert output.startswith(f"{directory}: ")
+        assert says in output
+        assert Path(directory, file).stat().st_size > 0
+        assert file.endswith(".gguf") or AutoTokenizer.from_pretrained(directory)("the house").input_ids
+
+    return check
+
+
 def check_translations(output: str) -> None:
     assert [line.split(" -> ")[0] for line in output.splitlines()] == SENTENCES[1:]
 
@@ -186,6 +198,23 @@ USES: dict[str, dict[str, Callable[[str], None]]] = {
     "evaluate_translation": {
         "triptych evaluate-translation translator --test_file test.tsv --output_file translations.txt": (check_scores)
     },
+    "export": {
+        "triptych export translator --format ct2 --output_dir translator-ct2": exported(
+            "translator-ct2", "model.bin", "MarianMTModel"
+        ),
+        "triptych export translator --format ct2 --quantization int8 --output_dir translator-int8": exported(
+            "translator-int8", "model.bin", "MarianMTModel"
+        ),
+        "triptych export translator --format hf --output_dir translator-hf": exported(
+            "translator-hf", "model.safetensors", "MarianMTModel"
+        ),
+        "triptych export writer --format gguf --output_dir writer-gguf": exported(
+            "writer-gguf", "model.gguf", "LlamaForCausalLM"
+        ),
+        "triptych export classifier --format onnx --output_dir classifier-onnx": exported(
+            "classifier-onnx", "model.onnx", "model.onnx"
+        ),
+    },
     "finetune_classification": {
         "triptych finetune-classification --model google-bert/bert-base-uncased --train_file train.tsv "
         "--validation_file validation.tsv --test_file test.tsv --output_dir classifier --lr_scheduler linear "
@@ -256,6 +285,9 @@ OPTIONS = {
     **dict.fromkeys([*USES["pretrain_causal_lm"], *USES["pretrain_masked_lm"]], OF_LANGUAGE),
 }
 
+# What the commands of a script need beside the extra `train`.
+MARKS = {"export": pytest.mark.integrations("ctranslate2", "gguf", "onnx", "onnxscript", "onnxruntime")}
+
 
 def bounded(command: str) -> str:
     if command not in OPTIONS:
@@ -309,7 +341,7 @@ def make_models(script: str) -> None:
     torch.manual_seed(0)
     texts = [*SENTENCES, "the house is red", "das Haus ist rot"] * 3
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
-    if script in ("translate", "evaluate_translation"):
+    if script in ("translate", "evaluate_translation", "export"):
         tokenizer = train_tokenizer(texts, "bpe", 300)
         layers = {"encoder_layers": 1, "decoder_layers": 1, "initializer": "normal", "initializer_range": 1.0}
         config = triptych.TriptychConfig(**sizes, **layers, **special_token_config(tokenizer))
@@ -318,15 +350,23 @@ def make_models(script: str) -> None:
         for name in ("runs/demo", "translator"):
             model.save_pretrained(name)
             save_tokenizers(name, tokenizer)
-    if script in ("convert", "finetune_question_answering"):
+    if script == "export":
+        tokenizer = train_tokenizer(texts, "wordpiece", 200, family="encoder")
+        config = triptych.TriptychEncoderConfig(
+            **sizes, num_hidden_layers=1, vocab_size=len(tokenizer), pad_token_id=0
+        )
+        triptych.TriptychEncoderForSequenceClassification(config).save_pretrained("classifier")
+        tokenizer.save_pretrained("classifier")
+    if script in ("convert", "export", "finetune_question_answering"):
         tokenizer = train_tokenizer(texts, "wordpiece", 200, family="encoder")
         config = transformers.BertConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1, pad_token_id=0)
         transformers.BertForMaskedLM(config).save_pretrained("google-bert/bert-base-uncased")
         tokenizer.save_pretrained("google-bert/bert-base-uncased")
         tokenizer = train_tokenizer(texts, "bpe", 300, family="decoder")
         config = transformers.LlamaConfig(**sizes, vocab_size=len(tokenizer), num_hidden_layers=1)
-        triptych.from_hf(transformers.LlamaForCausalLM(config)).save_pretrained("my-decoder")
-        tokenizer.save_pretrained("my-decoder")
+        for name in ("my-decoder", "writer"):
+            triptych.from_hf(transformers.LlamaForCausalLM(config)).save_pretrained(name)
+            tokenizer.save_pretrained(name)
     if script in ("pretrain_causal_lm", "pretrain_masked_lm"):
         for name in ("train.txt", "validation.txt", "test.txt"):
             Path(name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
@@ -367,7 +407,7 @@ def test_help_shows_the_commands(script, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [pytest.param(name, marks=MARKS.get(name, ())) for name in SCRIPTS])
 def test_the_shown_commands_run(script, directory, capfd):
     make_models(script)
     path = search_path(directory / ".venv" / "bin")

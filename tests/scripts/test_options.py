@@ -14,6 +14,7 @@ MISSPELT = {
     "convert": (["a", "b", "--model_typ", "gpt2"], "--model_type"),
     "demo": (["--num_epochs", "3"], "--num_train_epochs"),
     "evaluate_translation": (["a", "--test_files", "b.tsv"], "--test_file"),
+    "export": (["a", "--formats", "ct2", "--output_dir", "b"], "--format"),
     "finetune_question_answering": (
         ["--train_file", "a.json", "--max_lenght", "3", "--output_dir", "b"],
         "--max_length",

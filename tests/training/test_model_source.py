@@ -159,7 +159,10 @@ def test_the_family(tmp_path):
     ("changes", "message"),
     [
         ({"id2label": {"0": "no", "2": "yes"}}, "id2label has the numbers 0, 2, and not those from 0 on; complete it"),
-        ({"id2label": 5}, r"damaged \(id2label=5 is not an object with numbers as keys\); remove id2label"),
+        (
+            {"id2label": 5},
+            r"damaged \(id2label=5 is not an object with numbers as keys and texts as values\); remove id2label",
+        ),
         ({"id2label": {"first": "a"}}, "is not an object with numbers as keys"),
         ({"num_attention_heads": "many"}, "num_attention_heads.*; correct it, or copy or download"),
     ],
