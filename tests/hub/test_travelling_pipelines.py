@@ -58,10 +58,6 @@ def check(cases: list[tuple[str, Path]], directory: Path) -> None:
             assert [f.get("score") for f in found] == pytest.approx([e.get("score") for e in expected])
 
 
-def test_translation_without_the_package(tmp_path):
-    check([("translation", saved(translator(), tmp_path / "one"))], tmp_path)
-
-
 @pytest.mark.slow
 def test_every_task_without_the_package(tmp_path):
     target = [*WORDS[::-1], "other", "words"]

@@ -32,7 +32,10 @@ def state():
     return {**getattr(pipelines, "REMOVED_TASKS", {})}, {**registry.supported_tasks}, "check_task" in vars(registry)
 
 
-def test_a_bare_import_patches_nothing_and_a_call_does(checkpoint: Path):
+def test_a_bare_import_patches_nothing_and_a_call_does(marian_model, tokenizer, tmp_path: Path):
+    checkpoint = tmp_path / "marian"
+    marian_model.save_pretrained(checkpoint)
+    tokenizer.save_pretrained(checkpoint)
     program = (
         "import sys, transformers; from transformers import pipelines as p\n"
         "removed, tasks = {**getattr(p, 'REMOVED_TASKS', {})}, {**p.PIPELINE_REGISTRY.supported_tasks}\n"

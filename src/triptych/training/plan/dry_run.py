@@ -52,6 +52,7 @@ def memory_lines(model: nn.Module, measured: Measured) -> list[str]:
 
 def size(number: float) -> str:
     """Returns a number of bytes as a reader takes it in: 9.6 MB, 1.2 GB."""
+    number = float(f"{number:.3g}")  # first, because 999.9 MB are 1 GB
     power = min(int(np.log10(max(number, 1)) // 3), len(UNITS) - 1)
     return f"{number / 1000**power:.3g} {UNITS[power]}"
 
