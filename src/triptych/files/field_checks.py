@@ -15,6 +15,8 @@ LAYERS_OF_FEW_TENSORS = 256  # layers may share their tensors (ALBERT); each oth
 LAYERS = re.compile(r"(\w+_)?layers?")
 # Names of fields that say how many of something there are, or how wide it is.
 COUNTS = re.compile(rf"{LAYERS.pattern}|(\w+_)?(heads?|size|dim|positions|embeddings|embd|head|labels)|d_\w+")
+# Settings of other libraries, in which the same names mean other things: `dim` may be the last axis, -1.
+OF_OTHERS = frozenset({"quantization_config", "compression_config"})
 TOKENIZER_NAME = re.compile(r"(?!Auto|Rag)\w*(Tokenizer|TokenizerFast|Backend)")
 
 Check = tuple[Callable[[Any], bool], str]
@@ -139,6 +141,8 @@ def whole_numbers(fields: dict[str, Any]) -> Iterator[tuple[str, int]]:
     todo: list[tuple[str, Any]] = list(fields.items())
     while todo:
         name, value = todo.pop()
+        if name in OF_OTHERS:
+            continue
         if isinstance(value, dict):
             todo += value.items()
         elif isinstance(value, list):
