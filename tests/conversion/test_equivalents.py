@@ -183,6 +183,13 @@ def test_what_has_no_form_is_named_and_nothing_else():
         triptych.to_hf(tiny.make_model("TriptychForQuestionAnswering"))
 
 
+def test_one_factor_cannot_serve_heads_of_two_widths():
+    heads = {"num_attention_heads": 2}
+    model = tiny.make_model("encoder_decoder", attention_scale=0.3, decoder_overrides=heads)
+    with pytest.raises(CannotExpress, match=r"marian cannot express .*attention_scale=0\.3"):
+        triptych.to_hf(model)
+
+
 def test_the_options_of_the_paper_become_the_nearest_ones(caplog, monkeypatch):
     monkeypatch.setattr(generation_options.logger, "propagate", True)
     ours = tiny.make_model(TRANSLATOR)

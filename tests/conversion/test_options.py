@@ -112,6 +112,12 @@ def test_what_is_unknown_is_named(bert, given, hint):
         triptych.from_hf(bert, **given)
 
 
+@pytest.mark.parametrize("number", [0, -1, 10**12, "3", 2.5, True, None])
+def test_what_is_no_number_of_labels_is_refused(bert, number):
+    with pytest.raises(ValueError, match=f"num_labels={number!r} must be a whole number from 1 to 1000000$"):
+        triptych.from_hf(bert, num_labels=number)
+
+
 def test_fields_of_the_configuration(bert):
     ours = triptych.from_hf(bert, hidden_dropout_prob=0.3, classifier_dropout=0.4, id2label={0: "a", 1: "b", 2: "c"})
     assert (ours.config.dropout, ours.dropout.p, ours.config.id2label[2]) == (0.3, 0.4, "c")

@@ -35,6 +35,17 @@ def randomise(model: torch.nn.Module) -> None:
                 parameter.normal_(std=0.3)
 
 
+def test_adapters_have_to_be_merged_before_a_conversion(peft):
+    model = TriptychDecoderForCausalLM(triptych.TriptychDecoderConfig.from_preset("tiny-decoder"))
+    adapted_model = peft.get_peft_model(model, peft.LoraConfig(r=2))
+    for given in (adapted_model, model):
+        with pytest.raises(ValueError, match=r"has adapters .*merge them first: model = model\.merge_and_unload\(\)"):
+            triptych.to_hf(given)
+    assert type(triptych.to_hf(adapted_model.merge_and_unload())).__name__ == "GPT2LMHeadModel"
+    with pytest.raises(TypeError, match="to_hf takes a Triptych model, not Linear"):
+        triptych.to_hf(torch.nn.Linear(1, 1))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("statements", ["import peft, triptych", "import triptych, peft"])
 def test_lora_needs_no_targets_in_either_order_of_import(peft, statements: str):

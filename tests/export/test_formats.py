@@ -11,6 +11,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 import tiny
 import triptych_command
 from triptych.export import FORMATS, export, formats
+from triptych.export.vocabulary import about_ends, first_end
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +63,10 @@ def test_what_is_wrong_is_said_before_the_model_is_read(monkeypatch):
     with pytest.raises(ValueError, match="the format ct2 needs ctranslate2; pip install ctranslate2"):
         export("nowhere", "out", "ct2")
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(("ends", "first", "lines"), [(3, 3, 0), ([3], 3, 0), ([3, 7], 3, 1), (None, None, 0)])
+def test_several_tokens_that_end_a_text_are_told(ends, first, lines):
+    config = tiny.make_model("decoder", eos_token_id=ends).config
+    assert first_end(config) == first
+    assert [line.endswith("when you generate: [7]") for line in about_ends(config)] == [True] * lines

@@ -183,13 +183,23 @@ class TestBadInput:
             return pipeline("translation", model=TriptychForConditionalGeneration(config), tokenizer=tokenizer)
 
         long, options = "the house " * 30, {"num_beams": 1, "suppress_tokens": [tokenizer.eos_token_id]}
-        (ids,) = translator(positions=positions)(long, return_tensors=True, max_new_tokens=20, **options)
+        pipe = translator(positions=positions)
+        (ids,) = pipe(long, split=False, return_tensors=True, max_new_tokens=20, **options)
         assert len(ids["translation_token_ids"]) == 21
+        assert len(pipe.pieces(long)) == 9  # of seven words and the end
         with pytest.raises(ValueError, match=r"61 tokens.* 8 positions"):
             translator(positions="learned")(long, split=False)
         overrides = {"positions": "learned", "max_position_embeddings": 6}
-        (ids,) = translator(positions=positions, decoder_overrides=overrides)(long, return_tensors=True, **options)
+        (ids,) = translator(positions=positions, decoder_overrides=overrides)(
+            long, split=False, return_tensors=True, **options
+        )
         assert len(ids["translation_token_ids"]) == 6
+
+    def test_a_lone_surrogate_and_no_sequences(self, pipe):
+        with pytest.raises(ValueError, match=r"the input 'a \\ud800' has a lone surrogate"):
+            pipe(["a dog", "a \ud800"])
+        with pytest.raises(ValueError, match="num_return_sequences=0 must be at least 1"):
+            pipe("a dog", num_return_sequences=0)
 
     def test_not_a_string(self, pipe):
         with pytest.raises(TypeError, match=r"takes strings.*not 3"):

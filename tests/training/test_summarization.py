@@ -145,7 +145,8 @@ def test_the_best_penalty_is_chosen_and_that_of_the_paper_among_equals():
     best, told = choose_length_penalty(lambda penalty: -abs(penalty - 1.1), "bleu", 7)
     assert best == 1.0
     assert told.startswith("length penalty 1.0, chosen by bleu on 7 validation rows (0.0: -1.1, 0.3: -0.8, ")
-    assert choose_length_penalty(lambda penalty: 5.0, "bleu", 7)[0] == 0.6
+    told = "length penalty 0.6, the usual one: bleu on 7 validation rows is the same for all (5)"
+    assert choose_length_penalty(lambda penalty: 5.0, "bleu", 7) == (0.6, told)
 
 
 def test_the_penalty_is_chosen_on_validation_rows_and_kept(training, file, tmp_path, monkeypatch):

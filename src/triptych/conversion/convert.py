@@ -115,6 +115,7 @@ def receive(hf_model: PreTrainedModel, keep: bool = False, **result: Any) -> Tri
 
 def send(model: TriptychPreTrainedModel, model_type: str | None = None, keep: bool = False) -> PreTrainedModel:
     """The model of transformers for a Triptych model; `keep` as in `receive`."""
+    check_is_ours(model)
     check_weights(model)
     found = destination(model, model_type)
     hf_class = getattr(transformers, found.head)
@@ -142,6 +143,20 @@ def send(model: TriptychPreTrainedModel, model_type: str | None = None, keep: bo
             "it again"
         )
     return hf_model
+
+
+def check_is_ours(model: Any) -> None:
+    """Raises TypeError for what is no Triptych model, and ValueError for adapters that are not merged."""
+    adapters = [
+        name for name, _ in model.named_modules() if name.endswith(("lora_A", "base_layer", "modules_to_save"))
+    ]
+    if adapters:
+        raise ValueError(
+            f"{type(model).__name__} has adapters ({adapters[0]}), which transformers' class has no place for; merge "
+            "them first: model = model.merge_and_unload()"
+        )
+    if not isinstance(model, TriptychPreTrainedModel):
+        raise TypeError(f"to_hf takes a Triptych model, not {type(model).__name__}")
 
 
 class Destination(NamedTuple):

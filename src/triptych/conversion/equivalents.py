@@ -112,6 +112,12 @@ def to_number(name: str, **further: Any) -> Fields:
     return lambda config, value: {name: value, **further} if is_common(config, name) else None
 
 
+def attention_scale(config: TriptychBaseConfig, value: Any) -> dict[str, Any] | None:
+    """The factor 1/√d_k of each side depends on the width of its heads, and all queries are scaled alike."""
+    fits = is_common(config, "attention_scale", "num_attention_heads", "head_dim")
+    return {"attention_scale": value} if fits else None
+
+
 def other_order(config: TriptychBaseConfig, value: Any) -> dict[str, Any] | None:
     orders = {config.sinusoid_layout, value}
     fits = orders == {"interleaved", "concatenated"} and config.positions == "sinusoidal"
@@ -350,7 +356,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
     "logit_scale": (
         Form(to_number("logit_scale", **UNTIED), scale_output_map, "a scaled map to the vocabulary (logit_scale)", 3),
     ),
-    "attention_scale": (Form(to_number("attention_scale"), scale_queries, "scaled queries (attention_scale)"),),
+    "attention_scale": (Form(attention_scale, scale_queries, "scaled queries (attention_scale)"),),
     "num_key_value_heads": (
         Form(separate_heads, repeat_keys_and_values, "keys and values repeated for each head", 3),
     ),

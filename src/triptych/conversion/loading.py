@@ -11,6 +11,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
+from ..configuration.common import MOST_LABELS
 from ..configuration.foreign import forget_kernels
 from ..files import INDEX, WEIGHTS, downloaded, is_plain, naming_damage, read_object, short, weight_files, wrong_field
 from ..modeling.allocation import check_allocation
@@ -117,6 +118,7 @@ def wanted_config(source: str | Path, options: Options) -> PreTrainedConfig:
             raise ValueError(f"config is a {type(config).__name__}, but {source} holds {type(stored).__name__}")
         config.architectures = config.architectures or stored.architectures
     refuse_unknown([name for name in options.fields if not hasattr(config, name)], config)
+    check_number_of_labels(options.fields)
     kernel = options.result.get("attn_implementation")
     for name, value in options.fields.items():
         setattr(config, name, value)
@@ -126,6 +128,13 @@ def wanted_config(source: str | Path, options: Options) -> PreTrainedConfig:
             'leave one of them out, or set attn_implementation="eager"'
         )
     return config
+
+
+def check_number_of_labels(fields: dict[str, Any]) -> None:
+    """Raises ValueError if `num_labels` is given, and is no number of labels; transformers names each of them."""
+    number = fields.get("num_labels", 1)
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST_LABELS:
+        raise ValueError(f"num_labels={number!r} must be a whole number from 1 to {MOST_LABELS}")
 
 
 def chosen_class(source: str | Path, config: PreTrainedConfig, options: Options) -> tuple[type[PreTrainedModel], bool]:

@@ -17,7 +17,7 @@ from ..conversion import CannotExpress, to_hf
 from ..conversion.convert import Destination, destination
 from ..tokenization import save_tokenizers
 from .formats import Exported
-from .vocabulary import names_of_rows
+from .vocabulary import about_ends, names_of_rows
 
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 ACTIVATIONS = ("relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "silu", "swish")
@@ -124,7 +124,10 @@ def write(exported: Exported, directory: Path) -> list[str]:
     spec.save(str(directory))
     save_tokenizers(directory, *exported.tokenizers)
     limit = config.stack_config("encoder." if config.is_encoder_decoder else "").max_position_embeddings
-    return [f"CTranslate2 model by way of {type(hf_model).__name__}; texts of up to {limit} tokens"]
+    return [
+        f"CTranslate2 model by way of {type(hf_model).__name__}; texts of up to {limit} tokens",
+        *about_ends(config),
+    ]
 
 
 def set_tokens(of_spec: Any, config: Any, names: list[str], tokenizer: PreTrainedTokenizerBase) -> None:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..conversion import CannotExpress, to_hf
 from ..conversion.convert import destination
 from .formats import Exported
-from .vocabulary import names_of_rows
+from .vocabulary import about_ends, first_end, names_of_rows
 
 QUANTIZATIONS = ("float32", "float16", "q8_0")
 BLOCK = 32  # q8_0 keeps one factor for so many numbers of a row
@@ -131,7 +131,10 @@ def write(exported: Exported, directory: Path) -> list[str]:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return [f"{FILE}: {type(hf_model).__name__}, {hf_model.num_parameters():,} parameters"]
+    return [
+        f"{FILE}: {type(hf_model).__name__}, {hf_model.num_parameters():,} parameters",
+        *about_ends(exported.model.config),
+    ]
 
 
 def add_sizes(writer: Any, name: str, config: Any, architecture: str) -> None:
@@ -166,8 +169,12 @@ def add_tokens(writer: Any, exported: Exported) -> None:
     writer.add_token_types([kinds.get(number, NORMAL) for number in range(len(names))])
     merges = rules["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
-    ends = config.eos_token_id[0] if isinstance(config.eos_token_id, list) else config.eos_token_id
-    ids = {"bos": config.bos_token_id, "eos": ends, "pad": config.pad_token_id, "unk": tokenizer.unk_token_id}
+    ids = {
+        "bos": config.bos_token_id,
+        "eos": first_end(config),
+        "pad": config.pad_token_id,
+        "unk": tokenizer.unk_token_id,
+    }
     for role, number in ids.items():
         if number is not None:
             getattr(writer, f"add_{role}_token_id")(number)

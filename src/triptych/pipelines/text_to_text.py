@@ -45,13 +45,13 @@ class TextToTextPipeline(TaskPipeline, ChunkPipeline):
     `datasets` count as lists. `batch_size` is the number of inputs in one forward pass. For an input without text
     (empty, or only white space) the output is an empty text, and the model is not used.
 
-    A text that has more tokens than the model has positions, or more than the tokenizer's `model_max_length`, is split
-    into pieces. `splitting.split_text` says where: at the ends of paragraphs and sentences, as far as these fit. The
-    model gets one piece after another, each with the prefix and the languages, and the options of length hold for
-    each. The outputs are joined (`splitting.join_texts`), blank lines between paragraphs stay. Of several sequences,
-    the n-th is made of the n-th of each piece; `score` is the sum over the pieces, and token ids and their scores
-    stand one after the other. The task `text2text-generation` does this only with `split=True`, because an instruction
-    for the whole text would be in its first piece alone.
+    A text that has more tokens than the model's `max_position_embeddings`, or than the tokenizer's `model_max_length`,
+    is split into pieces. `splitting.split_text` says where: at the ends of paragraphs and sentences, as far as these
+    fit. The model gets one piece after another, each with the prefix and the languages, and the options of length hold
+    for each. The outputs are joined (`splitting.join_texts`), blank lines between paragraphs stay. Of several
+    sequences, the n-th is made of the n-th of each piece; `score` is the sum over the pieces, and token ids and their
+    scores stand one after the other. The task `text2text-generation` does this only with `split=True`, because an
+    instruction for the whole text would be in its first piece alone.
 
     These places set the options of generation, the strongest first: the call; `pipeline()`; the model's
     `generation_config`; `task_specific_params` in the model's config; `default_generation`. A `generation_config=` in
@@ -159,22 +159,26 @@ class TextToTextPipeline(TaskPipeline, ChunkPipeline):
         return [sequences[0] for sequences in outputs] if all(len(some) == 1 for some in outputs) else outputs
 
     def pieces(self, text: str) -> list[Piece]:
-        """Splits `text` into pieces that are not too long for the model; a text that is not too long is one piece.
-
-        The limit is the smallest of the model's positions, its `max_position_embeddings` and the tokenizer's
-        `model_max_length`. (A call does not look at `max_position_embeddings` where the model can take more.)
-        """
-        positions = getattr(self.model.config, "max_position_embeddings", None)
-        limit = min(self.longest, positions or UNLIMITED)
+        """The pieces in which a call reads `text`; a text that is not too long is one piece."""
         options = {name: value for name, value in self._preprocess_params.items() if name != "split"}
-        return self._split(text, limit, **(options | {"truncation": False}))
+        return self._split(text, **(options | {"truncation": False}))
+
+    @property
+    def longest_piece(self) -> int:
+        """The greatest number of tokens of a piece: `longest`, but not more than `max_position_embeddings`.
+
+        A model of sinusoids can take more, but it has not learnt to: it would translate the beginning only.
+        """
+        return min(self.longest, getattr(self.model.config, "max_position_embeddings", None) or UNLIMITED)
 
     @property
     def longest(self) -> int:
-        """The greatest number of tokens of a text that is not split; `UNLIMITED` for any number."""
+        """The greatest number of tokens that the model and the tokenizer can take; `UNLIMITED` for any number."""
         return min(self.positions or UNLIMITED, self.tokenizer.model_max_length, UNLIMITED)
 
-    def _split(self, text: str, limit: int, **options: Any) -> list[Piece]:
+    def _split(self, text: str, **options: Any) -> list[Piece]:
+        limit = self.longest_piece
+
         def length(part: str) -> int:
             return int(self._encode(part, **options)["input_ids"].shape[-1])
 
@@ -230,9 +234,11 @@ class TextToTextPipeline(TaskPipeline, ChunkPipeline):
         """The pieces of `text`, each as the model's inputs: tensors of shape (1, tokens), and what is said of it."""
         if not isinstance(text, str):
             raise TypeError(f"the {self.task} pipeline takes strings, lists or iterators of them, not {text!r}")
+        if not _is_unicode(text):
+            raise ValueError(f"the input {_excerpt(text)} has a lone surrogate, which no tokenizer reads; remove it")
         is_blank = not text.strip()  # the model does not get it; it must only fit into a batch
         is_whole = is_blank or _cuts(options.get("truncation")) or not (self.splits if split is None else split)
-        pieces = [Piece(text)] if is_whole else self._split(text, self.longest, **options)
+        pieces = [Piece(text)] if is_whole else self._split(text, **options)
         if len(pieces) > 1:
             self.tell_of_pieces(text, len(pieces))
         for number, piece in enumerate(pieces, 1):
@@ -301,7 +307,9 @@ class TextToTextPipeline(TaskPipeline, ChunkPipeline):
         if effective.get("stop_strings"):
             options.setdefault("tokenizer", tokenizer)
 
-        count = effective.get("num_return_sequences") or 1
+        count = 1 if effective.get("num_return_sequences") is None else effective["num_return_sequences"]
+        if count < 1:
+            raise ValueError(f"num_return_sequences={count} must be at least 1")
         nothing = {"output_ids": torch.zeros((count, 0), dtype=torch.long)}
         if effective.get("output_scores") and effective.get("return_dict_in_generate"):
             nothing |= {"score": torch.zeros(count), "token_scores": torch.zeros((count, 0))}
@@ -422,6 +430,15 @@ def _is_returned(return_tensors: bool | None, return_text: bool | None) -> tuple
 def _cuts(truncation: bool | str | None) -> bool:
     """Whether a value of `truncation` asks to cut."""
     return truncation not in (None, False, "do_not_truncate")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _excerpt(text: str) -> str:

@@ -21,4 +21,6 @@ def choose_length_penalty(score: Callable[[float], float], name: str, number: in
     best = max(scores, key=lambda penalty: scores[penalty])  # the first of equal ones
     listed = ", ".join(f"{penalty}: {scores[penalty]:.4g}" for penalty in sorted(scores))
     rows = counted(number, "validation rows", one="validation row")
+    if len(set(scores.values())) == 1:
+        return best, f"length penalty {best}, the usual one: {name} on {rows} is the same for all ({scores[best]:.4g})"
     return best, f"length penalty {best}, chosen by {name} on {rows} ({listed})"

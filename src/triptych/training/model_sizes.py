@@ -6,10 +6,15 @@ from ..data.quantities import counted
 
 
 def parameters(model: Any) -> str:
-    """Returns the number of parameters, and of those that are trained, where some are not."""
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Returns the number of parameters, those of adapters apart, and of those that are trained, where some are not.
+
+    What a run writes has the adapters merged, so it has the first number of parameters.
+    """
     total = sum(p.numel() for p in model.parameters())
-    return counted(total, "parameters") + ("" if trained == total else f" ({trained:,} of them trained)")
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    adapters = sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
+    beside = f" and {adapters:,} of adapters" if adapters else ""
+    return counted(total - adapters, "parameters") + beside + f" ({trained:,} of them trained)" * (trained != total)
 
 
 def vocabulary(config: Any) -> str:

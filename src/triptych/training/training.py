@@ -237,7 +237,8 @@ class Training:
         accelerator = self.accelerator
         shared = f", {words}" if (words := self.loop.weights.words) else ""
         devices = f"{accelerator.num_processes} × {accelerator.device.type}"
-        return f"{devices}, precision {accelerator.mixed_precision}{shared}"
+        precision = accelerator.mixed_precision
+        return f"{devices}, {'float32' if precision == 'no' else precision}{shared}"
 
     def expectations(self) -> list[str]:
         """Returns lines about how far the run will get, and warnings: a few updates are measured, and undone.

@@ -66,7 +66,8 @@ def test_without_a_time_nothing_is_measured(command, capsys):
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(0, "0 B"), (999, "999 B"), (17_000, "17 kB"), (999.9e6, "1 GB"), (1.25e9, "1.25 GB"), (5e13, "5e+04 GB")]
+    ("number", "expected"),
+    [(0, "0 B"), (999, "999 B"), (17_000, "17 kB"), (999.9e6, "1 GB"), (1.25e9, "1.25 GB"), (5e13, "5e+04 GB")],
 )
 def test_bytes(number, expected):
     assert size(number) == expected

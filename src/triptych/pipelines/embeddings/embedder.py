@@ -64,8 +64,7 @@ class Embedder:
             if words is None:
                 logger.warning(
                     "no %s lies beside the model %r, so nothing says how it makes a vector of a text: it is the mean "
-                    "of the vectors of the tokens; pass pooling= to say so or to choose another, or load the model by "
-                    "its name with Embedder.from_pretrained",
+                    "of the vectors of the tokens; pass pooling= to say so or to choose another",
                     "modules.json",
                     model.name_or_path or type(model).__name__,
                 )
