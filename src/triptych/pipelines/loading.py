@@ -75,7 +75,7 @@ class Loader:
         when it loads the model, so it must be told by an option. The option `_attn_implementation` takes the place of
         both names that a file can use; None means the default kernel.
         """
-        with naming_damage(name):
+        with naming_damage(name, **self.files):
             config: PreTrainedConfig = AutoConfig.from_pretrained(name, **self.files)
         if names_a_kernel(config):
             forget_kernels(config)
