@@ -92,19 +92,20 @@ def one_file(directory: Path, content: bytes) -> str:
     return "pytorch_model.bin"
 
 
+def plant_behind(index: str, directory: Path, file: str, content: bytes) -> None:
+    """A file with this content, which an index names for every tensor."""
+    places = dict.fromkeys(load_file(directory / "model.safetensors"), file)
+    (directory / index).write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    (directory / file).write_bytes(content)
+
+
 def several_files(directory: Path, content: bytes) -> str:
-    names = load_file(directory / "model.safetensors")
-    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "pytorch_model-00001-of-00001.bin")}
-    (directory / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    (directory / "pytorch_model-00001-of-00001.bin").write_bytes(content)
+    plant_behind("pytorch_model.bin.index.json", directory, "pytorch_model-00001-of-00001.bin", content)
     return "pytorch_model"
 
 
 def behind_an_index(directory: Path, content: bytes) -> str:
-    names = load_file(directory / "model.safetensors")
-    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "weights.bin")}
-    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
-    (directory / "weights.bin").write_bytes(content)
+    plant_behind("model.safetensors.index.json", directory, "weights.bin", content)
     return "weights.bin"
 
 

@@ -1,10 +1,9 @@
 """What other programs, or an attacker, write into config.json is used, ignored or refused by name."""
 
-import json
-
 import pytest
 from transformers import AutoConfig, MarianConfig
 
+from copies import copy_with
 from triptych import (
     TriptychConfig,
     TriptychDecoderConfig,
@@ -50,14 +49,7 @@ def saved(tmp_path_factory):
 def directory_with(saved, tmp_path):
     """The directory of a model whose config.json says something more."""
 
-    def write(model_class, more):
-        for file in saved[model_class].iterdir():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        config = json.loads((tmp_path / "config.json").read_text())
-        (tmp_path / "config.json").write_text(json.dumps(config | more))
-        return tmp_path
-
-    return write
+    return lambda model_class, more: copy_with(saved[model_class], tmp_path, more)
 
 
 @pytest.mark.parametrize("model_class", MODELS)

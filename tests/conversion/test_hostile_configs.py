@@ -1,12 +1,12 @@
 """The config.json of a public architecture is not trusted, either: it makes no crash, no hang and no large memory."""
 
-import json
 import time
 
 import pytest
 import transformers
 
 import triptych
+from copies import copy_with
 from triptych.conversion.loading import read_config
 
 SIZES = {
@@ -40,14 +40,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def with_fields(saved, tmp_path):
-    def copy(model_type, fields):
-        for file in (saved / model_type).iterdir():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        config = json.loads((tmp_path / "config.json").read_text())
-        (tmp_path / "config.json").write_text(json.dumps(config | fields))
-        return tmp_path
-
-    return copy
+    return lambda model_type, fields: copy_with(saved / model_type, tmp_path, fields)
 
 
 @pytest.mark.parametrize("value", VALUES)

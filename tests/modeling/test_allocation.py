@@ -1,6 +1,5 @@
 """A small file cannot make a program take a large memory: sizes of config.json are compared with the weights."""
 
-import json
 import time
 
 import pytest
@@ -9,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 import triptych
+from copies import copy_with
 from tiny import FAMILIES, make_config, make_model, model_class
 from triptych.modeling.allocation import ALWAYS_ALLOWED, check_allocation
 
@@ -32,14 +32,7 @@ def saved(tmp_path_factory):
 def with_fields(saved, tmp_path):
     """A copy of a directory whose config.json says something else."""
 
-    def copy(family, fields):
-        for file in (saved / family).iterdir():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        config = json.loads((tmp_path / "config.json").read_text())
-        (tmp_path / "config.json").write_text(json.dumps(config | fields))
-        return tmp_path
-
-    return copy
+    return lambda family, fields: copy_with(saved / family, tmp_path, fields)
 
 
 @pytest.mark.parametrize(("family", "fields"), [(family, fields) for family in HUGE for fields in HUGE[family]])

@@ -21,9 +21,8 @@ CONFIGURATION_FILE, MODELING_FILE = "configuration_triptych.py", "modeling_tript
 PIPELINES_FILE = "pipelines_triptych.py"
 CODE_FILES = (CONFIGURATION_FILE, MODELING_FILE, PIPELINES_FILE)
 PIPELINES_MODULE = PIPELINES_FILE.removesuffix(".py")
-OUR_PIPELINES = frozenset(
-    {PIPELINES_MODULE, "package_pipelines"}
-)  # the second: `triptych.pipelines.package_pipelines`
+# The modules from which our pipelines come: of the code that travels, and `triptych.pipelines.package_pipelines`.
+OUR_PIPELINES = frozenset({PIPELINES_MODULE, "package_pipelines"})
 
 # The tasks of `transformers.pipeline` that travel: the class of each, and the Auto class that finds its models.
 TRAVELLING_TASKS = {

@@ -4,6 +4,7 @@ from typing import Literal
 
 from transformers import PreTrainedConfig
 
+UNLIMITED = 10**9  # more tokens than a text has; a tokenizer without a limit has model_max_length=1e30
 # These compute their sinusoids for any position. (Marian and Pegasus have a table of sinusoids, which is a limit.)
 COMPUTED = {"fsmt", "m2m_100", "nllb-moe", "pegasus_x", "seamless_m4t", "seamless_m4t_v2"}
 # Their tables have rows that no token uses: the row of the padding, and the rows before it.

@@ -17,7 +17,7 @@ from ..conversion import CannotExpress, to_hf
 from ..conversion.convert import Destination, destination
 from ..tokenization import save_tokenizers
 from .formats import Exported
-from .vocabulary import about_ends, names_of_rows
+from .vocabulary import about_ends, first, names_of_rows
 
 QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float32", "int8_float16", "int8_bfloat16")
 ACTIVATIONS = ("relu", "gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "silu", "swish")
@@ -133,8 +133,7 @@ def write(exported: Exported, directory: Path) -> list[str]:
 def set_tokens(of_spec: Any, config: Any, names: list[str], tokenizer: PreTrainedTokenizerBase) -> None:
     """Tells CTranslate2 the names of the special tokens, by their ids in our configuration."""
     for role in ROLES:
-        number = getattr(config, f"{role}_id", None)
-        number = number[0] if isinstance(number, list) else number
+        number = first(getattr(config, f"{role}_id", None))
         if number is not None and hasattr(of_spec, role):
             setattr(of_spec, role, names[number])
     of_spec.unk_token = tokenizer.unk_token or names[0]

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 
 from ..tokenization import save_tokenizers
 from .formats import Exported
+from .vocabulary import first_end
 
 QUANTIZATIONS: tuple[str, ...] = ()
 ROWS, LENGTH, CHOICES = 2, 7, 3  # of the sample that is traced: an axis of size 1 would be taken for a constant
@@ -66,8 +67,7 @@ def sample(model: PreTrainedModel) -> dict[str, Tensor]:
     config = model.config
     shape = (ROWS, CHOICES, LENGTH) if "ForMultipleChoice" in type(model).__name__ else (ROWS, LENGTH)
     ids = (torch.arange(LENGTH) % config.vocab_size).expand(shape).clone()
-    ends = config.eos_token_id[0] if isinstance(config.eos_token_id, list) else config.eos_token_id
-    ids[..., -1] = ends or 0  # the heads of the encoder–decoder look for the end of the text
+    ids[..., -1] = first_end(config) or 0  # the heads of the encoder–decoder look for the end of the text
     mask = torch.ones_like(ids)
     mask[1, ..., :2] = 0  # without padding in the sample, the graph of a decoder would have no mask
     inputs = {"input_ids": ids, "attention_mask": mask}

@@ -17,10 +17,14 @@ def names_of_rows(tokenizer: PreTrainedTokenizerBase, size: int) -> list[str]:
     return [names.get(number, f"<no token {number}>") for number in range(size)]
 
 
+def first(number: int | list[int] | None) -> int | None:
+    """A special token; of several the first one, because the formats hold one."""
+    return number[0] if isinstance(number, list) else number
+
+
 def first_end(config: Any) -> int | None:
-    """The token that ends a text; of several the first one, because the formats hold one."""
-    ends = config.eos_token_id
-    return ends[0] if isinstance(ends, list) else ends
+    """The token that ends a text."""
+    return first(config.eos_token_id)
 
 
 def about_ends(config: Any) -> list[str]:

@@ -75,13 +75,14 @@ def check_model_files(directory: str | Path, remedy: str = AGAIN) -> None:
     check_entries(directory)
     if pickle := pickled_weights(directory):
         raise ValueError(f"{directory / pickle} is a pickle; {PICKLE_REMEDY}")
+    found = {}
     for name in (CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG):
         if (directory / name).is_file():
-            check_fields(directory / name, read_object(directory / name, remedy))
+            found[name] = read_object(directory / name, remedy)
+            check_fields(directory / name, found[name])
     if (directory / WEIGHTS).is_file() or (directory / INDEX).is_file():
         tensors = sum(check_tensors(file, remedy) for file in weight_files(directory, remedy))
-        if (directory / CONFIG).is_file():
-            check_layers(directory / CONFIG, read_object(directory / CONFIG, remedy), tensors)
+        check_layers(directory / CONFIG, found.get(CONFIG, {}), tensors)
 
 
 def check_tokenizer_files(directory: str | Path, remedy: str = AGAIN) -> None:

@@ -113,19 +113,10 @@ class TriptychPreTrainedModel(PreTrainedModel):
             return super().push_to_hub(repo_id, **kwargs)
 
     def _upload_modified_files(
-        self,
-        working_dir: Any,
-        repo_id: str,
-        files_timestamps: dict[str, float],
-        commit_message: str | None = None,
-        token: bool | str | None = None,
-        create_pr: bool = False,
-        revision: str | None = None,
-        commit_description: str | None = None,
+        self, working_dir: Any, repo_id: str, files_timestamps: dict[str, float], **commit: Any
     ) -> Any:
         """Extends transformers' method, the last step of a push: the weights of an earlier model do not stay."""
-        directory, message, about = Path(working_dir), commit_message, commit_description
-        return upload_changes(directory, repo_id, files_timestamps, message, token, create_pr, revision, about)
+        return upload_changes(Path(working_dir), repo_id, files_timestamps, **commit)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:

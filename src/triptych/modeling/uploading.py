@@ -32,11 +32,11 @@ def upload_changes(
     directory: Path,
     repository: str,
     known: dict[str, float],
-    message: str | None = None,
+    commit_message: str | None = None,
     token: bool | str | None = None,
     create_pr: bool = False,
     revision: str | None = None,
-    description: str | None = None,
+    commit_description: str | None = None,
 ) -> Any:
     """Uploads the files of a directory in one commit, which also removes the weights of an earlier model.
 
@@ -57,8 +57,8 @@ def upload_changes(
             *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=directory / name) for name in names),
             *replaced_weights(repository, set(names), revision=None if create_pr else revision, token=token),
         ],
-        commit_message=message or "Upload model",
-        commit_description=description,
+        commit_message=commit_message or "Upload model",
+        commit_description=commit_description,
         token=token,
         create_pr=create_pr,
         revision=revision,

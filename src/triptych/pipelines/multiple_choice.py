@@ -1,20 +1,17 @@
 """Multiple choice: which of several texts belongs to another. transformers has the models, but no pipeline."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig
 from transformers.pipelines.base import ChunkPipeline
 
-from .base import check_head
-from .fields import FieldsPipeline, check_count
-from .options import given_options
 from .pairs import encode_pair
+from .ranked import RankedPipeline, best
 
 
-class MultipleChoicePipeline(FieldsPipeline, ChunkPipeline):
+class MultipleChoicePipeline(RankedPipeline, ChunkPipeline):
     """The task `multiple-choice`: which of the choices belongs to the prompt.
 
         pipe(prompt="The kettle boils.", choices=["She pours the tea.", "He plants a tree."])
@@ -33,17 +30,7 @@ class MultipleChoicePipeline(FieldsPipeline, ChunkPipeline):
     """
 
     fields = {"prompt": "text", "choices": "texts"}
-
-    @classmethod
-    def check_config(cls, task: str, config: PreTrainedConfig, names: Sequence[str]) -> None:
-        """Extends `TaskPipeline.check_config`: raises ValueError if the model has another head."""
-        check_head(task, names, "MultipleChoice")
-
-    def _sanitize_parameters(
-        self, *, top_k: int | None = None, truncation: bool | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        check_count("top_k", top_k)
-        return given_options({"truncation": truncation}), {}, given_options({"top_k": top_k})
+    heads = ("MultipleChoice",)
 
     def preprocess(self, inputs: dict[str, Any], truncation: bool = False) -> Iterator[dict[str, Any]]:
         """The rows of one prompt: one for each choice, as the arguments of the model."""
@@ -66,5 +53,4 @@ class MultipleChoicePipeline(FieldsPipeline, ChunkPipeline):
             {"score": score, "index": index, "choice": output["choice"][0]}
             for index, (score, output) in enumerate(zip(scores.tolist(), model_outputs, strict=True))
         ]
-        found.sort(key=lambda choice: -choice["score"])
-        return found[0] if top_k is None else found[:top_k]
+        return best(found, top_k)

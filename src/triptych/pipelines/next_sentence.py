@@ -1,19 +1,14 @@
 """Next sentence prediction: whether a text continues another. transformers has the models, but no pipeline."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from transformers import PreTrainedConfig
-
-from .base import check_head
-from .fields import FieldsPipeline, check_count
-from .options import given_options
 from .pairs import encode_pair
+from .ranked import RankedPipeline, best
 
 LABELS = ("IsNext", "NotNext")  # of the two outputs, by the names in the paper (BERT, section 3.1)
 
 
-class NextSentencePipeline(FieldsPipeline):
+class NextSentencePipeline(RankedPipeline):
     """The task `next-sentence-prediction`: whether the second text comes after the first.
 
         pipe(text="The kettle boils.", text_pair="She pours the tea.")
@@ -29,17 +24,7 @@ class NextSentencePipeline(FieldsPipeline):
     """
 
     fields = {"text": "text", "text_pair": "text"}
-
-    @classmethod
-    def check_config(cls, task: str, config: PreTrainedConfig, names: Sequence[str]) -> None:
-        """Extends `TaskPipeline.check_config`: raises ValueError if the model has another head."""
-        check_head(task, names, "NextSentencePrediction", "ForPreTraining")
-
-    def _sanitize_parameters(
-        self, *, top_k: int | None = None, truncation: bool | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        check_count("top_k", top_k)
-        return given_options({"truncation": truncation}), {}, given_options({"top_k": top_k})
+    heads = ("NextSentencePrediction", "ForPreTraining")
 
     def preprocess(self, inputs: dict[str, str], truncation: bool = False) -> dict[str, Any]:
         """The arguments of the model for one pair."""
@@ -54,5 +39,4 @@ class NextSentencePipeline(FieldsPipeline):
         """The labels of one pair, by their probability."""
         scores = model_outputs["logits"][0].float().softmax(-1).tolist()
         found = [{"label": label, "score": score} for label, score in zip(LABELS, scores, strict=True)]
-        found.sort(key=lambda label: -label["score"])
-        return found[0] if top_k is None else found[:top_k]
+        return best(found, top_k)

@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-from ..conversion.limits import position_limit
+from ..conversion.limits import UNLIMITED, position_limit
 from ..data.quantities import counted
 
 
@@ -21,7 +21,7 @@ def encode_pair(
     """
     limits = [position_limit(config, side) for side in ("encoder", "decoder")]
     limit = min([tokenizer.model_max_length, *(limit for limit in limits if limit is not None)])
-    cut = {"truncation": "only_first", "max_length": limit} if truncation and limit < 10**9 else {}
+    cut = {"truncation": "only_first", "max_length": limit} if truncation and limit < UNLIMITED else {}
     encoded = tokenizer(first, second, return_tensors="pt", verbose=False, **cut)
     length = encoded["input_ids"].shape[-1]
     if length > limit:

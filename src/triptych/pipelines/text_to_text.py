@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.pipelines.base import ChunkPipeline
 
-from ..conversion.limits import position_limit
+from ..conversion.limits import UNLIMITED, position_limit
 from ..data.quantities import counted
 from ..files import check_tokenizer
 from ..tokenization.saving import save_tokenizers
@@ -31,7 +31,6 @@ from .splitting import Piece, join_texts, split_text
 from .stopping import StopSequences
 from .target_tokenizer import find_target_tokenizer, has_target_vocabulary
 
-UNLIMITED = 10**9  # a tokenizer without a limit has model_max_length=1e30
 # What generate() can return, but a pipeline does not. (It does return the scores.)
 NOT_RETURNED = ("output_attentions", "output_hidden_states", "output_logits")
 

@@ -3,10 +3,7 @@
 from typing import Any
 
 from ...configuration import TriptychConfig
-from ..arrangements import Row
-from ..rules import rules
-from ..shared.fairseq import EMBEDDINGS, FIELDS, FIXED, LAYERS, REFUSED, TABLES, decoder_overrides, write
-from ..table import Architecture
+from ..shared.fairseq import decoder_overrides, sinusoidal_architecture, write
 
 
 def read(hf_config: Any, head: str) -> dict[str, Any]:
@@ -29,26 +26,10 @@ def write_vocabularies(config: TriptychConfig, head: str) -> dict[str, Any]:
     }
 
 
-MARIAN = Architecture(
+MARIAN = sinusoidal_architecture(
+    "post",
     model_type="marian",
-    config_class=TriptychConfig,
     heads={"MarianModel": "TriptychModel", "MarianMTModel": "TriptychForConditionalGeneration"},
-    fields=FIELDS,
-    fixed={
-        **FIXED,
-        "positions": "sinusoidal",
-        "sinusoid_layout": "concatenated",
-        "residual": "post",
-        "head_bias": True,
-    },
-    refused=REFUSED,
     read=read,
     write=write_vocabularies,
-    rules=(
-        *EMBEDDINGS,
-        *rules(LAYERS),
-        *rules({"final_logits_bias": "lm_head.bias"}, Row()),
-        *TABLES,
-    ),
-    sinusoids=("embed_positions.weight", "concatenated"),
 )

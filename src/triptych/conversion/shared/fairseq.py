@@ -1,11 +1,11 @@
-"""What the tables of the encoder–decoders that come from fairseq or Marian share: BART, M2M-100, FSMT, Marian."""
+"""What the tables of encoder–decoders from fairseq and Marian share: BART, M2M-100, FSMT, Marian, PEGASUS."""
 
 from typing import Any
 
 from ...configuration import TriptychConfig
-from ..arrangements import Copied
+from ..arrangements import Copied, Row
 from ..rules import computed, rules
-from ..table import CannotExpress
+from ..table import Architecture, CannotExpress
 
 LAYERS = {
     "{side}.layers.{i}.self_attn.q_proj": "{side}.layers.{i}.self_attention.q_proj",
@@ -98,3 +98,22 @@ def check_padding(hf_config: Any) -> None:
             f"{hf_config.decoder_start_token_id}: positions are counted from the id of the "
             "padding, which itself has no position"
         )
+
+
+def sinusoidal_architecture(residual: str, **own: Any) -> Architecture:
+    """A relative with sinusoids and a bias of the logits: Marian, and PEGASUS.
+
+    Args:
+        residual: the place of the norms.
+        own: the other arguments of `Architecture`.
+    """
+    sinusoids = {"positions": "sinusoidal", "sinusoid_layout": "concatenated"}
+    return Architecture(
+        config_class=TriptychConfig,
+        fields=FIELDS,
+        fixed={**FIXED, **sinusoids, "residual": residual, "head_bias": True},
+        refused=REFUSED,
+        rules=(*EMBEDDINGS, *rules(LAYERS), *rules({"final_logits_bias": "lm_head.bias"}, Row()), *TABLES),
+        sinusoids=("embed_positions.weight", "concatenated"),
+        **own,
+    )

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize as normalized
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from ...conversion.limits import position_limit
+from ...conversion.limits import UNLIMITED, position_limit
 from ...data.quantities import counted
 from ..inputs import as_texts
 from ..loading import Loader
@@ -154,7 +154,7 @@ class Embedder:
     def max_tokens(self) -> int | None:
         """The most tokens of a text, with its prompt; None: any number."""
         limits = [self.recipe.max_tokens, position_limit(self.model.config, "encoder")]
-        if self.recipe.max_tokens is None and self.tokenizer.model_max_length < 10**9:  # without a limit it is 1e30
+        if self.recipe.max_tokens is None and self.tokenizer.model_max_length < UNLIMITED:
             limits.append(int(self.tokenizer.model_max_length))
         return min((limit for limit in limits if limit is not None), default=None)
 
